@@ -1,0 +1,5 @@
+"""`python -m chargen` is `chargen`."""
+
+from chargen.cli.main import main
+
+main()

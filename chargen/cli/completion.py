@@ -1,0 +1,28 @@
+"""chargen completion."""
+
+from __future__ import annotations
+
+import click
+
+from chargen.cli.options import terminal_options
+from chargen.terminal.context import Terminal
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@terminal_options
+def command(shell: str, terminal: Terminal) -> None:
+    """Print the completion script of a shell.
+
+    \b
+      eval "$(chargen completion bash)"                     # in ~/.bashrc
+      eval "$(chargen completion zsh)"                      # in ~/.zshrc
+      chargen completion fish > ~/.config/fish/completions/chargen.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from chargen.cli.main import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    terminal.out.write(kind(cli, {}, "chargen", "_CHARGEN_COMPLETE").source() + "\n")

@@ -1,0 +1,36 @@
+"""chargen demo."""
+
+from __future__ import annotations
+
+import click
+
+from chargen.cli.options import terminal_options
+from chargen.errors import ExitCode
+from chargen.terminal.context import Terminal
+
+_LENGTH = 600
+
+
+@click.command()
+@click.option("--minutes", type=float, default=1.0, show_default=True, help="How long to train.")
+@terminal_options
+def command(minutes: float, terminal: Terminal) -> int:
+    """Train for a minute on the built-in corpus, then write.
+
+    The corpus is Python's own language reference, which every Python carries. The run is
+    checkpoints/demo; an earlier demo is replaced.
+    """
+    from chargen.cli.train import run_training
+
+    terminal.note("training on Python's language reference (builtin:python-docs)")
+    options = {"run": "demo", "out": None, "overwrite": True, "minutes": minutes}
+    code = run_training((), options, terminal)
+    if code != ExitCode.DONE:
+        return code
+    from chargen.library import load
+    from chargen.terminal.safetext import safe
+
+    steps = load("demo").generate("The ", length=_LENGTH, temperature=0.6, seed=1)
+    terminal.write_line(safe("The " + "".join(step.text for step in steps)))
+    terminal.note('go on: chargen sample demo -p "An expression"; chargen train your-text.txt')
+    return ExitCode.DONE

@@ -1,0 +1,106 @@
+"""chargen eval."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from chargen.cli.options import MODEL, json_option, terminal_options
+from chargen.errors import CorpusError, UsageError
+from chargen.terminal.context import Terminal
+
+if TYPE_CHECKING:
+    from chargen.library import Model
+    from chargen.model.score import Score
+    from chargen.text.corpus import Corpus
+
+_HELP = """Score a text: how well the model predicts it.
+
+Each FILE (any CORPUS of `chargen train` will do) is read once, from an empty memory, in one piece.
+With one argument, the model is the newest run.
+
+\b
+  chargen eval bard chapter.txt
+  chargen eval bard chapter.txt --json
+
+The first token is read but nothing predicts it, so a text of N tokens is scored on N - 1. Bits
+per byte compare across tokenizers; nats per token do not.
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("names", metavar="[MODEL] FILE...", nargs=-1, required=True, type=MODEL)
+@click.option("--encoding", metavar="NAME", help="Of the files; UTF-8 and marked UTF-16 need none.")
+@click.option("--column", metavar="NAME", help="Column of a table that holds the text.")
+@json_option
+@terminal_options
+def command(
+    names: tuple[str, ...],
+    encoding: str | None,
+    column: str | None,
+    as_json: bool,
+    terminal: Terminal,
+) -> None:
+    """Score; see _HELP."""
+    from chargen.library import load
+    from chargen.text.corpus import open_corpus
+    from chargen.text.reading import Reading
+
+    model = load(names[0] if len(names) > 1 else None)
+    files = names[1:] or names
+    if len(names) == 1 and (names[0].endswith(".safetensors")):
+        raise UsageError(f"{names[0]}: name the FILE to score after the model")
+    reading = Reading(
+        encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes
+    )
+    documents = model.card.get("documents")
+    for name in files:
+        corpus = open_corpus(
+            [name],
+            documents=documents if documents in ("files", "lines") else "whole",
+            reading=reading,
+        )
+        score = _score(model, corpus, name, terminal)
+        if as_json:
+            labelled = {"file": name} if len(files) > 1 else {}
+            terminal.out.write(json.dumps({**labelled, **score.to_json()}) + "\n")
+        else:
+            terminal.write_line(_line(name, score))
+
+
+def _score(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Score:
+    import numpy as np
+
+    from chargen.text.store import encoded_chunks, token_dtype
+    from chargen.text.tokenizer import describe_unseen
+
+    unseen: dict[str, int] = {}
+    characters = 0
+    for piece in corpus.pieces():
+        if isinstance(piece, str):
+            characters += len(piece)
+            for one in model.tokenizer.unseen(piece):
+                unseen[one] = unseen.get(one, 0) + piece.count(one)
+    if unseen:
+        replaced = model.tokenizer.unseen("".join(unseen))
+        for line in describe_unseen(replaced, unseen, characters, "nearest"):
+            terminal.complain(f"{name}: {line}; the score is of the text with these replaced")
+    dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
+    chunks = list(encoded_chunks(corpus, model.tokenizer, dtype))
+    if not chunks:
+        raise CorpusError(f"{name}: the text is empty")
+    try:
+        return model.score_tokens(np.concatenate(chunks))
+    except CorpusError as error:
+        raise CorpusError(f"{name}: {error}") from error
+
+
+def _line(name: str, score: Score) -> str:
+    return (
+        f"{name}: {score.nats_per_token:.4f} nats per token (perplexity {score.perplexity:.3f}), "
+        f"{score.bits_per_byte:.4f} bits per byte, {score.bits_per_character:.4f} bits per "
+        f"character; {score.tokens:,} tokens, {score.bytes:,} bytes, "
+        f"{score.characters:,} characters"
+    )

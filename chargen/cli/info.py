@@ -1,0 +1,73 @@
+"""chargen info."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from chargen.cli.options import MODEL, json_option, terminal_options
+from chargen.terminal.context import Terminal
+
+
+@click.command()
+@click.argument("model", required=False, type=MODEL)
+@json_option
+@terminal_options
+def command(model: str | None, as_json: bool, terminal: Terminal) -> None:
+    """What a model file or a run is.
+
+    MODEL is a model file, a run folder or a run's name; left out, it is the newest run. The file
+    is read and checked as a whole: exit code 3 says that it is damaged or not a model.
+    """
+    from chargen.model.file import load_model
+    from chargen.model.runs import locate_model
+
+    path = locate_model(model)
+    file = load_model(path)
+    tokenizer = file.build_tokenizer()
+    if as_json:
+        value = {
+            "path": str(path),
+            "config": file.config.to_json(),
+            "parameters": file.config.num_parameters,
+            "tokenizer": file.tokenizer.kind,
+            "card": file.card,
+        }
+        terminal.out.write(json.dumps(value) + "\n")
+        return
+    config = file.config
+    rows: list[tuple[str, Any]] = [
+        ("file", path),
+        ("model", f"{config.cell_row.label}, {config.num_layers} x {config.hidden_size} units"),
+        ("embedding", f"{config.embedding_size}{', tied to the head' if config.tied_head else ''}"),
+        ("weights", f"{config.num_parameters:,}"),
+        ("tokenizer", f"{file.tokenizer.kind}, {tokenizer.vocab_size} tokens"),
+        *_card_rows(file.card),
+    ]
+    for label, value in rows:
+        terminal.write_line(f"{label:<12}{str(value).replace(chr(10), ' ')}")
+
+
+def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What the card says, as far as it is what it should be: it may be anybody's."""
+    rows: list[tuple[str, Any]] = []
+    corpora = card.get("corpus")
+    for one in corpora if isinstance(corpora, list) else ():
+        if isinstance(one, dict):
+            digest = str(one.get("sha256", ""))[:12]
+            rows.append(("corpus", f"{one.get('name')}, {one.get('bytes')} bytes, SHA-256 {digest}…"))
+    score = card.get("validation")
+    if isinstance(score, dict):
+        figures = {key: score.get(key) for key in ("bits_per_byte", "nats_per_token")}
+        if all(isinstance(one, int | float) for one in figures.values()):
+            rows.append(
+                (
+                    "validation",
+                    f"{figures['bits_per_byte']:.4f} bits per byte, "
+                    f"{figures['nats_per_token']:.4f} nats per token",
+                )
+            )
+    rows += [(key, card[key]) for key in ("steps", "seed", "weights", "chargen") if key in card]
+    return rows

@@ -1,0 +1,123 @@
+"""chargen train."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from chargen.cli.options import CORPUS, json_option, terminal_options
+from chargen.errors import ExitCode
+from chargen.terminal.context import Terminal
+
+_HELP = """Train a model on your text.
+
+CORPUS is a file, a folder (all text files below it), - for standard input, builtin:NAME (see
+`chargen corpora`), hf:DATASET[:CONFIG[:COLUMN]], or a .jsonl, .csv or .parquet file. Several are
+joined; none at all is the built-in corpus.
+
+\b
+  chargen train novel.txt                     five minutes, all else planned
+  chargen train letters/ --run me --minutes 2
+  chargen train haiku.txt --documents lines   a model of single lines
+  chargen train book.txt --cell gru --hidden-size 256 --epochs 4
+
+The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model and leaves.
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("corpus", nargs=-1, type=CORPUS)
+@click.option("--run", metavar="NAME", help="Name of the run; default: the corpus's.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Folder for runs instead of checkpoints/; without --run, the run's own folder.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run of that name.")
+@click.option("--minutes", type=float, metavar="M", help="Wall time to take; default 5.")
+@click.option("--epochs", type=float, metavar="E", help="Passes over the corpus, instead.")
+@click.option("--steps", type=int, metavar="N", help="Optimizer steps, instead.")
+@click.option("--cell", metavar="CELL", help="lstm (default), gru, rnn or rnn-relu.")
+@click.option("--hidden-size", type=int, metavar="H", help="Units of each layer.")
+@click.option("--layers", "num_layers", type=int, metavar="L", help="Recurrent layers; default 1.")
+@click.option("--embedding-size", type=int, metavar="E", help="Width of the embedding.")
+@click.option(
+    "--tied-head",
+    is_flag=True,
+    default=None,
+    help="Predict with the embedding's weights; makes it as wide as the layers.",
+)
+@click.option(
+    "--tokenizer",
+    default="char",
+    show_default=True,
+    metavar="KIND",
+    help="char, byte, subword or subword-bpe.",
+)
+@click.option("--vocab-size", type=int, metavar="V", help="Pieces of a subword tokenizer.")
+@click.option(
+    "--documents",
+    type=click.Choice(("whole", "files", "lines")),
+    default="whole",
+    show_default=True,
+    help="One long text, a document a file (or row), or a document a line.",
+)
+@click.option("--encoding", metavar="NAME", help="Of the files; UTF-8 and marked UTF-16 need none.")
+@click.option("--column", metavar="NAME", help="Column of a table that holds the text.")
+@click.option("--valid", metavar="FILE", help="A text to validate on, instead of the corpus's tail.")
+@click.option(
+    "--valid-fraction",
+    type=float,
+    default=0.1,
+    show_default=True,
+    metavar="F",
+    help="Share of the corpus, at its end, to validate on; 0: none.",
+)
+@click.option("--batch-size", type=int, metavar="B", help="Places read side by side.")
+@click.option("--bptt", type=int, metavar="T", help="Tokens that gradients flow back through.")
+@click.option("--learning-rate", type=float, metavar="R", help="Highest rate.")
+@click.option("--schedule", metavar="NAME", help="linear (default), cosine or wsd.")
+@click.option("--warmup", type=float, metavar="F", help="Share of the steps that the rate rises.")
+@click.option("--weight-decay", type=float, metavar="F", help="AdamW's decay; default 0.01.")
+@click.option("--clip", type=float, metavar="F", help="Largest gradient norm; default 1.")
+@click.option("--dropout", type=float, metavar="F", help="Between layers and before the head.")
+@click.option("--embedding-dropout", type=float, metavar="F", help="After the embedding.")
+@click.option("--ema", type=float, metavar="F", help="Share of the steps to average; 0: off.")
+@click.option("--patience", type=int, metavar="N", help="Stop after N scores without a better one.")
+@click.option("--device", metavar="NAME", help="auto (default), cpu, cuda or mps.")
+@click.option("--threads", type=int, metavar="N", help="CPU threads; default: one a core.")
+@click.option("--seed", type=int, metavar="N", help="Of weights and dropout; default 0.")
+@json_option
+@terminal_options
+def command(corpus: tuple[str, ...], as_json: bool, terminal: Terminal, **options: Any) -> int:
+    """Train; see _HELP."""
+    return run_training(corpus, options, terminal, as_json=as_json)
+
+
+def run_training(
+    corpus: tuple[str, ...], options: dict[str, Any], terminal: Terminal, *, as_json: bool = False
+) -> int:
+    """Train, show it, and answer with the exit code. `demo` calls this too."""
+    from chargen.cli.interrupts import Interrupts
+    from chargen.cli.watch import Watch
+    from chargen.library import choose_folder, train
+    from chargen.training.events import event_record
+
+    folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})
+    settings = {**options, "run": None, "out": folder}
+    watch = Watch(terminal, folder)
+    with Interrupts(terminal) as interrupts:
+        events = train(
+            corpus, on_note=terminal.note, should_stop=interrupts.stop_requested, **settings
+        )
+        with watch:
+            for event in events:
+                interrupts.begin_waiting()
+                watch.show(event)
+                if as_json:
+                    terminal.out.write(json.dumps(event_record(event)) + "\n")
+                    terminal.out.flush()
+    watch.summarise()
+    return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

@@ -1,0 +1,119 @@
+"""Shows a training run's events: the display, a sample now and then, and the last words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import Weights
+from chargen.model.runs import CHECKPOINTS, MODEL
+from chargen.sampling.config import SampleConfig
+from chargen.sampling.generator import generate, opening
+from chargen.sampling.stepper import Stepper
+from chargen.terminal.context import Terminal
+from chargen.terminal.dashboard import Progress, open_display
+from chargen.terminal.figures import duration, plural, size
+from chargen.text.tokenizer import Tokenizer
+from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
+
+_SAMPLE_LENGTH = 240
+
+
+class Watch:
+    """What a person sees of a run."""
+
+    def __init__(self, terminal: Terminal, folder: Path) -> None:
+        self._terminal = terminal
+        self._folder = folder
+        self._progress = Progress(title=folder.name)
+        self._display = open_display(terminal, self._progress)
+        self._planned: Planned | None = None
+        self._finished: Finished | None = None
+
+    def __enter__(self) -> Watch:
+        """Nothing is drawn before the plan is known."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was, whatever happened."""
+        if self._planned and not self._finished:
+            self._display.__exit__(kind, error, trace)
+
+    def show(self, event: TrainEvent) -> None:
+        """Show what the event changes."""
+        progress = self._progress
+        if isinstance(event, Planned):
+            self._planned = event
+            self._announce(event)
+            self._display.__enter__()
+        elif isinstance(event, StepDone):
+            progress.advance(
+                step=event.step,
+                steps=event.steps,
+                loss=event.loss,
+                tokens=event.tokens,
+                seconds=event.seconds,
+            )
+            self._display.stepped()
+        elif isinstance(event, Evaluated):
+            progress.bits_per_byte = event.score.bits_per_byte
+            known = progress.best_bits_per_byte
+            if known is None or event.best:
+                progress.best_bits_per_byte = event.score.bits_per_byte
+            if self._terminal.is_live:
+                progress.sample = self._sample(event)
+        else:
+            self._finished = event
+            self._display.__exit__(None, None, None)
+
+    def summarise(self) -> None:
+        """The last words: where the model is, how good it is, what to do next."""
+        event, terminal = self._finished, self._terminal
+        if event is None:
+            return
+        path = self._folder / MODEL
+        took = f"{plural(event.step, 'step')} in {duration(event.seconds)}"
+        if event.reason == "early stop":
+            took += ", ended early: the validation score had stopped improving"
+        if event.reason == "interrupted":
+            took += ", interrupted"
+        score = event.score
+        if score is None:
+            terminal.note(f"{path}: {took}; not scored, for want of a validation part")
+        else:
+            terminal.note(
+                f"{path}: {score.bits_per_byte:.3f} bits per byte, "
+                f"{score.nats_per_token:.4f} nats per token on the validation part; {took}"
+            )
+        name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
+        terminal.note(f"write with it: chargen sample {name}")
+
+    def _announce(self, event: Planned) -> None:
+        model, train = event.model, event.train
+        layers = plural(model.num_layers, "layer")
+        self._terminal.note(
+            f"{model.cell_row.label}, {layers} of {model.hidden_size} units, "
+            f"{size(model.num_parameters)} weights; {model.vocab_size} tokens in the vocabulary; "
+            f"{event.train_tokens:,} to learn, {event.valid_tokens:,} to validate"
+        )
+        length = f"{train.minutes:g} minutes" if train.minutes else plural(train.steps, "step")
+        reasons = "; ".join(event.reasons)
+        self._terminal.note(f"{length}, {train.batch_size} x {train.bptt} tokens each: {reasons}")
+
+    def _sample(self, event: Evaluated) -> str:
+        assert self._planned is not None
+        return write_sample(self._planned.model, event.weights, self._planned.tokenizer)
+
+
+def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) -> str:
+    """A short text by weights in training, written by the sampling engine."""
+    stepper = Stepper(config, weights)
+    settings = SampleConfig(length=_SAMPLE_LENGTH)
+    steps = generate(stepper, tokenizer, opening(tokenizer), settings)
+    return "".join(step.text for step in steps).strip("\n")

@@ -1,0 +1,86 @@
+"""Writing files so that a reader finds the old one or the new one, never half of one.
+
+Knows nothing of what is written. The order is the one of `man 2 rename` and `man 2 fsync`:
+a temporary file in the same folder, fsync, rename, fsync of the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from chargen.errors import ChargenError, UsageError
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path`; it takes the place of `path` when the block ends.
+
+    If the block raises, `path` is as it was and the temporary file is gone.
+
+    Raises:
+        ChargenError: the folder is missing, not writable, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        # mkstemp makes the file private; the result should follow the person's umask.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ChargenError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there is unchanged"
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_writer(path) as handle:
+        handle.write(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, and prove that it can be written to.
+
+    Raises:
+        UsageError: it cannot be created or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot write there ({error.strerror or error}); choose another folder"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder for fsync, and does not need to
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What is inside: recorded steps as plain arrays. numpy only."""

@@ -1,0 +1,50 @@
+"""Trace: everything the engine computed while it read a text, as plain arrays.
+
+Shape letters: T time, L layers, S states, G gates, H hidden_size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chargen.model.cells import Cell
+from chargen.sampling.stepper import Array, Stepper, TokenIds, log_softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A text as the model saw it. Row t belongs to the moment after token t was read."""
+
+    cell: Cell
+    """Names of the gates and states below."""
+    token_ids: TokenIds
+    """(T,)"""
+    states: Array
+    """(T, L, S, H); the names of S are `cell.states`."""
+    gates: Array
+    """(T, L, G, H); the names of G are `cell.gates`."""
+    logprobs: Array
+    """(T, V): log-probabilities of what comes next."""
+
+
+def record(stepper: Stepper, ids: TokenIds, state: Array | None = None) -> Trace:
+    """Read a text step by step and keep everything: about 4·T·(L·(S+G)·H + V) bytes."""
+    config = stepper.config
+    layers, states, size = config.state_shape
+    cell = config.cell_row
+    now = stepper.zero_state() if state is None else state.copy()
+    trace = Trace(
+        cell=cell,
+        token_ids=ids,
+        states=np.empty((len(ids), layers, states, size), np.float32),
+        gates=np.empty((len(ids), layers, len(cell.gates), size), np.float32),
+        logprobs=np.empty((len(ids), config.vocab_size), np.float32),
+    )
+    for time, token in enumerate(ids):
+        trace.logprobs[time] = log_softmax(stepper.step(int(token), now, now))
+        trace.states[time] = now
+        for layer in range(layers):
+            trace.gates[time, layer] = stepper.layers[layer].gates
+    return trace

@@ -1,0 +1,321 @@
+"""The library: `load` a model and write, score or trace with it; `train` one.
+
+The commands call these same functions. torch is imported by `train` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.files import make_folder
+from chargen.insight.trace import Trace, record
+from chargen.model.file import ModelFile, load_model
+from chargen.model.runs import (
+    CHECKPOINTS,
+    METRICS,
+    MODEL,
+    RUN,
+    check_run_name,
+    free_run_name,
+    locate_model,
+)
+from chargen.model.score import Score, make_score
+from chargen.sampling.config import SampleConfig
+from chargen.sampling.generator import Step, generate, generate_batch
+from chargen.sampling.stepper import Stepper, TokenIds
+from chargen.text.corpus import DOCUMENT_MODES, Corpus, open_corpus
+from chargen.text.reading import Reading
+from chargen.text.store import MIN_VALID, Tokens, build_tokenizer, encode_corpus
+from chargen.text.tokenizer import Tokenizer, token_lengths, tokenizer_kind
+from chargen.training.config import check_settings
+
+if TYPE_CHECKING:
+    from chargen.training.events import TrainEvent
+
+_SCORED_AT_ONCE = 1 << 16
+
+
+class Model:
+    """A model, ready to write."""
+
+    def __init__(self, file: ModelFile, path: Path | None = None) -> None:
+        self.file = file
+        self.path = path
+        self.config = file.config
+        self.card = file.card
+        self.tokenizer: Tokenizer = file.build_tokenizer()
+        self.stepper = Stepper(file.config, file.weights)
+
+    def encode(self, text: str, unknown: str = "nearest") -> TokenIds:
+        """Ids (N,) of a text.
+
+        Raises:
+            UsageError: `unknown` is `error` and a character has no token.
+        """
+        return self.tokenizer.encode(text, unknown)
+
+    def generate(
+        self, prompt: str = "", *, unknown: str = "nearest", **settings: Any
+    ) -> Iterator[Step]:
+        """Write after a prompt, step by step; joined, the steps' texts are the continuation.
+
+        Args:
+            prompt: read first; empty begins as a document begins.
+            unknown: what becomes of characters never seen: `nearest`, `skip` or `error`.
+            settings: fields of `SampleConfig`. Without a seed, one is drawn.
+
+        Raises:
+            UsageError: a setting is out of range.
+        """
+        config = SampleConfig(**_seeded(settings))
+        return generate(self.stepper, self.tokenizer, self.encode(prompt, unknown), config)
+
+    def generate_batch(
+        self, prompt: str, count: int, *, unknown: str = "nearest", **settings: Any
+    ) -> Iterator[tuple[int, Step]]:
+        """Write several texts side by side: (number of the text, step).
+
+        Raises:
+            UsageError: a setting is out of range.
+        """
+        config = SampleConfig(**_seeded(settings))
+        ids = self.encode(prompt, unknown)
+        return generate_batch(self.stepper, self.tokenizer, ids, config, count)
+
+    def score(self, text: str | bytes) -> Score:
+        """How well the model predicts a text, read once from a zero state to its end.
+
+        Raises:
+            CorpusError: it has fewer than two tokens.
+        """
+        return self.score_tokens(self.tokenizer.encode(text))
+
+    def score_tokens(self, ids: TokenIds | Tokens) -> Score:
+        """`score` of ids (N,), which may lie in a memory map.
+
+        Raises:
+            CorpusError: fewer than two.
+        """
+        if len(ids) < 2:
+            raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
+        state, nats = self.stepper.zero_state(), 0.0
+        for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
+            part = np.asarray(ids[start : start + _SCORED_AT_ONCE + 1], np.int64)
+            logprobs, state = self.stepper.score(part, state)
+            nats -= float(logprobs.sum(dtype=np.float64))
+        predicted = np.bincount(ids[1:], minlength=self.config.vocab_size)
+        return make_score(nats, predicted, token_lengths(self.tokenizer))
+
+    def trace(self, text: str, unknown: str = "nearest") -> Trace:
+        """Everything that goes on inside while a text is read."""
+        return record(self.stepper, self.encode(text, unknown))
+
+
+def load(model: str | os.PathLike[str] | None = None) -> Model:
+    """Load a model file, a run folder, or a run below ./checkpoints; None is the newest run.
+
+    Raises:
+        ModelFileError: there is none, or it is damaged or not ours.
+    """
+    path = locate_model(None if model is None else os.fspath(model))
+    return Model(load_model(path), path)
+
+
+def draw_seed() -> int:
+    """A seed for who gave none."""
+    return int.from_bytes(os.urandom(4), "little")
+
+
+def _seeded(settings: dict[str, Any]) -> dict[str, Any]:
+    if settings.get("seed") is None:
+        return {**settings, "seed": draw_seed()}
+    return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """What to read, how to divide it, and into what kind of tokens."""
+
+    corpus: tuple[str, ...] = ()
+    """CORPUS arguments; none is the built-in corpus."""
+    tokenizer: str = "char"
+    """A row of `TOKENIZERS`."""
+    vocab_size: int | None = None
+    """Pieces of a subword tokenizer."""
+    documents: str = "whole"
+    """`whole`, `files` or `lines`."""
+    encoding: str | None = None
+    """Of the files; None recognises UTF-8 and byte order marks."""
+    column: str | None = None
+    """Of tables; None finds it."""
+    valid: str | None = None
+    """A text to validate on, instead of the corpus's tail."""
+    valid_fraction: float = 0.1
+    """The tail's share."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is read."""
+        tokenizer_kind(self.tokenizer)
+        problems = []
+        if self.documents not in DOCUMENT_MODES:
+            problems.append(unknown_name("documents", self.documents, DOCUMENT_MODES))
+        if not 0 <= self.valid_fraction < 1:
+            problems.append(
+                f"valid-fraction {self.valid_fraction}: must be at least 0 and below 1"
+            )
+        if self.vocab_size is not None and not self.tokenizer.startswith("subword"):
+            problems.append(
+                f"vocab-size {self.vocab_size}: has no effect on the {self.tokenizer} tokenizer; "
+                "leave it out, or use --tokenizer subword"
+            )
+        if problems:
+            raise UsageError("; ".join(problems))
+
+    def open(self, names: Sequence[str]) -> Corpus:
+        """A corpus of these names, read as these options say."""
+        reading = Reading(
+            encoding=self.encoding, column=self.column, as_bytes=self.tokenizer == "byte"
+        )
+        return open_corpus(names, documents=self.documents, reading=reading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A corpus, ready to train on."""
+
+    tokenizer: Tokenizer
+    train: Tokens
+    valid: Tokens
+    card: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def prepare(options: TextOptions) -> Prepared:
+    """Read a corpus, make its tokenizer, encode it and divide it.
+
+    Raises:
+        CorpusError: it cannot be read or is too short.
+        UsageError: no such tokenizer.
+    """
+    corpus = options.open(options.corpus)
+    extra = [options.open([options.valid])] if options.valid else []
+    tokenizer = build_tokenizer(corpus, options.tokenizer, options.vocab_size, *extra)
+    store = encode_corpus(corpus, tokenizer)
+    split: dict[str, Any]
+    if extra:
+        train, _ = store.split(0.0)
+        valid = encode_corpus(extra[0], tokenizer).tokens
+        if len(valid) < MIN_VALID:
+            raise CorpusError(f"the validation text has {len(valid)} tokens: too short to score")
+        split = {"valid": [asdict(one) for one in extra[0].fingerprints]}
+    else:
+        train, valid = store.split(options.valid_fraction, tokenizer.eos_id)
+        split = {"valid_fraction": options.valid_fraction}
+    notes = [note for one in (corpus, *extra) for note in one.notes()]
+    if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
+        notes.append(f"the corpus gives {tokenizer.vocab_size} subwords, not {options.vocab_size}")
+    if 0 < len(valid) < 1000:
+        notes.append(f"the validation part has only {len(valid)} tokens: its score says little")
+    split |= {"train_tokens": len(train), "valid_tokens": len(valid)}
+    card = {
+        "corpus": [asdict(one) for one in corpus.fingerprints],
+        "documents": options.documents,
+        "split": split,
+    }
+    return Prepared(tokenizer=tokenizer, train=train, valid=valid, card=card, notes=tuple(notes))
+
+
+def choose_folder(
+    corpus: Sequence[str],
+    *,
+    run: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """The folder that a new run goes to.
+
+    Args:
+        corpus: what it is named after when it is given no name.
+        run: its name below `checkpoints`, or below `out`.
+        out: a folder instead of `checkpoints`; without a name, the run's own folder.
+        overwrite: whether it may hold a run already.
+
+    Raises:
+        UsageError: there is a run of that name, or the name cannot be a folder's.
+    """
+    if run is not None:
+        folder = Path(out or CHECKPOINTS) / check_run_name(run)
+    elif out is not None:
+        folder = Path(out)
+    else:
+        stem = corpus[0].rpartition(":")[2] if corpus else "python-docs"
+        folder = CHECKPOINTS / free_run_name("stdin" if stem == "-" else Path(stem).stem)
+    if not overwrite and any((folder / one).exists() for one in (MODEL, RUN, METRICS)):
+        raise UsageError(
+            f"{folder}: holds a run already; choose another --run NAME, or --overwrite to replace it"
+        )
+    return folder
+
+
+def train(
+    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    *,
+    run: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Iterator[TrainEvent]:
+    """Train a model and keep its run folder up to date; yields events while it goes.
+
+    Args:
+        corpus: files, folders, `builtin:NAME`, `hf:DATASET`; nothing is the built-in corpus.
+        run: name of the run below `checkpoints`; None makes one from the corpus's name.
+        out: a folder instead of `checkpoints`; without `run`, the run's own folder.
+        overwrite: replace a run of that name.
+        on_note: is told what a person should know, a line each.
+        should_stop: asked after every step; when true, the run is saved and ends.
+        settings: fields of `TextOptions`, `ModelConfig` and `TrainConfig`, and `epochs`; what is
+            left out, or None, is planned.
+
+    Raises:
+        UsageError: a setting is unknown or out of range, or the run exists.
+        CorpusError: the corpus cannot be read, or is too short.
+        ChargenError: training or writing failed.
+    """
+    started = time.monotonic()
+    names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
+    spelled = tuple(os.fspath(one) for one in names)
+    given = {name: value for name, value in settings.items() if value is not None}
+    text_fields = {one.name for one in fields(TextOptions)}
+    about_text = {name: given.pop(name) for name in text_fields & given.keys()}
+    if about_text.get("valid") is not None:
+        about_text["valid"] = os.fspath(about_text["valid"])
+    check_settings(given)
+    options = TextOptions(corpus=spelled, **about_text)
+    folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite)
+    prepared = prepare(options)
+    for note in prepared.notes:
+        on_note(note)
+    make_folder(folder)
+    from chargen.training.session import train_run  # torch, once all else is in order
+
+    yield from train_run(
+        folder,
+        tokenizer=prepared.tokenizer,
+        train=prepared.train,
+        valid=prepared.valid,
+        card=prepared.card,
+        given=given,
+        should_stop=should_stop,
+        started=started,
+    )

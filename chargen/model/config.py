@@ -1,0 +1,119 @@
+"""ModelConfig: everything that decides the shapes of a model's tensors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from chargen.errors import UsageError, unknown_name
+from chargen.model.cells import CELLS, Cell
+
+_MAX_SIZE = 65_536
+_MAX_LAYERS = 64
+_MAX_VOCAB = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The architecture of a recurrent language model.
+
+    Raises:
+        UsageError: on construction, naming every field that is wrong, its value and the range.
+    """
+
+    vocab_size: int
+    """Tokens in the vocabulary (V); at least 2."""
+    cell: str = "lstm"
+    """A row of `chargen.model.cells.CELLS`."""
+    hidden_size: int = 256
+    """Units of each layer (H)."""
+    num_layers: int = 1
+    """Recurrent layers (L)."""
+    embedding_size: int = 64
+    """Width of the token embedding (E)."""
+    tied_head: bool = False
+    """The head's weight is the embedding's; needs embedding_size == hidden_size."""
+
+    def __post_init__(self) -> None:
+        """Check every field and report all problems at once."""
+        ranges = {
+            "vocab_size": (2, _MAX_VOCAB),
+            "hidden_size": (1, _MAX_SIZE),
+            "num_layers": (1, _MAX_LAYERS),
+            "embedding_size": (1, _MAX_SIZE),
+        }
+        problems = []
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                problems.append(f"{name} {value!r}: must be a whole number from {low} to {high:,}")
+        if not isinstance(self.cell, str) or self.cell not in CELLS:
+            problems.append(unknown_name("cell", str(self.cell), CELLS))
+        if type(self.tied_head) is not bool:
+            problems.append(f"tied_head {self.tied_head!r}: must be true or false")
+        elif self.tied_head and self.embedding_size != self.hidden_size:
+            problems.append(
+                f"embedding_size {self.embedding_size}: a tied head needs it equal to "
+                f"hidden_size ({self.hidden_size})"
+            )
+        if problems:
+            raise UsageError("; ".join(problems))
+
+    @property
+    def cell_row(self) -> Cell:
+        """The row of the table of cells."""
+        return CELLS[self.cell]
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(L, S, H): the shape of the whole memory."""
+        return (self.num_layers, len(self.cell_row.states), self.hidden_size)
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight, in torch's names, order and layout."""
+        rows = len(self.cell_row.gates) * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "embedding.weight": (self.vocab_size, self.embedding_size)
+        }
+        for layer in range(self.num_layers):
+            inputs = self.embedding_size if layer == 0 else self.hidden_size
+            shapes[f"layers.{layer}.weight_ih"] = (rows, inputs)
+            shapes[f"layers.{layer}.weight_hh"] = (rows, self.hidden_size)
+            shapes[f"layers.{layer}.bias_ih"] = (rows,)
+            shapes[f"layers.{layer}.bias_hh"] = (rows,)
+        if not self.tied_head:
+            shapes["head.weight"] = (self.vocab_size, self.hidden_size)
+        shapes["head.bias"] = (self.vocab_size,)
+        return shapes
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights in all tensors."""
+        total = 0
+        for shape in self.tensor_shapes().values():
+            size = 1
+            for length in shape:
+                size *= length
+            total += size
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> ModelConfig:
+        """Rebuild from plain values.
+
+        Raises:
+            UsageError: a field is missing, unknown or out of range.
+        """
+        if not isinstance(value, dict):
+            raise UsageError("the model config is not an object")
+        known = {one.name for one in fields(cls)}
+        foreign = sorted(str(one) for one in value if one not in known)
+        if foreign:
+            raise UsageError(f"the model config has unknown fields: {', '.join(foreign[:5])}")
+        if "vocab_size" not in value:
+            raise UsageError("the model config lacks vocab_size")
+        return cls(**value)

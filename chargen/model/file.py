@@ -1,0 +1,229 @@
+"""The model file: weights, tokenizer and card in one safetensors file.
+
+Float32 tensors under the names of `ModelConfig.tensor_shapes`; the metadata key `chargen` holds
+JSON with `format`, `config`, `tokenizer`, `card` and `digest` (SHA-256 over the tensors).
+A file is somebody else's until it is checked: sizes before memory, shapes before use, no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+from safetensors.numpy import save
+
+from chargen.errors import ModelFileError, UsageError
+from chargen.files import atomic_writer
+from chargen.model.config import ModelConfig
+from chargen.text.tokenizer import Tokenizer, TokenizerState, tokenizer_from_state
+
+Weights = dict[str, npt.NDArray[np.float32]]
+FORMAT = 1
+_BLOB = "tokenizer.model"
+_MAX_HEADER = 64 << 20
+_MAX_BLOB = 64 << 20
+_MAX_DEPTH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """What a model file holds."""
+
+    config: ModelConfig
+    tokenizer: TokenizerState
+    weights: Weights
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def build_tokenizer(self) -> Tokenizer:
+        """The tokenizer, ready to use.
+
+        Raises:
+            ModelFileError: it is damaged, or does not fit the model's vocabulary.
+        """
+        tokenizer = tokenizer_from_state(self.tokenizer)
+        if tokenizer.vocab_size != self.config.vocab_size:
+            raise ModelFileError(
+                f"its tokenizer has {tokenizer.vocab_size} tokens, its config says "
+                f"{self.config.vocab_size}"
+            )
+        return tokenizer
+
+
+def save_model(path: Path, model: ModelFile) -> None:
+    """Write a model file, atomically; the same content gives the same bytes.
+
+    Raises:
+        ChargenError: it cannot be written; what was there is unchanged.
+    """
+    tensors: dict[str, npt.NDArray[Any]] = {
+        name: np.ascontiguousarray(model.weights[name], np.float32)
+        for name in model.config.tensor_shapes()
+    }
+    if model.tokenizer.blob is not None:
+        tensors[_BLOB] = np.frombuffer(model.tokenizer.blob, np.uint8)
+    header = {
+        "format": FORMAT,
+        "config": model.config.to_json(),
+        "tokenizer": {"kind": model.tokenizer.kind, **model.tokenizer.settings},
+        "card": model.card,
+        "digest": tensor_digest(tensors),
+    }
+    with atomic_writer(path) as handle:
+        handle.write(save(tensors, {"chargen": json.dumps(header, sort_keys=True)}))
+
+
+def load_model(path: Path) -> ModelFile:
+    """Read and check a model file.
+
+    Raises:
+        ModelFileError: it is missing, damaged, of another kind, or of a newer format.
+    """
+    with _complaints_about(path):
+        _check_length(path)
+        with safetensors.safe_open(path, framework="numpy") as handle:
+            header = _header(handle.metadata())
+            config = ModelConfig.from_json(header.get("config"))
+            names = _check_tensors(handle, config)
+            tensors = {name: handle.get_tensor(name) for name in names}
+    with _complaints_about(path):
+        blob = tensors.pop(_BLOB, None)
+        for name, tensor in tensors.items():
+            if not np.isfinite(tensor).all():
+                raise ModelFileError(f"tensor {name} has values that are not finite numbers")
+        everything = tensors if blob is None else {**tensors, _BLOB: blob}
+        if header.get("digest", "") not in ("", tensor_digest(everything)):
+            raise ModelFileError("its tensors do not match its digest: the file is damaged")
+        tokenizer = _tokenizer_state(header.get("tokenizer"), blob)
+        card = header.get("card", {})
+        if not isinstance(card, dict):
+            raise ModelFileError("its card is not an object")
+        model = ModelFile(config=config, tokenizer=tokenizer, weights=tensors, card=card)
+        model.build_tokenizer()
+        return model
+
+
+def tensor_digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 over names and bytes of the tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + b"\0")
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _complaints_about(path: Path) -> Iterator[None]:
+    """Every failure in the block becomes one line that begins with the file's name."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    except UsageError as error:
+        raise ModelFileError(f"{path}: not a usable model: {error}") from error
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such model file") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except safetensors.SafetensorError as error:
+        raise ModelFileError(
+            f"{path}: not a safetensors file, or truncated ({_plain(error)})"
+        ) from error
+
+
+def _plain(error: BaseException) -> str:
+    return str(error).partition(": ")[2] or str(error)
+
+
+def _check_length(path: Path) -> None:
+    """Refuse by the first eight bytes what the library would read into memory first."""
+    if path.is_dir():
+        raise ModelFileError("is a folder without a model in it")
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        size = os.fstat(stream.fileno()).st_size
+    if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
+        raise ModelFileError(
+            "a pickle or zip archive (a torch checkpoint?), which chargen never opens; "
+            "it reads .safetensors files written by chargen"
+        )
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > size - 8:
+        raise ModelFileError(
+            f"not a safetensors file, or truncated ({size:,} bytes, header of {length:,} announced)"
+        )
+    if length > _MAX_HEADER:
+        raise ModelFileError(f"its header of {length:,} bytes is over the limit of {_MAX_HEADER:,}")
+
+
+def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    text = (metadata or {}).get("chargen")
+    if text is None:
+        raise ModelFileError("a safetensors file, but not a chargen model (no key 'chargen')")
+    if _depth(text) > _MAX_DEPTH:
+        raise ModelFileError("its header is nested too deeply")
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise ModelFileError(f"its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise ModelFileError("its header is not a JSON object")
+    version = header.get("format")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"its format version is {version!r}, not a number")
+    if version > FORMAT:
+        raise ModelFileError(
+            f"written in format {version}; this chargen reads up to {FORMAT}: install a newer one"
+        )
+    return header
+
+
+def _depth(text: str) -> int:
+    """An upper bound of JSON nesting, found without parsing."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
+    """The names of the tensors, once all of them have the shapes that the config asks for."""
+    wanted = config.tensor_shapes()
+    present = set(handle.keys())
+    missing = sorted(set(wanted) - present)
+    foreign = sorted(present - set(wanted) - {_BLOB})
+    if missing or foreign:
+        what = f"lacks tensor {missing[0]}" if missing else f"has a foreign tensor {foreign[0]!r}"
+        raise ModelFileError(f"{what}; its tensors do not fit its config")
+    for name, shape in wanted.items():
+        part = handle.get_slice(name)
+        if part.get_dtype() != "F32" or tuple(part.get_shape()) != shape:
+            raise ModelFileError(
+                f"tensor {name} is {part.get_dtype()} {tuple(part.get_shape())}, "
+                f"its config asks for F32 {shape}"
+            )
+    if _BLOB in present:
+        part = handle.get_slice(_BLOB)
+        shape = tuple(part.get_shape())
+        if part.get_dtype() != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB:
+            raise ModelFileError(f"tensor {_BLOB} is {part.get_dtype()} {shape}, not bytes")
+    return sorted(present)
+
+
+def _tokenizer_state(value: Any, blob: npt.NDArray[np.uint8] | None) -> TokenizerState:
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        raise ModelFileError("its header names no tokenizer")
+    settings = {key: one for key, one in value.items() if key != "kind"}
+    return TokenizerState(
+        kind=value["kind"], settings=settings, blob=None if blob is None else blob.tobytes()
+    )

@@ -1,0 +1,295 @@
+"""One step of a recurrent model, in numpy, written as its equations; and whole texts.
+
+The weights are laid out once: embedding, input weights and biases of the first layer are folded
+into one table (a row a token), and the halves of the sigmoids into the weights. The equations are
+those of torch.nn.LSTM, GRU and RNN, and the results agree with them within rounding. The stepper
+knows neither text nor chance; state comes in as an argument and goes out as a result.
+
+Shape letters: V vocabulary, E embedding, H hidden_size, L layers, S states, G gates, T time,
+N batch. One state is (L, S, H); a batch of them is (L, S, N, H).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import Weights
+
+Array = npt.NDArray[np.float32]
+TokenIds = npt.NDArray[np.integer]
+Batch = tuple[()] | tuple[int]
+_MAX_TABLE = 1 << 24
+"""Largest folded table in numbers (64 MB); a larger vocabulary looks up, then multiplies."""
+_HALF = np.array(0.5, np.float32)
+"""An array, because ufuncs take half a microsecond longer with a Python number."""
+_BLOCK = 256
+"""Time steps of a whole text that are multiplied by the input weights at once."""
+
+
+class Layer:
+    """One recurrent layer: folded weights, and the equations over buffers made once.
+
+    `gates` holds the gates of the last step, each (*batch, H), in the order of `CELLS`.
+    """
+
+    sigmoids: ClassVar[int]
+    """How many gates are sigmoids; they lie before the others, to be computed together."""
+    order: ClassVar[tuple[int, ...]]
+    """Where each block of rows lies in torch's order."""
+
+    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
+        name = f"layers.{layer}."
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            weights[name + part] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        # sigmoid(x) is tanh(x / 2) / 2 + 1 / 2: with halved rows one tanh serves all gates.
+        scale = np.ones(len(self.order) * size, np.float32)
+        scale[: self.sigmoids * size] = _HALF
+        rows = np.concatenate([np.arange(size) + block * size for block in self.order])
+        self.size = size
+        self.weight_ih = weight_ih[rows] * scale[:, None]
+        self.weight_hh = weight_hh[rows] * scale[:, None]
+        self.bias_ih = bias_ih[rows] * scale
+        self.bias_hh = bias_hh[rows] * scale
+        self.z = np.zeros((*batch, len(scale)), np.float32)
+        self._product = np.zeros_like(self.z)
+        self._sigmoids = self._block(self.z, 0, self.sigmoids)
+        self.gates = [self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))]
+
+    def _block(self, array: Array, first: int, count: int = 1) -> Array:
+        return array[..., first * self.size : (first + count) * self.size]
+
+    def input_bias(self) -> Array:
+        """What is added to the input's product before `advance`: (G·H,)."""
+        return self.bias_ih + self.bias_hh
+
+    def advance(self, inputs: Array, state: Array, out: Array) -> None:
+        """One time step.
+
+        Args:
+            inputs: the input's product with weight_ih, plus `input_bias()`: (*batch, G·H).
+            state: before, (S, *batch, H).
+            out: after; may be `state`.
+        """
+        raise NotImplementedError
+
+
+def _sigmoid_of_half(array: Array) -> None:
+    """In place: tanh(x / 2), given as such, to sigmoid(x)."""
+    np.multiply(array, _HALF, array)
+    np.add(array, _HALF, array)
+
+
+class LSTM(Layer):
+    """Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000).
+
+    i, f, o = sigmoid(W x + U h + b); g = tanh(W x + U h + b); c' = f c + i g; h' = o tanh(c').
+    """
+
+    sigmoids = 3
+    order = (0, 1, 3, 2)
+
+    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
+        super().__init__(weights, layer, size, batch)
+        self._new = np.empty((*batch, size), np.float32)
+
+    def advance(self, inputs: Array, state: Array, out: Array) -> None:
+        """One time step; state and out hold h and c."""
+        np.dot(state[0], self.weight_hh.T, self._product)
+        np.add(inputs, self._product, self.z)
+        np.tanh(self.z, self.z)
+        _sigmoid_of_half(self._sigmoids)
+        i, f, g, o = self.gates
+        h, c = out[0], out[1]
+        np.multiply(f, state[1], c)
+        np.multiply(i, g, self._new)
+        np.add(c, self._new, c)
+        np.tanh(c, h)
+        np.multiply(h, o, h)
+
+
+class GRU(Layer):
+    """Cho et al. (2014), in torch's form: the reset gate acts on the recurrent product.
+
+    r, z = sigmoid(W x + U h + b); n = tanh(W x + b + r (U h + d)); h' = (1 - z) n + z h.
+    """
+
+    sigmoids = 2
+    order = (0, 1, 2)
+
+    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
+        super().__init__(weights, layer, size, batch)
+        self._product_gates = self._block(self._product, 0, 2)
+        self._product_candidate = self._block(self._product, 2)
+        self._candidate_bias = self._block(self.bias_hh, 2)
+
+    def input_bias(self) -> Array:
+        """The candidate's recurrent bias stays out: it belongs inside the reset gate."""
+        bias = super().input_bias()
+        self._block(bias, 2)[...] = self._block(self.bias_ih, 2)
+        return bias
+
+    def advance(self, inputs: Array, state: Array, out: Array) -> None:
+        """One time step; state and out hold h."""
+        before, h = state[0], out[0]
+        r, z, n = self.gates
+        np.dot(before, self.weight_hh.T, self._product)
+        np.copyto(self.z, inputs)
+        np.add(self._sigmoids, self._product_gates, self._sigmoids)
+        np.tanh(self._sigmoids, self._sigmoids)
+        _sigmoid_of_half(self._sigmoids)
+        np.add(self._product_candidate, self._candidate_bias, self._product_candidate)
+        np.multiply(self._product_candidate, r, self._product_candidate)
+        np.add(n, self._product_candidate, n)
+        np.tanh(n, n)
+        np.subtract(before, n, h)  # h' = n + z (h - n)
+        np.multiply(h, z, h)
+        np.add(h, n, h)
+
+
+class RNN(Layer):
+    """Elman (1990): h' = tanh(W x + U h + b)."""
+
+    sigmoids = 0
+    order = (0,)
+
+    def advance(self, inputs: Array, state: Array, out: Array) -> None:
+        """One time step; state and out hold h."""
+        np.dot(state[0], self.weight_hh.T, self._product)
+        np.add(inputs, self._product, self.z)
+        self._activate()
+        np.copyto(out[0], self.z)
+
+    def _activate(self) -> None:
+        np.tanh(self.z, self.z)
+
+
+class ReluRNN(RNN):
+    """As RNN, with a rectifier: h' = max(0, W x + U h + b)."""
+
+    def _activate(self) -> None:
+        np.maximum(self.z, 0.0, self.z)
+
+
+LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn-relu": ReluRNN}
+
+
+class Stepper:
+    """A model laid out for stepping one state, or a batch of `batch` states.
+
+    Holds weights and scratch buffers, never a state: any number of texts can share one stepper.
+    """
+
+    def __init__(self, config: ModelConfig, weights: Weights, batch: int | None = None) -> None:
+        self.config = config
+        self._weights = weights
+        self._batch: Batch = () if batch is None else (batch,)
+        self.layers = [
+            LAYERS[config.cell](weights, number, config.hidden_size, self._batch)
+            for number in range(config.num_layers)
+        ]
+        self._biases = [layer.input_bias() for layer in self.layers]
+        self._inputs = [np.empty_like(layer.z) for layer in self.layers]
+        self._embedding = weights["embedding.weight"]
+        first = self.layers[0].weight_ih
+        folds = config.vocab_size * len(first) <= _MAX_TABLE
+        self._table = self._embedding @ first.T + self._biases[0] if folds else None
+        self._head = self._embedding if config.tied_head else weights["head.weight"]
+        self._head_bias = weights["head.bias"]
+        self._logits = np.empty((*self._batch, config.vocab_size), np.float32)
+
+    def batched(self, batch: int) -> Stepper:
+        """A stepper of the same model for a batch of states."""
+        return Stepper(self.config, self._weights, batch)
+
+    def zero_state(self) -> Array:
+        """The memory before any text: zeros (L, S, H), or (L, S, N, H) for a batch."""
+        layers, states, size = self.config.state_shape
+        return np.zeros((layers, states, *self._batch, size), np.float32)
+
+    def step(self, token: int | TokenIds, state: Array, out: Array) -> Array:
+        """Read one token from `state`, write the state after it to `out` (may be `state`).
+
+        Args:
+            token: an id, or (N,) ids for a batch.
+            state: (L, S, H), or (L, S, N, H) for a batch.
+            out: like `state`.
+
+        Returns:
+            logits (V,) or (N, V): a buffer that the next step overwrites.
+        """
+        inputs = self._first_inputs(token)
+        for number, layer in enumerate(self.layers):
+            if number:
+                inputs = self._inputs[number]
+                np.dot(hidden, layer.weight_ih.T, inputs)
+                np.add(inputs, self._biases[number], inputs)
+            after = out[number]
+            layer.advance(inputs, state[number], after)
+            hidden = after[0]
+        np.dot(hidden, self._head.T, self._logits)
+        np.add(self._logits, self._head_bias, self._logits)
+        return self._logits
+
+    def logits_of(self, ids: TokenIds, state: Array) -> tuple[Array, Array]:
+        """Read a text: logits (T, V) after each of its tokens, and the state at its end."""
+        state = state.copy()
+        blocks = [
+            self._read_block(ids[start : start + _BLOCK], state) @ self._head.T + self._head_bias
+            for start in range(0, len(ids), _BLOCK)
+        ]
+        empty = np.empty((0, self.config.vocab_size), np.float32)
+        return np.concatenate([empty, *blocks]), state
+
+    def read(self, ids: TokenIds, state: Array) -> Array:
+        """The state after reading a text from `state`, without its logits."""
+        state = state.copy()
+        for start in range(0, len(ids), _BLOCK):
+            self._read_block(ids[start : start + _BLOCK], state)
+        return state
+
+    def score(self, ids: TokenIds, state: Array) -> tuple[Array, Array]:
+        """Log-probability of each token but the first given those before it: (T - 1,) in nats.
+
+        Also returns the state after the last token but one. Memory does not grow with T·V.
+        """
+        state = state.copy()
+        found = [np.empty(0, np.float32)]
+        for start in range(0, len(ids) - 1, _BLOCK):
+            stop = min(start + _BLOCK, len(ids) - 1)
+            hidden = self._read_block(ids[start:stop], state)
+            logits = hidden @ self._head.T + self._head_bias
+            targets = ids[start + 1 : stop + 1]
+            found.append(log_softmax(logits)[np.arange(stop - start), targets])
+        return np.concatenate(found), state
+
+    def _first_inputs(self, ids: int | TokenIds) -> Array:
+        if self._table is not None:
+            row: Array = self._table[ids]
+            return row
+        row = self._embedding[ids] @ self.layers[0].weight_ih.T + self._biases[0]
+        return row
+
+    def _read_block(self, ids: TokenIds, state: Array) -> Array:
+        """Advance `state` in place over a block, layer by layer; the top layer's h, (T, H)."""
+        assert self._batch == ()
+        inputs = self._first_inputs(ids)
+        for number, layer in enumerate(self.layers):
+            if number:
+                inputs = hidden @ layer.weight_ih.T + self._biases[number]
+            hidden = np.empty((len(ids), layer.size), np.float32)
+            own = state[number]
+            for time, row in enumerate(inputs):
+                layer.advance(row, own, own)
+                hidden[time] = own[0]
+        return hidden
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities over the last axis."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -1,0 +1,292 @@
+"""Where text comes from: files, folders, standard input, named corpora, tables, the Hub.
+
+A `Corpus` is a list of sources that can be read several times, piece by piece, so that a corpus
+never has to fit in memory. It knows nothing of tokens. The recipes of named corpora are in
+recipes.py, reading and decoding of files in reading.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+from chargen.errors import CorpusError, unknown_name
+from chargen.text import tables
+from chargen.text.reading import Hasher, Pieces, Reading, check_text_file, read_pieces
+from chargen.text.recipes import Recipe, find_recipe, recipes
+
+DOCUMENT_MODES = ("whole", "files", "lines")
+
+
+class Source(Protocol):
+    """One CORPUS of the command line."""
+
+    name: str
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """The pieces of each document; raw content also goes into `hasher`."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One text file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path as given."""
+        return str(self.path)
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """One document."""
+        yield _file_pieces(self.path, reading, hasher)
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """All text files below a folder, in the order of their paths."""
+
+    path: Path
+    notes: list[str] = field(default_factory=list, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The path as given."""
+        return str(self.path)
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """One document a file; files that are not text are skipped and noted.
+
+        Raises:
+            CorpusError: no text file is there.
+        """
+        skipped: list[str] = []
+        kept = 0
+        for path in walk_files(self.path):
+            problem = check_text_file(path, reading)
+            if problem:
+                skipped.append(f"{path.relative_to(self.path)} ({problem})")
+                continue
+            kept += 1
+            yield _file_pieces(path, reading, hasher)
+        self.notes.clear()
+        if skipped:
+            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+            self.notes.append(
+                f"{self.path}: skipped {len(skipped)} of {kept + len(skipped)} files: "
+                f"{', '.join(skipped[:3])}{more}"
+            )
+        if not kept:
+            raise CorpusError(f"{self.path}: no text file in this folder")
+
+
+class StdinSource:
+    """Standard input, kept in memory or in an unnamed temporary file when it is large."""
+
+    name = "-"
+
+    def __init__(self, stream: IO[bytes] | None = None) -> None:
+        self._stream = stream or sys.stdin.buffer
+        self._spool: IO[bytes] | None = None
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """One document."""
+        if self._spool is None:
+            self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
+            while chunk := self._stream.read(1 << 20):
+                self._spool.write(chunk)
+        self._spool.seek(0)
+        yield read_pieces(self._spool, "standard input", reading, hasher)
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """A local .jsonl, .csv or .parquet file, read through `datasets`: a document a row."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path as given."""
+        return str(self.path)
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """One document a row."""
+        return tables.documents(tables.local_rows(self.path, reading.column), reading, hasher)
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set of the Hugging Face Hub, streamed: hf:DATASET[:CONFIG[:COLUMN]]."""
+
+    spec: str
+
+    @property
+    def name(self) -> str:
+        """`hf:` and the data set."""
+        return f"hf:{self.spec}"
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """One document a row."""
+        dataset, _, rest = self.spec.partition(":")
+        config, _, column = rest.partition(":")
+        rows = tables.hub_rows(dataset, config or None, column or reading.column, "train")
+        return tables.documents(rows, reading, hasher)
+
+
+@dataclass(frozen=True)
+class RecipeSource:
+    """builtin:NAME."""
+
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """`builtin:` and the recipe's name."""
+        return f"builtin:{self.recipe.name}"
+
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+        """What the recipe says."""
+        return self.recipe.documents(reading, hasher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a source was when it was read: goes into the model's card."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Sources, how to read them, and how to divide them into documents."""
+
+    sources: Sequence[Source]
+    documents: str = "whole"
+    """`whole`: one long text; `files`: a document a file or row; `lines`: a document a line."""
+    reading: Reading = field(default_factory=Reading)
+    fingerprints: list[Fingerprint] = field(default_factory=list, compare=False)
+    """One a source, set by each complete pass of `pieces`."""
+
+    def pieces(self) -> Iterator[str | bytes | None]:
+        """Read everything once: chunks of text (or bytes), None after each document of `files`.
+
+        Files of a `whole` corpus are joined by a line end where the first lacks one.
+
+        Raises:
+            CorpusError, NetworkError: a source cannot be read.
+        """
+        found: list[Fingerprint] = []
+        newline: str | bytes = b"\n" if self.reading.as_bytes else "\n"
+        last: str | bytes = newline
+        for source in self.sources:
+            hasher = hashlib.sha256()
+            count = _Counter(hasher)
+            for document in source.documents(self.reading, count):
+                empty = True
+                for piece in document:
+                    if empty and self.documents != "files" and last[-1:] != newline:
+                        yield newline
+                    empty = False
+                    last = piece
+                    yield piece
+                if self.documents == "files" and not empty:
+                    yield None
+            found.append(
+                Fingerprint(name=source.name, bytes=count.bytes, sha256=hasher.hexdigest())
+            )
+        self.fingerprints[:] = found
+
+    def notes(self) -> list[str]:
+        """What a person should know about the last pass, such as skipped files."""
+        return [note for source in self.sources for note in getattr(source, "notes", ())]
+
+
+class _Counter:
+    """A hash that also counts what went into it."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self._hasher = hasher
+        self.bytes = 0
+
+    def update(self, data: bytes, /) -> None:
+        self._hasher.update(data)
+        self.bytes += len(data)
+
+
+def open_corpus(
+    names: Sequence[str], *, documents: str = "whole", reading: Reading | None = None
+) -> Corpus:
+    """The corpus that the CORPUS arguments name; none at all is the default recipe.
+
+    Raises:
+        CorpusError: a name is neither a file, a folder, nor anything else that is known.
+    """
+    assert documents in DOCUMENT_MODES
+    chosen = list(names) or ["builtin:python-docs"]
+    if chosen.count("-") > 1:
+        raise CorpusError("'-' (standard input) can be read only once; name it once")
+    sources = [_source(name) for name in chosen]
+    return Corpus(sources=sources, documents=documents, reading=reading or Reading())
+
+
+def _source(name: str) -> Source:
+    if name == "-":
+        return StdinSource()
+    if name.startswith("builtin:"):
+        return RecipeSource(find_recipe(name.removeprefix("builtin:")))
+    if name.startswith("hf:"):
+        return HubSource(name.removeprefix("hf:"))
+    path = Path(name)
+    if path.is_dir():
+        return FolderSource(path)
+    if path.suffix.lower() in tables.TABLE_SUFFIXES and path.is_file():
+        return TableSource(path)
+    if path.exists():
+        return FileSource(path)
+    raise CorpusError(_missing(name, path))
+
+
+def _missing(name: str, path: Path) -> str:
+    known = [one.name for one in recipes()]
+    if name in known:
+        return f"{name}: no such file or folder; the named corpus is builtin:{name}"
+    try:
+        beside = [one.name for one in path.parent.iterdir()]
+    except OSError:
+        return f"{name}: no such file, and no folder {path.parent}"
+    return f"{name}: no such file or folder: {_near(path.name, beside)}"
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    hint = unknown_name("file", name, known).partition("did you mean ")[2].partition("?")[0]
+    if hint:
+        return f"did you mean {hint}?"
+    return "give a path, '-' for standard input, builtin:NAME or hf:DATASET"
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` in the order of their paths; hidden ones are left out."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for one in sorted(files):
+            path = Path(root, one)
+            if not one.startswith(".") and path.is_file():
+                yield path
+
+
+def _file_pieces(path: Path, reading: Reading, hasher: Hasher) -> Pieces:
+    try:
+        with path.open("rb") as stream:
+            yield from read_pieces(stream, str(path), reading, hasher)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error

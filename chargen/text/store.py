@@ -1,0 +1,233 @@
+"""TokenStore: a corpus encoded once, on disk, memory-mapped, in two parts.
+
+A store lies in the user's cache folder under the hash of what went into it, and can be deleted at
+any time. It knows ids only; what they mean is the tokenizer's. Shape letters: N tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+from chargen.errors import ChargenError, CorpusError, UsageError
+from chargen.files import atomic_writer, make_folder, write_json
+from chargen.text.corpus import Corpus
+from chargen.text.tokenizer import CharTokenizer, Tokenizer, TokenizerState, tokenizer_kind
+
+Tokens = npt.NDArray[Any]
+_FORMAT = 1
+_BATCH = 1 << 20
+_KEEP_DAYS = 30
+MIN_TRAIN, MIN_VALID = 16, 2
+"""The fewest tokens that can be trained on and scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenStore:
+    """The ids of a corpus as one memory-mapped array (N,) of uint8, uint16 or uint32."""
+
+    tokens: Tokens
+    path: Path
+
+    def split(self, valid_fraction: float, eos_id: int | None = None) -> tuple[Tokens, Tokens]:
+        """The first part to train on, the last to validate on, as views.
+
+        Args:
+            valid_fraction: the share of tokens to validate on; 0 leaves none out.
+            eos_id: when given, the cut moves back to the end of a document.
+
+        Raises:
+            CorpusError: a part is too short to be of use.
+        """
+        count = len(self.tokens)
+        cut = int((1 - valid_fraction) * count)
+        if eos_id is not None and valid_fraction > 0:
+            ends = np.flatnonzero(self.tokens[:cut] == eos_id)
+            # Many documents: cut between two. One or two: the cut stays where it fell.
+            cut = int(ends[-1]) + 1 if len(ends) and ends[-1] >= cut // 2 else cut
+        train, valid = self.tokens[:cut], self.tokens[cut:]
+        if len(train) < MIN_TRAIN:
+            raise CorpusError(
+                f"the corpus has only {count} tokens, {len(train)} of them to train on: "
+                f"at least {MIN_TRAIN} are needed, and 20,000 before it writes words"
+            )
+        if valid_fraction > 0 and len(valid) < MIN_VALID:
+            raise CorpusError(
+                f"the validation part has {len(valid)} of {count} tokens: too short to score; "
+                "raise --valid-fraction, or give --valid FILE"
+            )
+        return train, valid
+
+
+def build_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, *extra: Corpus) -> Tokenizer:
+    """Read the corpus once and make a tokenizer for it; `extra` corpora lend their characters.
+
+    Raises:
+        UsageError: no such tokenizer.
+        CorpusError: the corpus cannot be read, or is of no use.
+    """
+    builder = tokenizer_kind(kind).builder(vocab_size)
+    for one in (corpus, *extra):
+        empty = True
+        for piece in one.pieces():
+            if piece:
+                builder.feed(piece)
+                empty = False
+        if empty:
+            raise CorpusError(f"{', '.join(s.name for s in one.sources)}: the corpus is empty")
+    return builder.finish(documents=corpus.documents != "whole")
+
+
+def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+    """The store of this corpus for this tokenizer: the one in the cache, or a new one.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+        ChargenError: the disk is full.
+    """
+    if not corpus.fingerprints:
+        for _ in corpus.pieces():
+            pass
+    folder = _cache_folder() / _key(corpus, tokenizer)
+    store = _open(folder, tokenizer)
+    if store is None:
+        store = _build(folder, corpus, tokenizer)
+    with suppress(OSError):
+        os.utime(folder / "meta.json")
+    return store
+
+
+def token_dtype(vocab_size: int) -> npt.DTypeLike:
+    """The smallest unsigned type that holds every id."""
+    return np.uint8 if vocab_size <= 256 else np.uint16 if vocab_size <= 65536 else np.uint32
+
+
+def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
+    dtype = np.dtype(token_dtype(tokenizer.vocab_size))
+    path = folder / "tokens.bin"
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if path.stat().st_size != meta["count"] * dtype.itemsize:
+            return None
+        return TokenStore(tokens=_map(path, dtype), path=path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or damaged: it is made again
+
+
+def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+    try:
+        make_folder(folder)
+    except UsageError as error:
+        raise ChargenError(f"{error}; set CHARGEN_CACHE to a folder that can be written") from error
+    _prune(folder.parent, keep=folder)
+    dtype = np.dtype(token_dtype(tokenizer.vocab_size))
+    path = folder / "tokens.bin"
+    count = 0
+    with atomic_writer(path) as handle:
+        for ids in encoded_chunks(corpus, tokenizer, dtype):
+            handle.write(ids.data)
+            count += len(ids)
+    write_json(folder / "meta.json", {"format": _FORMAT, "dtype": dtype.name, "count": count})
+    return TokenStore(tokens=_map(path, dtype), path=path)
+
+
+def _map(path: Path, dtype: np.dtype[Any]) -> Tokens:
+    if path.stat().st_size == 0:
+        raise CorpusError("the corpus is empty")
+    return np.memmap(path, dtype, mode="r")
+
+
+def encoded_chunks(corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Iterator[Tokens]:
+    """The ids of the corpus, chunk by chunk, with an end token after each document."""
+    eos = tokenizer.eos_id
+    newline = _newline_id(tokenizer) if corpus.documents == "lines" else None
+    ended = True  # nothing was written yet: an end token would end nothing
+    for batch, ends in _batches(corpus):
+        if isinstance(tokenizer, CharTokenizer) and isinstance(batch, str):
+            ids = tokenizer.encode_compact(batch, dtype)
+        else:
+            ids = tokenizer.encode(batch).astype(dtype)
+        if newline is not None and eos is not None:
+            ids = np.where(ids == newline, dtype.type(eos), ids)
+            # Empty lines are no documents: of several end tokens in a row one stays.
+            repeated = ids == eos
+            repeated[1:] &= ids[:-1] == eos
+            repeated[:1] &= ended
+            ids = ids[~repeated]
+        if len(ids):
+            ended = eos is not None and ids[-1] == eos
+            yield ids
+        if ends and eos is not None and not ended:
+            ended = True
+            yield np.array([eos], dtype)
+    if eos is not None and not ended:
+        yield np.array([eos], dtype)
+
+
+def _newline_id(tokenizer: Tokenizer) -> int | None:
+    """The id of a line end; every tokenizer gives it a token of its own, or lacks it."""
+    if tokenizer.unseen("\n"):
+        return None
+    ids = tokenizer.encode("\n")
+    assert len(ids) == 1
+    return int(ids[0])
+
+
+def _batches(corpus: Corpus) -> Iterator[tuple[str | bytes, bool]]:
+    """(text, whether a document ends with it): short pieces are joined until they are worth it."""
+    waiting: list[Any] = []
+    size = 0
+    for piece in corpus.pieces():
+        if piece is not None:
+            waiting.append(piece)
+            size += len(piece)
+        if waiting and (piece is None or size >= _BATCH):
+            yield waiting[0][:0].join(waiting), piece is None
+            waiting, size = [], 0
+    if waiting:
+        yield waiting[0][:0].join(waiting), False
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("CHARGEN_CACHE")
+    base = Path(chosen) if chosen else platformdirs.user_cache_path("chargen")
+    return base / "tokens"
+
+
+def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
+    what = {
+        "format": _FORMAT,
+        "corpus": [one.sha256 for one in corpus.fingerprints],
+        "documents": corpus.documents,
+        "encoding": corpus.reading.encoding,
+        "tokenizer": tokenizer_digest(tokenizer.to_state()),
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def tokenizer_digest(state: TokenizerState) -> str:
+    """A hash that two tokenizers share only if they encode alike."""
+    settings = json.dumps([state.kind, state.settings], sort_keys=True).encode()
+    return hashlib.sha256(settings + (state.blob or b"")).hexdigest()
+
+
+def _prune(folder: Path, *, keep: Path) -> None:
+    """Remove stores that were not used for a month: they are made again when needed."""
+    oldest = time.time() - _KEEP_DAYS * 86400
+    for one in folder.iterdir():
+        if one != keep and len(one.name) == 32:
+            with suppress(OSError):
+                if one.stat().st_mtime < oldest and (one / "meta.json").stat().st_mtime < oldest:
+                    shutil.rmtree(one)

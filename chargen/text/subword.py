@@ -1,0 +1,203 @@
+"""Subword tokens by SentencePiece, trained and kept in memory.
+
+SentencePiece decides the pieces (Kudo and Richardson, 2018); this file settles what a writer
+needs of it: no normalization, every space kept, line ends and tabs as tokens of their own, and
+bytes for what has no piece, so that `decode(encode(text)) == text` for every valid text.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+import numpy as np
+import sentencepiece
+
+from chargen.errors import CorpusError, ModelFileError, UsageError
+from chargen.text.tokenizer import Ids, TokenizerState, utf8
+
+_SPACE = "▁"  # what SentencePiece writes for a space; the character itself goes by its bytes
+_MAX_LINES = 1_000_000
+_MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
+_DEFAULT_VOCAB = 1_000
+_ENCODE_LINES = 4_096
+
+
+class SubwordTokenizer:
+    """SentencePiece pieces with byte fallback; piece 0 is `<unk>` and never written."""
+
+    kind: ClassVar[str] = "subword"
+    reads_bytes: ClassVar[bool] = False
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        self._pieces.LoadFromSerializedProto(model)
+        self.vocab_size = self._pieces.get_piece_size()
+        eos = self._pieces.eos_id()
+        self.eos_id = eos if eos >= 0 else None
+        self._bytes = [self._bytes_of(one) for one in range(self.vocab_size)]
+        self._space_bytes = [self._pieces.piece_to_id(f"<0x{b:02X}>") for b in utf8(_SPACE)]
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        piece = self._pieces.id_to_piece(token_id)
+        if self._pieces.is_byte(token_id):
+            return bytes((int(piece[3:5], 16),))
+        if self._pieces.is_unknown(token_id):
+            return "\ufffd".encode()
+        if self._pieces.is_control(token_id):
+            return b""
+        return utf8(piece.replace(_SPACE, " "))
+
+    def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
+        """Ids (N,); a character without a piece becomes its UTF-8 bytes, so none is unknown."""
+        text = (text if isinstance(text, bytes) else utf8(text)).decode("utf-8", "replace")
+        ids: list[int] = []
+        for number, part in enumerate(text.split(_SPACE)):
+            if number:
+                ids += self._space_bytes
+            # One call over many lines: its cost grows faster than the length of one string.
+            lines = part.splitlines(keepends=True)
+            for start in range(0, len(lines), _ENCODE_LINES):
+                for encoded in self._pieces.encode(lines[start : start + _ENCODE_LINES]):
+                    ids += encoded
+        return np.asarray(ids, np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, invalid bytes as U+FFFD."""
+        return b"".join(self._bytes[one] for one in ids).decode("utf-8", "replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """UTF-8 of the piece, one byte of a character, or nothing for the end of a document."""
+        return self._bytes[token_id]
+
+    def unseen(self, text: str) -> dict[str, str]:
+        """Always empty: bytes stand for what has no piece."""
+        return {}
+
+    def to_state(self) -> TokenizerState:
+        """The SentencePiece model as the blob."""
+        return TokenizerState(kind=self.kind, blob=self._model)
+
+    @classmethod
+    def from_state(cls, state: TokenizerState) -> SubwordTokenizer:
+        """Rebuild from a model file.
+
+        Raises:
+            ModelFileError: the SentencePiece model is missing, damaged, or lacks byte pieces.
+        """
+        if not state.blob:
+            raise ModelFileError("its subword tokenizer has no tensor tokenizer.model")
+        try:
+            tokenizer = cls(state.blob)
+        except (RuntimeError, ValueError) as error:
+            raise ModelFileError("its SentencePiece model is damaged") from error
+        if not all(tokenizer._pieces.is_byte(one) for one in tokenizer._space_bytes):
+            raise ModelFileError("its SentencePiece model has no byte fallback")
+        return tokenizer
+
+
+class SubwordBuilder:
+    """Samples lines evenly over the corpus and trains SentencePiece on them."""
+
+    def __init__(self, vocab_size: int | None = None, algorithm: str = "unigram") -> None:
+        self.vocab_size = _DEFAULT_VOCAB if vocab_size is None else vocab_size
+        self.algorithm = algorithm
+        if self.vocab_size < 320:
+            raise UsageError(
+                f"--vocab-size {self.vocab_size} is too small for subwords: 256 byte pieces and "
+                "some letters come first; choose at least 320, or --tokenizer byte"
+            )
+        self._lines: list[str] = []
+        self._stride = 1
+        self._count = 0
+
+    def feed(self, chunk: str | bytes) -> None:
+        """Keep every `stride`-th line; the stride doubles each time the sample is full."""
+        assert isinstance(chunk, str)
+        for line in _short_lines(chunk):
+            if self._count % self._stride == 0:
+                self._lines.append(line)
+            self._count += 1
+        while len(self._lines) > _MAX_LINES:
+            self._lines = self._lines[::2]
+            self._stride *= 2
+
+    def finish(self, *, documents: bool) -> SubwordTokenizer:
+        """Train the pieces.
+
+        Raises:
+            CorpusError: the sample is empty or SentencePiece can make nothing of it.
+        """
+        if len(set("".join(self._lines[:1000]))) < 2:
+            raise CorpusError(
+                "the corpus has fewer than two distinct characters: nothing to predict"
+            )
+        vocab_size = self.vocab_size
+        for _ in range(2):
+            try:
+                return SubwordTokenizer(self._train(vocab_size, documents))
+            except RuntimeError as error:
+                # A small corpus has fewer pieces than asked for; the message says how many.
+                limit = re.search(r"value <= (\d+)", str(error))
+                if limit is None or int(limit.group(1)) >= vocab_size:
+                    reason = str(error).strip().splitlines()[-1]
+                    raise CorpusError(
+                        f"SentencePiece cannot make {vocab_size} pieces of this corpus ({reason}); "
+                        "choose a smaller --vocab-size or --tokenizer char"
+                    ) from error
+                vocab_size = int(limit.group(1))
+        raise CorpusError(
+            f"SentencePiece cannot make {self.vocab_size} pieces of this corpus; "
+            "choose --tokenizer char"
+        )
+
+    def _train(self, vocab_size: int, documents: bool) -> bytes:
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(self._lines),
+            model_writer=model,
+            model_type=self.algorithm,
+            vocab_size=vocab_size,
+            hard_vocab_limit=self.algorithm == "bpe",
+            character_coverage=self._coverage(vocab_size),
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            allow_whitespace_only_pieces=True,
+            user_defined_symbols=["\n", "\t"],
+            unk_id=0,
+            bos_id=-1,
+            eos_id=1 if documents else -1,
+            pad_id=-1,
+            num_threads=2,  # a fixed number: the pieces do not depend on the machine
+            minloglevel=2,
+        )
+        return model.getvalue()
+
+    def _coverage(self, vocab_size: int) -> float:
+        """The share of text whose characters may take at most half of the free pieces.
+
+        SentencePiece refuses a vocabulary smaller than the alphabet, as Chinese text at a
+        thousand pieces would have; what lies below the share goes by bytes.
+        """
+        counts = Counter[str]()
+        for line in self._lines:
+            counts.update(line)
+        room = (vocab_size - 256 - 8) // 2
+        if len(counts) <= room:
+            return 1.0
+        covered = sum(count for _, count in counts.most_common(room))
+        # SentencePiece adds letters until the share is reached: round down so it never passes.
+        return max(0.01, math.floor(covered / counts.total() * 1e5 - 1) / 1e5)
+
+
+def _short_lines(chunk: str) -> Iterator[str]:
+    for line in chunk.split("\n"):
+        for start in range(0, len(line), _MAX_LINE):
+            yield line[start : start + _MAX_LINE]

@@ -1,0 +1,149 @@
+"""Rows of tables as documents, through the `datasets` library.
+
+The only place that imports `datasets`, and only when a table is asked for: it takes two seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from chargen.errors import CorpusError, NetworkError
+from chargen.text.reading import Hasher, Pieces, Reading
+
+TABLE_SUFFIXES = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+_HUB = "https://huggingface.co"
+_CONNECT_TIMEOUT = 3.0
+
+
+def local_rows(path: Path, column: str | None) -> Iterator[str]:
+    """The text of each row of a .jsonl, .csv or .parquet file.
+
+    Raises:
+        CorpusError: the file is damaged, empty, or has no such column.
+    """
+    if path.stat().st_size == 0:
+        raise CorpusError(f"{path}: the file is empty")
+    datasets = _datasets()
+    try:
+        table = datasets.load_dataset(
+            TABLE_SUFFIXES[path.suffix.lower()],
+            data_files=str(path),
+            split="train",
+            streaming=True,
+        )
+        yield from _texts(table, str(path), column)
+    except CorpusError:
+        raise
+    except Exception as error:  # datasets lets errors of pandas, pyarrow and json through
+        raise CorpusError(f"{path}: cannot be read as {path.suffix[1:]}: {_line(error)}") from error
+
+
+def hub_rows(
+    dataset: str, config: str | None, column: str | None, split: str, **files: Any
+) -> Iterator[str]:
+    """The text of each row of a data set of the Hub, streamed.
+
+    Args:
+        dataset: the data set's name, or a builder ("text") with `data_files`.
+        config: its configuration, if it has several.
+        column: the column that holds the text; None finds it.
+        split: the part to read.
+        files: passed on to `datasets.load_dataset`.
+
+    Raises:
+        NetworkError: the host does not answer and no copy is on this machine.
+        CorpusError: there is no such data set, configuration, split or column.
+    """
+    host = files.get("data_files") or os.environ.get("HF_ENDPOINT", _HUB)
+    online = _reachable(str(host))
+    if not online:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # answers from its cache at once, or not at all
+        if files:
+            raise NetworkError(_unreachable(dataset, str(host)))
+    datasets = _datasets()
+    try:
+        table = datasets.load_dataset(dataset, config, split=split, streaming=online, **files)
+        yield from _texts(table, f"hf:{dataset}", column)
+    except CorpusError:
+        raise
+    except Exception as error:
+        if not online:
+            raise NetworkError(_unreachable(f"hf:{dataset}", str(host))) from error
+        raise CorpusError(f"hf:{dataset}: {_line(error)}") from error
+
+
+def documents(rows: Iterator[str], reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+    """Each row as a document of one piece."""
+    for row in rows:
+        raw = row.encode("utf-8", "replace")
+        hasher.update(raw)
+        if row:
+            yield iter((raw if reading.as_bytes else row,))
+
+
+def _datasets() -> Any:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    return datasets
+
+
+def _texts(table: Any, name: str, column: str | None) -> Iterator[str]:
+    for number, row in enumerate(table):
+        if number == 0:
+            column = _column(row, name, column)
+        text = row[column]
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise CorpusError(
+                f"{name}: column '{column}' holds {type(text).__name__}, not text, "
+                f"in row {number + 1}; choose another with --column"
+            )
+        yield text.replace("\r\n", "\n")
+
+
+def _column(row: dict[str, Any], name: str, column: str | None) -> str:
+    if column is not None:
+        if column not in row:
+            raise CorpusError(f"{name}: no column '{column}'; there are: {', '.join(row)}")
+        return column
+    texts = [one for one, value in row.items() if isinstance(value, str)]
+    chosen = [one for one in texts if one.lower() == "text"] or texts
+    if len(chosen) != 1:
+        raise CorpusError(
+            f"{name}: which column holds the text? Name one with --column; "
+            f"there are: {', '.join(row)}"
+        )
+    return chosen[0]
+
+
+def _reachable(address: str) -> bool:
+    """Whether the host takes connections; `datasets` itself would retry for half a minute."""
+    parts = urlsplit(address.rpartition("::")[2])
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), _CONNECT_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def _unreachable(name: str, address: str) -> str:
+    host = urlsplit(address.rpartition("::")[2]).hostname
+    return (
+        f"{name}: no network ({host} does not answer) and no copy on this machine; "
+        "use a file, or builtin:python-docs, which needs none"
+    )
+
+
+def _line(error: BaseException) -> str:
+    text = str(error.__cause__ or error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

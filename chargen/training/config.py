@@ -1,0 +1,123 @@
+"""TrainConfig: how a model is trained. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from chargen.errors import UsageError, unknown_name
+from chargen.model.config import ModelConfig
+
+SCHEDULES = ("linear", "cosine", "wsd")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run, complete: nothing in it is left for the loop to decide.
+
+    Raises:
+        UsageError: on construction, naming every field that is wrong, its value and the range.
+    """
+
+    steps: int
+    """Optimizer steps of the whole run."""
+    minutes: float | None = None
+    """Wall time after which the run is shortened to end; None leaves the clock out."""
+    batch_size: int = 16
+    """Lanes read side by side (B)."""
+    bptt: int = 48
+    """Tokens of each lane in a step (T): where back-propagation through time is cut off."""
+    learning_rate: float = 5e-3
+    """The highest rate of the schedule."""
+    schedule: str = "linear"
+    """Decay after the warm-up: `linear` to zero, `cosine`, or `wsd` (stable, then linear)."""
+    warmup: float = 0.02
+    """Share of the steps that the rate rises for."""
+    beta1: float = 0.9
+    """AdamW's decay of the gradient's average."""
+    beta2: float = 0.99
+    """AdamW's decay of the squared gradient's average."""
+    weight_decay: float = 0.01
+    """AdamW's decay of matrices; biases and embeddings are left alone."""
+    clip: float = 1.0
+    """Largest norm of the gradient over all weights."""
+    dropout: float = 0.0
+    """On the output of the last layer and between layers, one mask a window (variational)."""
+    embedding_dropout: float = 0.0
+    """On the embedding's output, one mask a window."""
+    ema: float = 0.05
+    """Weights are averaged over about this share of the steps; 0 turns averaging off."""
+    evaluations: int = 20
+    """How often the validation part is scored during the run."""
+    evaluation_tokens: int = 65_536
+    """Tokens of the validation part scored during the run; the last score takes all."""
+    patience: int = 8
+    """Evaluations without improvement after which the run ends early; 0 never."""
+    seed: int = 0
+    """Seed of initial weights and dropout."""
+    device: str = "auto"
+    """`auto` takes cuda, then mps, then cpu."""
+    threads: int = 0
+    """CPU threads; 0 takes one a core."""
+
+    def __post_init__(self) -> None:
+        """Check every field and report all problems at once."""
+        whole = {"steps": 1, "batch_size": 1, "bptt": 1, "evaluations": 1, "evaluation_tokens": 2}
+        problems = [
+            f"{name.replace('_', '-')} {getattr(self, name)}: must be at least {low}"
+            for name, low in whole.items()
+            if getattr(self, name) < low
+        ]
+        shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema")
+        problems += [
+            f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 0 and below 1"
+            for name in shares
+            if not 0 <= getattr(self, name) < 1
+        ]
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < 1e6:
+                problems.append(f"{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        for name in ("weight_decay", "patience", "threads", "seed"):
+            if getattr(self, name) < 0:
+                problems.append(f"{name.replace('_', '-')} {getattr(self, name)}: must not be < 0")
+        if self.minutes is not None and not 0 < self.minutes <= 1e5:
+            problems.append(f"minutes {self.minutes}: must be above 0")
+        if self.schedule not in SCHEDULES:
+            problems.append(unknown_name("schedule", self.schedule, SCHEDULES))
+        if self.device not in DEVICES:
+            problems.append(unknown_name("device", self.device, DEVICES))
+        if problems:
+            raise UsageError("; ".join(problems))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for run.json."""
+        return asdict(self)
+
+
+def check_settings(given: Mapping[str, Any]) -> None:
+    """Check what a person asked for before anything is read or written.
+
+    Args:
+        given: fields of ModelConfig and TrainConfig, and `epochs`.
+
+    Raises:
+        UsageError: one is unknown or out of range, or several say how long to train.
+    """
+    model = {one.name for one in fields(ModelConfig)}
+    train = {one.name for one in fields(TrainConfig)}
+    for name in given:
+        if name not in model | train | {"epochs"} or name == "vocab_size":
+            raise UsageError(unknown_name("setting", name, model | train | {"epochs"}))
+    lengths = [f"--{name}" for name in ("minutes", "epochs", "steps") if name in given]
+    if len(lengths) > 1:
+        raise UsageError(f"{' and '.join(lengths)}: give one of them")
+    if not 0 < given.get("epochs", 1) <= 1e6:
+        raise UsageError(f"epochs {given['epochs']}: must be above 0")
+    sizes = {name: given[name] for name in model & given.keys()}
+    if sizes.get("tied_head"):
+        sizes.setdefault("embedding_size", sizes.get("hidden_size", 256))
+        sizes.setdefault("hidden_size", sizes["embedding_size"])
+    ModelConfig(vocab_size=2, **sizes)
+    TrainConfig(**{"steps": 1, **{name: given[name] for name in train & given.keys()}})

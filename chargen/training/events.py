@@ -1,0 +1,98 @@
+"""What training tells whoever watches: small values, no torch, no text for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import Weights
+from chargen.model.score import Score
+from chargen.text.tokenizer import Tokenizer
+from chargen.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The run is about to begin."""
+
+    model: ModelConfig
+    train: TrainConfig
+    reasons: tuple[str, ...]
+    tokenizer: Tokenizer
+    train_tokens: int
+    valid_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """One optimizer step."""
+
+    step: int
+    steps: int
+    """The run's length as it is planned now."""
+    loss: float
+    """Mean nats per token of this window, before the step."""
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    """Tokens trained on so far."""
+    seconds: float
+    """Wall time so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The validation part was scored."""
+
+    step: int
+    score: Score
+    averaged: bool
+    """The averaged weights were the better ones."""
+    best: bool
+    """No earlier score was better."""
+    seconds: float
+    weights: Weights
+    """The better weights, as numpy arrays: enough to write a sample with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The run is over."""
+
+    step: int
+    reason: str
+    """`done`, `early stop`, or `interrupted`."""
+    score: Score | None
+    """The best weights over the whole validation part; None without one."""
+    weights: Weights
+    """The best weights."""
+    averaged: bool
+    seconds: float
+
+
+TrainEvent = Planned | StepDone | Evaluated | Finished
+
+
+def event_record(event: TrainEvent) -> dict[str, Any]:
+    """The event as plain values without weights: a line of metrics.jsonl, and of `--json`."""
+    if isinstance(event, Planned):
+        return {
+            "event": "planned",
+            "model": event.model.to_json(),
+            "train": event.train.to_json(),
+            "reasons": list(event.reasons),
+            "train_tokens": event.train_tokens,
+            "valid_tokens": event.valid_tokens,
+        }
+    if isinstance(event, StepDone):
+        return {"event": "step", **asdict(event)}
+    record: dict[str, Any] = {
+        "step": event.step,
+        "averaged": event.averaged,
+        "seconds": event.seconds,
+        **(event.score.to_json() if event.score else {}),
+    }
+    if isinstance(event, Evaluated):
+        return {"event": "evaluation", "best": event.best, **record}
+    return {"event": "finished", "reason": event.reason, **record}

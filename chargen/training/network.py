@@ -1,0 +1,165 @@
+"""RecurrentLM: embedding, recurrent layers, head. Tokens and state in, logits and state out.
+
+Parameters carry the names and shapes of the model file. The network knows no loss, no optimizer
+and no text; truncation, dropout's rates and the device come from outside.
+
+Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T time, B batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import Weights
+
+State = tuple[Tensor, ...]
+"""S tensors of (L, B, H)."""
+
+# torch's own recurrences: oneDNN on CPU, cuDNN on CUDA.
+_RECURRENCES: dict[str, Callable[..., Any]] = {
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+    "rnn": torch.rnn_tanh,
+    "rnn-relu": torch.rnn_relu,
+}
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of one cell, in torch's equations."""
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int, gates: int) -> None:
+        super().__init__()
+        rows = gates * hidden_size
+        self._recurrence = _RECURRENCES[cell]
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """(T, B, in) and S states of (1, B, H) to (T, B, H) and the states at the end."""
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        before = state if len(state) > 1 else state[0]
+        output, *after = self._recurrence(
+            inputs, before, weights, True, 1, 0.0, self.training, False, False
+        )
+        return output, tuple(after)
+
+
+class RecurrentLM(nn.Module):
+    """A recurrent language model."""
+
+    def __init__(
+        self, config: ModelConfig, *, dropout: float = 0.0, embedding_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = dropout
+        self.embedding_dropout = embedding_dropout
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        gates = len(config.cell_row.gates)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(
+                config.cell,
+                config.hidden_size if layer else config.embedding_size,
+                config.hidden_size,
+                gates,
+            )
+            for layer in range(config.num_layers)
+        )
+        self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        if config.tied_head:
+            self.head.weight = self.embedding.weight
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Orthogonal recurrent blocks (Saxe et al., 2014), forget bias 1 (Gers et al., 2000).
+
+        A rectified recurrence starts at the identity instead (Le et al., 2015), scaled down a
+        little so that its state cannot grow without bound.
+        """
+        size = self.config.hidden_size
+        gates = self.config.cell_row.gates
+        # A tied head wants embeddings of the head's scale.
+        nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(size) if self._tied else 1.0)
+        for layer in self.layers:
+            assert isinstance(layer, RecurrentLayer)
+            bound = 1 / math.sqrt(layer.weight_ih.shape[1])
+            nn.init.uniform_(layer.weight_ih, -bound, bound)
+            for block in layer.weight_hh.split(size):
+                nn.init.orthogonal_(block)
+            if self.config.cell == "rnn-relu":
+                layer.weight_hh.copy_(0.9 * torch.eye(size))
+            nn.init.zeros_(layer.bias_ih)
+            nn.init.zeros_(layer.bias_hh)
+            if "forget" in gates:
+                layer.bias_ih.split(size)[gates.index("forget")].fill_(1.0)
+        if not self._tied:
+            nn.init.uniform_(self.head.weight, -1 / math.sqrt(size), 1 / math.sqrt(size))
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def _tied(self) -> bool:
+        return self.config.tied_head
+
+    def zero_state(self, batch_size: int) -> State:
+        """The memory before any text: S tensors of zeros (L, B, H)."""
+        layers, states, size = self.config.state_shape
+        return tuple(self.head.bias.new_zeros(layers, batch_size, size) for _ in range(states))
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read a window.
+
+        Args:
+            tokens: (T, B) ids.
+            state: S tensors (L, B, H).
+
+        Returns:
+            logits (T, B, V) after each token, and the state after the last.
+        """
+        hidden = self.embedding(tokens)
+        hidden = self._drop(hidden, self.embedding_dropout)
+        after = []
+        for number, layer in enumerate(self.layers):
+            own = tuple(part[number : number + 1] for part in state)
+            hidden, own = layer(hidden, own)
+            hidden = self._drop(hidden, self.dropout)
+            after.append(own)
+        joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+        return self.head(hidden), joined
+
+    def _drop(self, hidden: Tensor, rate: float) -> Tensor:
+        """Dropout with one mask for all time steps (Gal and Ghahramani, 2016)."""
+        if not self.training or rate == 0:
+            return hidden
+        mask = functional.dropout(torch.ones_like(hidden[:1]), rate)
+        return hidden * mask
+
+    def to_weights(self) -> Weights:
+        """A copy as numpy arrays, named as in the model file."""
+        state = self.state_dict()
+        return {
+            name: state[name].detach().to("cpu", torch.float32, copy=True).numpy()
+            for name in self.config.tensor_shapes()
+        }
+
+    @torch.no_grad()
+    def load_weights(self, weights: Weights) -> None:
+        """Take over the weights of a model file of the same config."""
+        own = dict(self.named_parameters())
+        for name in self.config.tensor_shapes():
+            own[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+
+
+def detach(state: State) -> State:
+    """The same state, cut off from the graph that made it."""
+    return tuple(part.detach() for part in state)

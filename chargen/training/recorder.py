@@ -1,0 +1,124 @@
+"""Writes a run's folder from the events of its training: model, metrics, run.json.
+
+Neither trains nor shows. `metrics.jsonl` gets a line for about every hundredth step and for every
+evaluation; the model file is replaced whenever a better one is found.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from chargen._version import __version__
+from chargen.errors import ChargenError
+from chargen.files import write_json
+from chargen.model.config import ModelConfig
+from chargen.model.file import ModelFile, save_model
+from chargen.model.runs import METRICS, MODEL, RUN
+from chargen.text.tokenizer import TokenizerState
+from chargen.training.events import (
+    Evaluated,
+    Finished,
+    Planned,
+    StepDone,
+    TrainEvent,
+    event_record,
+)
+
+
+@dataclass
+class Recorder:
+    """Keeps one run's folder up to date."""
+
+    folder: Path
+    tokenizer: TokenizerState
+    card: dict[str, Any]
+    """What the model's card says besides what training adds: corpus, split, seed."""
+    _planned: Planned | None = None
+    _metrics: IO[str] | None = None
+
+    def record(self, event: TrainEvent) -> None:
+        """Write what the event changes.
+
+        Raises:
+            ChargenError: a file cannot be written; the ones before are unchanged.
+        """
+        if isinstance(event, Planned):
+            self._begin(event)
+        if not isinstance(event, StepDone) or _is_recorded(event):
+            self._line(event_record(event))
+        if isinstance(event, Finished) or (isinstance(event, Evaluated) and event.best):
+            self._save(event)
+        if isinstance(event, Finished):
+            self._describe(event.reason, event)
+            self.close()
+
+    def close(self) -> None:
+        """Close metrics.jsonl."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    @property
+    def _config(self) -> ModelConfig:
+        assert self._planned is not None
+        return self._planned.model
+
+    def _begin(self, event: Planned) -> None:
+        self._planned = event
+        try:
+            path = self.folder / METRICS
+            self._metrics = path.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
+        self._describe("training", None)
+
+    def _line(self, value: dict[str, Any]) -> None:
+        assert self._metrics is not None
+        try:
+            self._metrics.write(json.dumps(value) + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            raise ChargenError(
+                f"{self.folder / METRICS}: cannot be written ({error.strerror}); "
+                "the model saved before is unchanged"
+            ) from error
+
+    def _save(self, event: Evaluated | Finished) -> None:
+        card = {
+            **self.card,
+            "steps": event.step,
+            "weights": "averaged" if event.averaged else "raw",
+            "validation": event.score.to_json() if event.score else None,
+            "chargen": __version__,
+        }
+        model = ModelFile(
+            config=self._config, tokenizer=self.tokenizer, weights=event.weights, card=card
+        )
+        save_model(self.folder / MODEL, model)
+
+    def _describe(self, status: str, finished: Finished | None) -> None:
+        assert self._planned is not None
+        write_json(
+            self.folder / RUN,
+            {
+                "status": status,
+                "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+                "chargen": __version__,
+                "model": self._planned.model.to_json(),
+                "train": self._planned.train.to_json(),
+                "reasons": list(self._planned.reasons),
+                "card": self.card,
+                "steps": finished.step if finished else 0,
+                "seconds": finished.seconds if finished else 0.0,
+                "validation": finished.score.to_json() if finished and finished.score else None,
+            },
+        )
+
+
+def _is_recorded(event: StepDone) -> bool:
+    """About a hundred lines a run, the first step among them."""
+    return event.step == 1 or event.step % max(1, event.steps // 100) == 0

@@ -1,0 +1,81 @@
+"""One run from plan to finished model file: planner, network, trainer and recorder put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.training.events import Finished, Planned, TrainEvent
+from chargen.training.network import RecurrentLM
+from chargen.training.planner import make_plan
+from chargen.training.recorder import Recorder
+from chargen.training.trainer import Trainer, prepare_torch
+
+
+def train_run(
+    folder: Path,
+    *,
+    tokenizer: Tokenizer,
+    train: Tokens,
+    valid: Tokens,
+    card: Mapping[str, Any],
+    given: Mapping[str, Any],
+    should_stop: Callable[[], bool],
+    started: float | None = None,
+) -> Iterator[TrainEvent]:
+    """Plan, train and record; yields every event after it was recorded.
+
+    Args:
+        folder: the run's folder, which exists.
+        tokenizer: made for the corpus.
+        train: tokens to learn.
+        valid: tokens to score; may be empty.
+        card: what the model's card says of the corpus.
+        given: what the person asked for (see `make_plan`).
+        should_stop: asked after every step.
+        started: `time.monotonic()` when the run's minutes began; None is now.
+
+    Raises:
+        UsageError: a setting is out of range.
+        ChargenError: training or writing failed.
+    """
+    started = time.monotonic() if started is None else started
+    plan = make_plan(
+        given,
+        vocab_size=tokenizer.vocab_size,
+        train_tokens=len(train),
+        valid_tokens=len(valid),
+    )
+    device = prepare_torch(plan.train)
+    network = RecurrentLM(
+        plan.model,
+        dropout=plan.train.dropout,
+        embedding_dropout=plan.train.embedding_dropout,
+    ).to(device)
+    trainer = Trainer(
+        network, plan.train, train, valid, token_lengths(tokenizer), started=started
+    )
+    recorder = Recorder(folder, tokenizer.to_state(), {**card, "seed": plan.train.seed})
+    planned = Planned(
+        model=plan.model,
+        train=plan.train,
+        reasons=plan.reasons,
+        tokenizer=tokenizer,
+        train_tokens=len(train),
+        valid_tokens=len(valid),
+    )
+    try:
+        recorder.record(planned)
+        yield planned
+        for event in trainer.run():
+            recorder.record(event)
+            yield event
+            if isinstance(event, Finished):
+                break
+            trainer.stop_requested = should_stop()
+    finally:
+        recorder.close()

@@ -1,0 +1,264 @@
+"""The training loop, read from top to bottom. Yields events; prints and writes nothing.
+
+Shape letters: T bptt, B batch_size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from chargen.errors import ChargenError
+from chargen.model.file import Weights
+from chargen.model.score import Score
+from chargen.text.store import Tokens
+from chargen.training.average import WeightAverage
+from chargen.training.config import TrainConfig
+from chargen.training.evaluate import evaluate
+from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
+from chargen.training.network import RecurrentLM, detach
+from chargen.training.schedule import learning_rate
+from chargen.training.stream import LaneStream
+
+_PACE = 50
+"""Steps over which the speed is measured."""
+
+
+class Trainer:
+    """Trains a network on a text, and keeps the weights that predict another part of it best."""
+
+    def __init__(
+        self,
+        network: RecurrentLM,
+        config: TrainConfig,
+        train: Tokens,
+        valid: Tokens,
+        lengths: npt.NDArray[np.int64],
+        clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
+    ) -> None:
+        """Get ready for the first step.
+
+        Args:
+            network: on its device.
+            config: the whole plan.
+            train: tokens to learn (N,).
+            valid: tokens to choose the best weights by; empty takes the last ones.
+            lengths: (2, V) of `token_lengths`.
+            clock: seconds; only read when `config.minutes` is set, and for the events.
+            started: the clock when the run began; None is now.
+        """
+        self.network = network
+        self.config = config
+        self.valid = valid
+        self.lengths = lengths
+        self.stop_requested = False
+        self.step = 0
+        self.steps = config.steps
+        self.best: Evaluated | None = None
+        self._clock = clock
+        self._started = clock() if started is None else started
+        self._pace: deque[float] = deque(maxlen=_PACE)
+        self._scoring_seconds = 0.0
+        self._stale = 0
+        self.stream = LaneStream(train, config.batch_size, config.bptt)
+        self.state = network.zero_state(config.batch_size)
+        self.optimizer = make_optimizer(network, config)
+        self.average = (
+            WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
+        )
+
+    def run(self) -> Iterator[TrainEvent]:
+        """Train to the end of the plan, or until `stop_requested` is set.
+
+        Raises:
+            ChargenError: the loss is not a finite number.
+        """
+        device = self.network.head.bias.device
+        self.network.train()
+        reason = "done"
+        while self.step < self.steps:
+            began = self._clock()
+            rate = self._set_learning_rate()
+            inputs, targets = (one.to(device) for one in self.stream.window(self.step))
+            logits, state = self.network(inputs, self.state)
+            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+            loss.backward()
+            length = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+            nats, norm = loss.item(), length.item()
+            self._check_finite(nats, norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            # Back-propagation through time is cut off here: the state goes on, its graph does not.
+            self.state = detach(state)
+            if self.average:
+                self.average.update()
+            self.step += 1
+            self._pace.append(self._clock() - began)
+            yield StepDone(
+                step=self.step,
+                steps=self.steps,
+                loss=nats,
+                learning_rate=rate,
+                gradient_norm=norm,
+                tokens=self.step * self.config.batch_size * self.config.bptt,
+                seconds=self._seconds(),
+            )
+            self._keep_time()
+            if self._evaluation_is_due():
+                yield self._evaluate()
+                if self.config.patience and self._stale >= self.config.patience:
+                    reason = "early stop"
+                    break
+            if self.stop_requested:
+                reason = "interrupted"
+                break
+        if len(self.valid) and (self.best is None or self.best.step != self.step):
+            yield self._evaluate()
+        yield self._finish(reason)
+
+    def _set_learning_rate(self) -> float:
+        config = self.config
+        rate = learning_rate(
+            self.step,
+            self.steps,
+            peak=config.learning_rate,
+            warmup=config.warmup,
+            schedule=config.schedule,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _check_finite(self, loss: float, norm: float) -> None:
+        """Stop before a step that would ruin the weights."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise ChargenError(
+                f"step {self.step + 1}: the loss is {loss} and the gradient's norm {norm}; "
+                "the weights saved before are kept; lower --learning-rate or --clip"
+            )
+
+    def _seconds(self) -> float:
+        return self._clock() - self._started
+
+    def _keep_time(self) -> None:
+        """With `minutes`: plan as many steps as the time left allows at the speed so far."""
+        if self.config.minutes is None:
+            return
+        whole, gone = self.config.minutes * 60, self._seconds()
+        if len(self._pace) < _PACE and gone < whole / 2:
+            return  # the first steps are no measure
+        per_step = sum(self._pace) / len(self._pace)
+        left = whole - gone - self._scoring_ahead(per_step)
+        self.steps = max(self.step, self.step + int(left / per_step))
+
+    def _scoring_ahead(self, per_step: float) -> float:
+        """Seconds that the evaluations to come will take, the last and full one included."""
+        if not len(self.valid):
+            return 0.0
+        each = self._scoring_seconds
+        if not each:
+            # Reading forward costs about a third of learning.
+            per_token = per_step / (self.config.batch_size * self.config.bptt) / 3
+            each = per_token * self._scored_at_once() * (2 if self.average else 1)
+        ahead = math.ceil(self.config.evaluations * (1 - self.step / max(self.steps, self.step)))
+        full = len(self.valid) / self._scored_at_once() / (2 if self.average else 1)
+        return each * (ahead + full)
+
+    def _scored_at_once(self) -> int:
+        return min(len(self.valid), self.config.evaluation_tokens)
+
+    def _evaluation_is_due(self) -> bool:
+        if not len(self.valid):
+            return False
+        every = max(1, self.steps // self.config.evaluations)
+        return self.step % every == 0 or self.step >= self.steps
+
+    def _evaluate(self) -> Evaluated:
+        """Score the weights and their average; remember the best of all."""
+        began = self._clock()
+        limit = self.config.evaluation_tokens
+        score = evaluate(self.network, self.valid, self.lengths, limit)
+        weights, averaged = self.network.to_weights(), False
+        if self.average:
+            self.average.swap()
+            smooth = evaluate(self.network, self.valid, self.lengths, limit)
+            if smooth.nats_per_token < score.nats_per_token:
+                score, weights, averaged = smooth, self.network.to_weights(), True
+            self.average.swap()
+        best = self.best is None or _nats(score) < _nats(self.best.score)
+        self._stale = 0 if best else self._stale + 1
+        event = Evaluated(
+            step=self.step,
+            score=score,
+            averaged=averaged,
+            best=best,
+            seconds=self._seconds(),
+            weights=weights,
+        )
+        if best:
+            self.best = event
+        self._scoring_seconds = self._clock() - began
+        return event
+
+    def _finish(self, reason: str) -> Finished:
+        """The best weights, scored on the whole validation part."""
+        weights: Weights = self.best.weights if self.best else self.network.to_weights()
+        score = None
+        if len(self.valid):
+            kept = self.network.to_weights()
+            self.network.load_weights(weights)
+            score = evaluate(self.network, self.valid, self.lengths)
+            self.network.load_weights(kept)
+        return Finished(
+            step=self.step,
+            reason=reason,
+            score=score,
+            weights=weights,
+            averaged=self.best.averaged if self.best else False,
+            seconds=self._seconds(),
+        )
+
+
+def make_optimizer(network: RecurrentLM, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019), fused; matrices decay, biases and embeddings do not."""
+    matrices, others = [], []
+    for name, parameter in network.named_parameters():
+        decays = parameter.ndim > 1 and not name.startswith("embedding")
+        (matrices if decays else others).append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+
+
+def prepare_torch(config: TrainConfig) -> torch.device:
+    """Threads, subnormal numbers and the seed; the device that `config.device` means."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    # Subnormal numbers appear in small states and slow recurrent training many times over.
+    torch.set_flush_denormal(True)
+    torch.manual_seed(config.seed)
+    name = config.device
+    if name == "auto":
+        name = next((one for one, there in _devices().items() if there), "cpu")
+    elif name != "cpu" and not _devices()[name]:
+        raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
+    return torch.device(name)
+
+
+def _devices() -> dict[str, bool]:
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+
+
+def _nats(score: Score) -> float:
+    return score.nats_per_token
