@@ -67,6 +67,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     listing = f"there are: {', '.join(names)}"
-    return f"unknown {kind} '{name}': {hint}({listing})" if hint else (
-        f"unknown {kind} '{name}': {listing}"
+    return (
+        f"unknown {kind} '{name}': {hint}({listing})"
+        if hint
+        else (f"unknown {kind} '{name}': {listing}")
     )

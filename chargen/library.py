@@ -168,9 +168,7 @@ class TextOptions:
         if self.documents not in DOCUMENT_MODES:
             problems.append(unknown_name("documents", self.documents, DOCUMENT_MODES))
         if not 0 <= self.valid_fraction < 1:
-            problems.append(
-                f"valid-fraction {self.valid_fraction}: must be at least 0 and below 1"
-            )
+            problems.append(f"valid-fraction {self.valid_fraction}: must be at least 0 and below 1")
         if self.vocab_size is not None and not self.tokenizer.startswith("subword"):
             problems.append(
                 f"vocab-size {self.vocab_size}: has no effect on the {self.tokenizer} tokenizer; "
@@ -260,7 +258,7 @@ def choose_folder(
         folder = CHECKPOINTS / free_run_name("stdin" if stem == "-" else Path(stem).stem)
     if not overwrite and any((folder / one).exists() for one in (MODEL, RUN, METRICS)):
         raise UsageError(
-            f"{folder}: holds a run already; choose another --run NAME, or --overwrite to replace it"
+            f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
         )
     return folder
 
@@ -315,6 +313,7 @@ def train(
         train=prepared.train,
         valid=prepared.valid,
         card=prepared.card,
+        text=asdict(options),
         given=given,
         should_stop=should_stop,
         started=started,

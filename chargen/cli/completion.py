@@ -12,7 +12,7 @@ from chargen.terminal.context import Terminal
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @terminal_options
 def command(shell: str, terminal: Terminal) -> None:
-    """Print the completion script of a shell.
+    r"""Print the completion script of a shell.
 
     \b
       eval "$(chargen completion bash)"                     # in ~/.bashrc

@@ -52,9 +52,7 @@ def command(
     files = names[1:] or names
     if len(names) == 1 and (names[0].endswith(".safetensors")):
         raise UsageError(f"{names[0]}: name the FILE to score after the model")
-    reading = Reading(
-        encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes
-    )
+    reading = Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes)
     documents = model.card.get("documents")
     for name in files:
         corpus = open_corpus(

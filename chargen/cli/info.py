@@ -57,7 +57,9 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
     for one in corpora if isinstance(corpora, list) else ():
         if isinstance(one, dict):
             digest = str(one.get("sha256", ""))[:12]
-            rows.append(("corpus", f"{one.get('name')}, {one.get('bytes')} bytes, SHA-256 {digest}…"))
+            rows.append(
+                ("corpus", f"{one.get('name')}, {one.get('bytes')} bytes, SHA-256 {digest}…")
+            )
     score = card.get("validation")
     if isinstance(score, dict):
         figures = {key: score.get(key) for key in ("bits_per_byte", "nats_per_token")}

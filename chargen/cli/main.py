@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Begin with: chargen demo, or chargen train corpus.txt. Each command has its own --help.",
+    epilog="Begin with: chargen demo, or chargen train corpus.txt. Each command has a --help.",
 )
 @click.version_option(__version__, prog_name="chargen", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -48,7 +48,7 @@ def json_option(function: F) -> F:
     return option(function)
 
 
-class ModelName(click.ParamType):
+class ModelName(click.ParamType[str]):
     """MODEL: a file, a run folder or a run's name."""
 
     name = "model"
@@ -65,7 +65,7 @@ class ModelName(click.ParamType):
         return [CompletionItem(one) for one in names] or [CompletionItem(incomplete, type="file")]
 
 
-class CorpusName(click.ParamType):
+class CorpusName(click.ParamType[str]):
     """CORPUS: a file, a folder, -, builtin:NAME or hf:DATASET."""
 
     name = "corpus"

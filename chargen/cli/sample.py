@@ -7,12 +7,13 @@ import os
 import stat
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
+from chargen.cli.options import MODEL, F, json_option, terminal_options
 from chargen.errors import UsageError
 from chargen.sampling.config import SETTINGS
 from chargen.terminal.context import Terminal
@@ -38,9 +39,9 @@ Into a pipe or a file goes the text and nothing else; several texts are divided 
 """
 
 
-def _setting(name: str, *flags: str) -> Any:
+def _setting(name: str, *flags: str) -> Callable[[F], F]:
     row = SETTINGS[name]
-    kind = click.INT if row.whole else click.FLOAT
+    kind = int if row.whole else float
     return click.option(
         f"--{name.replace('_', '-')}", *flags, name, type=kind, metavar="X", help=row.help + "."
     )

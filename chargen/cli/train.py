@@ -66,7 +66,9 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 )
 @click.option("--encoding", metavar="NAME", help="Of the files; UTF-8 and marked UTF-16 need none.")
 @click.option("--column", metavar="NAME", help="Column of a table that holds the text.")
-@click.option("--valid", metavar="FILE", help="A text to validate on, instead of the corpus's tail.")
+@click.option(
+    "--valid", metavar="FILE", help="A text to validate on, instead of the corpus's tail."
+)
 @click.option(
     "--valid-fraction",
     type=float,

@@ -42,12 +42,12 @@ class ModelConfig:
             "num_layers": (1, _MAX_LAYERS),
             "embedding_size": (1, _MAX_SIZE),
         }
-        problems = []
+        problems: list[str] = []
         for name, (low, high) in ranges.items():
-            value = getattr(self, name)
+            value: object = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 problems.append(f"{name} {value!r}: must be a whole number from {low} to {high:,}")
-        if not isinstance(self.cell, str) or self.cell not in CELLS:
+        if str(self.cell) not in CELLS:
             problems.append(unknown_name("cell", str(self.cell), CELLS))
         if type(self.tied_head) is not bool:
             problems.append(f"tied_head {self.tied_head!r}: must be true or false")

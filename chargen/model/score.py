@@ -33,7 +33,9 @@ class Score:
         return asdict(self)
 
 
-def make_score(nats: float, predicted: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Score:
+def make_score(
+    nats: float, predicted: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> Score:
     """A score from a summed loss.
 
     Args:

@@ -55,7 +55,7 @@ def top_k(logprobs: Array, k: int) -> Array:
 
 
 def top_p(logprobs: Array, p: float) -> Array:
-    """Keep the fewest likeliest tokens that together reach probability p (Holtzman et al., 2020)."""
+    """Keep the fewest likeliest tokens that reach probability p (Holtzman et al., 2020)."""
     order = np.argsort(-logprobs, -1, kind="stable")
     sorted_probabilities = np.exp(np.take_along_axis(logprobs, order, -1).astype(np.float64))
     before = np.cumsum(sorted_probabilities, -1) - sorted_probabilities
@@ -69,7 +69,7 @@ def top_p(logprobs: Array, p: float) -> Array:
 
 
 def min_p(logprobs: Array, share: float) -> Array:
-    """Keep tokens with at least this share of the likeliest one's probability (Nguyen et al., 2024)."""
+    """Keep tokens at least this share as likely as the likeliest (Nguyen et al., 2024)."""
     floor = logprobs.max(-1, keepdims=True) + np.log(share)
     return np.where(logprobs >= floor, logprobs, np.float32(-np.inf))
 

@@ -201,7 +201,7 @@ def generate_batch(
 
 
 def opening(tokenizer: Tokenizer) -> TokenIds:
-    """What is read when there is no prompt: the end of a document, else a line end, else token 0."""
+    """What is read when there is no prompt: an end of document, a line end, or token 0."""
     if tokenizer.eos_id is not None:
         return np.array([tokenizer.eos_id])
     if not tokenizer.unseen("\n"):

@@ -11,7 +11,7 @@ N batch. One state is (L, S, H); a batch of them is (L, S, N, H).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,10 +58,12 @@ class Layer:
         self.z = np.zeros((*batch, len(scale)), np.float32)
         self._product = np.zeros_like(self.z)
         self._sigmoids = self._block(self.z, 0, self.sigmoids)
-        self.gates = [self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))]
+        self.gates = [
+            self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))
+        ]
 
     def _block(self, array: Array, first: int, count: int = 1) -> Array:
-        return array[..., first * self.size : (first + count) * self.size]
+        return cast(Array, array[..., first * self.size : (first + count) * self.size])
 
     def input_bias(self) -> Array:
         """What is added to the input's product before `advance`: (G·H,)."""
@@ -222,15 +224,14 @@ class Stepper:
         Returns:
             logits (V,) or (N, V): a buffer that the next step overwrites.
         """
-        inputs = self._first_inputs(token)
-        for number, layer in enumerate(self.layers):
-            if number:
-                inputs = self._inputs[number]
-                np.dot(hidden, layer.weight_ih.T, inputs)
-                np.add(inputs, self._biases[number], inputs)
-            after = out[number]
-            layer.advance(inputs, state[number], after)
-            hidden = after[0]
+        self.layers[0].advance(self._first_inputs(token), state[0], out[0])
+        hidden = out[0, 0]
+        for number, layer in enumerate(self.layers[1:], 1):
+            inputs = self._inputs[number]
+            np.dot(hidden, layer.weight_ih.T, inputs)
+            np.add(inputs, self._biases[number], inputs)
+            layer.advance(inputs, state[number], out[number])
+            hidden = out[number, 0]
         np.dot(hidden, self._head.T, self._logits)
         np.add(self._logits, self._head_bias, self._logits)
         return self._logits
@@ -269,27 +270,29 @@ class Stepper:
 
     def _first_inputs(self, ids: int | TokenIds) -> Array:
         if self._table is not None:
-            row: Array = self._table[ids]
-            return row
-        row = self._embedding[ids] @ self.layers[0].weight_ih.T + self._biases[0]
-        return row
+            return cast(Array, self._table[ids])
+        return cast(Array, self._embedding[ids] @ self.layers[0].weight_ih.T + self._biases[0])
 
     def _read_block(self, ids: TokenIds, state: Array) -> Array:
         """Advance `state` in place over a block, layer by layer; the top layer's h, (T, H)."""
         assert self._batch == ()
-        inputs = self._first_inputs(ids)
-        for number, layer in enumerate(self.layers):
-            if number:
-                inputs = hidden @ layer.weight_ih.T + self._biases[number]
-            hidden = np.empty((len(ids), layer.size), np.float32)
-            own = state[number]
-            for time, row in enumerate(inputs):
-                layer.advance(row, own, own)
-                hidden[time] = own[0]
+        hidden = _run(self.layers[0], self._first_inputs(ids), state[0])
+        for number, layer in enumerate(self.layers[1:], 1):
+            inputs = hidden @ layer.weight_ih.T + self._biases[number]
+            hidden = _run(layer, inputs, state[number])
         return hidden
+
+
+def _run(layer: Layer, inputs: Array, state: Array) -> Array:
+    """Advance one layer's state (S, H) in place over inputs (T, G·H); its h, (T, H)."""
+    hidden = np.empty((len(inputs), layer.size), np.float32)
+    for time, row in enumerate(inputs):
+        layer.advance(row, state, state)
+        hidden[time] = state[0]
+    return hidden
 
 
 def log_softmax(logits: Array) -> Array:
     """Log-probabilities over the last axis."""
     shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return cast(Array, shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

@@ -62,7 +62,7 @@ class Terminal:
         self.err.flush()
 
     def console(self, *, results: bool = False) -> Console:
-        """rich on one of the streams; only for renderables made of SafeText."""
+        """Rich on one of the streams; only for renderables made of SafeText."""
         from rich.console import Console
 
         no_color = self.color == "never" or (

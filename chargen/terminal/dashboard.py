@@ -40,9 +40,7 @@ class Progress:
     best_bits_per_byte: float | None = None
     sample: str = ""
 
-    def advance(
-        self, *, step: int, steps: int, loss: float, tokens: int, seconds: float
-    ) -> None:
+    def advance(self, *, step: int, steps: int, loss: float, tokens: int, seconds: float) -> None:
         """Take in one training step."""
         self.loss = loss if self.loss is None else _SMOOTH * self.loss + (1 - _SMOOTH) * loss
         self.step, self.steps, self.seconds = step, steps, seconds

@@ -19,13 +19,12 @@ MAX_MARKS = 6
 
 # Beyond the categories Cc, Cs, Zl, Zp: what reorders or hides text. The joiners U+200C and
 # U+200D and the variation selectors stay: scripts and emoji need them.
-_EFFECTIVE = frozenset(
-    [0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF]
-    + list(range(0x202A, 0x202F))
-    + list(range(0x2061, 0x2070))
-    + list(range(0xFFF9, 0xFFFC))
-    + list(range(0x1D173, 0x1D17B))
-    + list(range(0xE0000, 0xE0080))
+_EFFECTIVE = frozenset({0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF}).union(
+    range(0x202A, 0x202F),
+    range(0x2061, 0x2070),
+    range(0xFFF9, 0xFFFC),
+    range(0x1D173, 0x1D17B),
+    range(0xE0000, 0xE0080),
 )
 _VARIATION = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
@@ -79,7 +78,7 @@ def visible(character: str, category: str | None = None) -> str:
 
 
 def safe(text: object) -> SafeText:
-    """Any text, safe to show; newlines and tabs stay.
+    r"""Any text, safe to show; newlines and tabs stay.
 
     >>> safe("a\\x1b[31mb")
     'a␛[31mb'

@@ -27,7 +27,9 @@ DOCUMENT_MODES = ("whole", "files", "lines")
 class Source(Protocol):
     """One CORPUS of the command line."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As it was given on the command line."""
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """The pieces of each document; raw content also goes into `hasher`."""
@@ -41,8 +43,8 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        """The path as given."""
-        return str(self.path)
+        """The last part of the path: a card travels, and the rest is nobody's business."""
+        return self.path.name or str(self.path.resolve().name)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document."""
@@ -58,8 +60,8 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        """The path as given."""
-        return str(self.path)
+        """The last part of the path: a card travels, and the rest is nobody's business."""
+        return self.path.name or str(self.path.resolve().name)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document a file; files that are not text are skipped and noted.
@@ -114,8 +116,8 @@ class TableSource:
 
     @property
     def name(self) -> str:
-        """The path as given."""
-        return str(self.path)
+        """The last part of the path: a card travels, and the rest is nobody's business."""
+        return self.path.name or str(self.path.resolve().name)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document a row."""

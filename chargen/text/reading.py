@@ -54,7 +54,7 @@ class Reading:
         """
         if self.encoding is not None:
             try:
-                known = codecs.lookup(self.encoding)._is_text_encoding  # type: ignore[attr-defined]
+                known = codecs.lookup(self.encoding)._is_text_encoding
             except (LookupError, ValueError):
                 known = False
             if not known:
@@ -65,7 +65,7 @@ class Reading:
 
 
 def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) -> Pieces:
-    """Decode a stream into chunks that end at a line end where there is one.
+    r"""Decode a stream into chunks that end at a line end where there is one.
 
     Line ends \\r\\n and \\r become \\n, unless raw bytes were asked for.
 

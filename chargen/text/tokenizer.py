@@ -367,7 +367,7 @@ def token_lengths(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
 
 
 def utf8(text: str) -> bytes:
-    """UTF-8 of any str: what the shell passed as raw bytes comes back raw, other surrogates as ?."""
+    """UTF-8 of any str: what the shell passed as raw bytes comes back raw."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -95,14 +95,15 @@ class RecurrentLM(nn.Module):
             assert isinstance(layer, RecurrentLayer)
             bound = 1 / math.sqrt(layer.weight_ih.shape[1])
             nn.init.uniform_(layer.weight_ih, -bound, bound)
-            for block in layer.weight_hh.split(size):
-                nn.init.orthogonal_(block)
+            for start in range(0, len(layer.weight_hh), size):
+                nn.init.orthogonal_(layer.weight_hh[start : start + size])
             if self.config.cell == "rnn-relu":
                 layer.weight_hh.copy_(0.9 * torch.eye(size))
             nn.init.zeros_(layer.bias_ih)
             nn.init.zeros_(layer.bias_hh)
             if "forget" in gates:
-                layer.bias_ih.split(size)[gates.index("forget")].fill_(1.0)
+                start = gates.index("forget") * size
+                layer.bias_ih[start : start + size].fill_(1.0)
         if not self._tied:
             nn.init.uniform_(self.head.weight, -1 / math.sqrt(size), 1 / math.sqrt(size))
         nn.init.zeros_(self.head.bias)

@@ -156,7 +156,7 @@ def _seconds_per_step(model: ModelConfig, train: TrainConfig) -> float:
         began = time.perf_counter()
         logits, state = network(tokens[:-1], state)
         loss = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(network.parameters(), train.clip)
         optimizer.step()
         optimizer.zero_grad()

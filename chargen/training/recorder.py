@@ -7,6 +7,7 @@ evaluation; the model file is replaced whenever a better one is found.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,8 @@ class Recorder:
     tokenizer: TokenizerState
     card: dict[str, Any]
     """What the model's card says besides what training adds: corpus, split, seed."""
+    text: Mapping[str, Any]
+    """Where the corpus lay and how it was read."""
     _planned: Planned | None = None
     _metrics: IO[str] | None = None
 
@@ -111,6 +114,7 @@ class Recorder:
                 "model": self._planned.model.to_json(),
                 "train": self._planned.train.to_json(),
                 "reasons": list(self._planned.reasons),
+                "text": dict(self.text),
                 "card": self.card,
                 "steps": finished.step if finished else 0,
                 "seconds": finished.seconds if finished else 0.0,

@@ -23,6 +23,7 @@ def train_run(
     train: Tokens,
     valid: Tokens,
     card: Mapping[str, Any],
+    text: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float | None = None,
@@ -35,6 +36,7 @@ def train_run(
         train: tokens to learn.
         valid: tokens to score; may be empty.
         card: what the model's card says of the corpus.
+        text: where the corpus was found and how it was read, for run.json.
         given: what the person asked for (see `make_plan`).
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
@@ -56,10 +58,10 @@ def train_run(
         dropout=plan.train.dropout,
         embedding_dropout=plan.train.embedding_dropout,
     ).to(device)
-    trainer = Trainer(
-        network, plan.train, train, valid, token_lengths(tokenizer), started=started
+    trainer = Trainer(network, plan.train, train, valid, token_lengths(tokenizer), started=started)
+    recorder = Recorder(
+        folder, tokenizer.to_state(), card={**card, "seed": plan.train.seed}, text=text
     )
-    recorder = Recorder(folder, tokenizer.to_state(), {**card, "seed": plan.train.seed})
     planned = Planned(
         model=plan.model,
         train=plan.train,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional
 
 from chargen.errors import ChargenError
@@ -90,7 +91,7 @@ class Trainer:
             inputs, targets = (one.to(device) for one in self.stream.window(self.step))
             logits, state = self.network(inputs, self.state)
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             length = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
             nats, norm = loss.item(), length.item()
             self._check_finite(nats, norm)
@@ -229,7 +230,8 @@ class Trainer:
 
 def make_optimizer(network: RecurrentLM, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, 2019), fused; matrices decay, biases and embeddings do not."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         decays = parameter.ndim > 1 and not name.startswith("embedding")
         (matrices if decays else others).append(parameter)
