@@ -33,8 +33,9 @@ from chargen.sampling.generator import Step, generate, generate_batch
 from chargen.sampling.stepper import Stepper, TokenIds
 from chargen.text.corpus import DOCUMENT_MODES, Corpus, open_corpus
 from chargen.text.reading import Reading
+from chargen.text.registry import tokenizer_kind
 from chargen.text.store import MIN_VALID, Tokens, build_tokenizer, encode_corpus
-from chargen.text.tokenizer import Tokenizer, token_lengths, tokenizer_kind
+from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.config import check_settings
 
 if TYPE_CHECKING:

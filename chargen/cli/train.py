@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import click
@@ -114,7 +115,7 @@ def run_training(
         events = train(
             corpus, on_note=terminal.note, should_stop=interrupts.stop_requested, **settings
         )
-        with watch:
+        with closing(watch):
             for event in events:
                 interrupts.begin_waiting()
                 watch.show(event)

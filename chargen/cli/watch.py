@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
@@ -31,19 +30,9 @@ class Watch:
         self._planned: Planned | None = None
         self._finished: Finished | None = None
 
-    def __enter__(self) -> Watch:
-        """Nothing is drawn before the plan is known."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the terminal as it was, whatever happened."""
-        if self._planned and not self._finished:
-            self._display.__exit__(kind, error, trace)
+        self._display.stop()
 
     def show(self, event: TrainEvent) -> None:
         """Show what the event changes."""
@@ -51,7 +40,7 @@ class Watch:
         if isinstance(event, Planned):
             self._planned = event
             self._announce(event)
-            self._display.__enter__()
+            self._display.start()
         elif isinstance(event, StepDone):
             progress.advance(
                 step=event.step,
@@ -70,7 +59,7 @@ class Watch:
                 progress.sample = self._sample(event)
         else:
             self._finished = event
-            self._display.__exit__(None, None, None)
+            self._display.stop()
 
     def summarise(self) -> None:
         """The last words: where the model is, how good it is, what to do next."""

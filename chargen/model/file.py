@@ -25,7 +25,8 @@ from safetensors.numpy import save
 from chargen.errors import ModelFileError, UsageError
 from chargen.files import atomic_writer
 from chargen.model.config import ModelConfig
-from chargen.text.tokenizer import Tokenizer, TokenizerState, tokenizer_from_state
+from chargen.text.registry import tokenizer_from_state
+from chargen.text.tokenizer import Tokenizer, TokenizerState
 
 Weights = dict[str, npt.NDArray[np.float32]]
 FORMAT = 1
@@ -148,16 +149,19 @@ def _check_length(path: Path) -> None:
     """Refuse by the first eight bytes what the library would read into memory first."""
     if path.is_dir():
         raise ModelFileError("is a folder without a model in it")
+    if path.exists() and not path.is_file():
+        raise ModelFileError("not an ordinary file")
     with path.open("rb") as stream:
-        start = stream.read(8)
+        start = stream.read(9)
         size = os.fstat(stream.fileno()).st_size
-    if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        raise ModelFileError(
-            "a pickle or zip archive (a torch checkpoint?), which chargen never opens; "
-            "it reads .safetensors files written by chargen"
-        )
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > size - 8:
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or length > size - 8:
+        # Their first bytes, read as a length, announce far more than the file holds.
+        if start.startswith((b"PK\3\4", b"\x80")):
+            raise ModelFileError(
+                "a pickle or zip archive (a torch checkpoint?), which chargen never opens; "
+                "it reads .safetensors files written by chargen"
+            )
         raise ModelFileError(
             f"not a safetensors file, or truncated ({size:,} bytes, header of {length:,} announced)"
         )

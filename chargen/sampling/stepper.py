@@ -63,11 +63,11 @@ class Layer:
         ]
 
     def _block(self, array: Array, first: int, count: int = 1) -> Array:
-        return cast(Array, array[..., first * self.size : (first + count) * self.size])
+        return array[..., first * self.size : (first + count) * self.size]
 
     def input_bias(self) -> Array:
         """What is added to the input's product before `advance`: (G·H,)."""
-        return self.bias_ih + self.bias_hh
+        return cast(Array, self.bias_ih + self.bias_hh)
 
     def advance(self, inputs: Array, state: Array, out: Array) -> None:
         """One time step.
@@ -174,7 +174,7 @@ class ReluRNN(RNN):
     """As RNN, with a rectifier: h' = max(0, W x + U h + b)."""
 
     def _activate(self) -> None:
-        np.maximum(self.z, 0.0, self.z)
+        np.maximum(self.z, 0.0, out=self.z)
 
 
 LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn-relu": ReluRNN}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from chargen.terminal.context import Terminal
@@ -66,22 +65,14 @@ class Progress:
 class Display(Protocol):
     """Shows a `Progress` while it changes."""
 
-    def __enter__(self) -> Display:
+    def start(self) -> None:
         """Begin."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End, leaving the terminal as it was."""
 
     def stepped(self) -> None:
         """A step was made."""
 
-    def scored(self) -> None:
-        """The validation part was scored."""
+    def stop(self) -> None:
+        """End, leaving the terminal as it was; may be called twice."""
 
 
 def open_display(terminal: Terminal, progress: Progress) -> Display:
@@ -92,7 +83,7 @@ def open_display(terminal: Terminal, progress: Progress) -> Display:
 
 
 class LineDisplay:
-    """A line every half minute and at every tenth evaluation's worth of news."""
+    """A line every half minute."""
 
     def __init__(
         self, terminal: Terminal, progress: Progress, clock: Callable[[], float] = time.monotonic
@@ -102,17 +93,8 @@ class LineDisplay:
         self._clock = clock
         self._last = clock()
 
-    def __enter__(self) -> LineDisplay:
-        """Say what begins."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing to restore."""
+    def start(self) -> None:
+        """Nothing to draw yet."""
 
     def stepped(self) -> None:
         """A line when half a minute has passed."""
@@ -121,8 +103,8 @@ class LineDisplay:
             self._last = now
             self._terminal.note(self._progress.line())
 
-    def scored(self) -> None:
-        """Scores appear on the next line."""
+    def stop(self) -> None:
+        """Nothing to restore."""
 
 
 class LiveDisplay:
@@ -141,25 +123,16 @@ class LiveDisplay:
             transient=True,
         )
 
-    def __enter__(self) -> LiveDisplay:
+    def start(self) -> None:
         """Begin to draw."""
         self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Erase the block and give the cursor back."""
-        self._live.stop()
 
     def stepped(self) -> None:
         """Drawn by rich's own timer."""
 
-    def scored(self) -> None:
-        """Drawn by rich's own timer."""
+    def stop(self) -> None:
+        """Erase the block and give the cursor back."""
+        self._live.stop()
 
     def _render(self) -> RenderableType:
         from rich.console import Group

@@ -8,9 +8,9 @@ recipes.py, reading and decoding of files in reading.py.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +101,9 @@ class StdinSource:
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document."""
         if self._spool is None:
+            # Kept open to be read again; closed, and so removed, with this object.
             self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
+            weakref.finalize(self, self._spool.close)
             while chunk := self._stream.read(1 << 20):
                 self._spool.write(chunk)
         self._spool.seek(0)
@@ -277,13 +279,18 @@ def _near(name: str, known: Sequence[str]) -> str:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` in the order of their paths; hidden ones are left out."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
-        for one in sorted(files):
-            path = Path(root, one)
-            if not one.startswith(".") and path.is_file():
-                yield path
+    """Files below `folder` in the order of their paths.
+
+    Hidden ones are left out, and links to folders are not followed, lest they lead in a circle.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if not path.is_symlink():
+                yield from walk_files(path)
+        elif path.is_file():
+            yield path
 
 
 def _file_pieces(path: Path, reading: Reading, hasher: Hasher) -> Pieces:

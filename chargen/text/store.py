@@ -23,8 +23,10 @@ import platformdirs
 
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import atomic_writer, make_folder, write_json
+from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus
-from chargen.text.tokenizer import CharTokenizer, Tokenizer, TokenizerState, tokenizer_kind
+from chargen.text.registry import tokenizer_kind
+from chargen.text.tokenizer import Tokenizer, TokenizerState
 
 Tokens = npt.NDArray[Any]
 _FORMAT = 1

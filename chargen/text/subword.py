@@ -8,7 +8,6 @@ bytes for what has no piece, so that `decode(encode(text)) == text` for every va
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -159,12 +158,12 @@ class SubwordBuilder:
     def _train(self, vocab_size: int, documents: bool) -> bytes:
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(self._lines),
+            sentence_iterator=iter(self._common(vocab_size)),
             model_writer=model,
             model_type=self.algorithm,
             vocab_size=vocab_size,
             hard_vocab_limit=self.algorithm == "bpe",
-            character_coverage=self._coverage(vocab_size),
+            character_coverage=1.0,
             byte_fallback=True,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
@@ -180,21 +179,21 @@ class SubwordBuilder:
         )
         return model.getvalue()
 
-    def _coverage(self, vocab_size: int) -> float:
-        """The share of text whose characters may take at most half of the free pieces.
+    def _common(self, vocab_size: int) -> list[str]:
+        """The sampled lines without characters too rare for a piece of their own.
 
-        SentencePiece refuses a vocabulary smaller than the alphabet, as Chinese text at a
-        thousand pieces would have; what lies below the share goes by bytes.
+        Letters may take half of the free pieces; SentencePiece refuses a vocabulary smaller than
+        the alphabet, as Chinese text at a thousand pieces would have. Lines are divided at what
+        is left out, which is then written in bytes.
         """
         counts = Counter[str]()
         for line in self._lines:
             counts.update(line)
-        room = (vocab_size - 256 - 8) // 2
+        room = max(1, (vocab_size - 256 - 8) // 2)
         if len(counts) <= room:
-            return 1.0
-        covered = sum(count for _, count in counts.most_common(room))
-        # SentencePiece adds letters until the share is reached: round down so it never passes.
-        return max(0.01, math.floor(covered / counts.total() * 1e5 - 1) / 1e5)
+            return self._lines
+        rare = {ord(one): "\n" for one, _ in counts.most_common()[room:]}
+        return [part for line in self._lines for part in line.translate(rare).split("\n") if part]
 
 
 def _short_lines(chunk: str) -> Iterator[str]:

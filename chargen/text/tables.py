@@ -28,7 +28,7 @@ def local_rows(path: Path, column: str | None) -> Iterator[str]:
     """
     if path.stat().st_size == 0:
         raise CorpusError(f"{path}: the file is empty")
-    datasets = _datasets()
+    datasets = _datasets(online=False)
     try:
         table = datasets.load_dataset(
             TABLE_SUFFIXES[path.suffix.lower()],
@@ -61,11 +61,9 @@ def hub_rows(
     """
     host = files.get("data_files") or os.environ.get("HF_ENDPOINT", _HUB)
     online = _reachable(str(host))
-    if not online:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # answers from its cache at once, or not at all
-        if files:
-            raise NetworkError(_unreachable(dataset, str(host)))
-    datasets = _datasets()
+    if files and not online:
+        raise NetworkError(_unreachable(dataset, str(host)))
+    datasets = _datasets(online=online)
     try:
         table = datasets.load_dataset(dataset, config, split=split, streaming=online, **files)
         yield from _texts(table, f"hf:{dataset}", column)
@@ -86,10 +84,13 @@ def documents(rows: Iterator[str], reading: Reading, hasher: Hasher) -> Iterator
             yield iter((raw if reading.as_bytes else row,))
 
 
-def _datasets() -> Any:
+def _datasets(*, online: bool) -> Any:
+    """The library; offline it answers from its cache at once instead of trying again and again."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
+    from huggingface_hub import constants
 
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = not online
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     return datasets

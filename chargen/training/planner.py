@@ -97,7 +97,7 @@ def _fields_of(kind: type[Any], wishes: Mapping[str, Any]) -> dict[str, Any]:
 def _fit_window(wishes: dict[str, Any], train_tokens: int) -> list[str]:
     """Settle batch and window so that a lane holds at least a few windows of a small corpus."""
     reasons = []
-    asked = wishes.setdefault("bptt", 64)
+    asked = wishes.setdefault("bptt", 48)
     if asked > train_tokens - 1:
         wishes["bptt"] = train_tokens - 1
         reasons.append(

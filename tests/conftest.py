@@ -1,0 +1,82 @@
+"""What tests share: a home of their own, real text, and small real models."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import ModelFile, save_model
+from chargen.text.char import CharTokenizer
+
+settings.register_profile(
+    "house",
+    deadline=None,  # no test depends on time
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("house")
+
+CELLS = ("lstm", "gru", "rnn", "rnn-relu")
+SHAPES = list(itertools.product(CELLS, (1, 2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path, monkeypatch):
+    """Every test runs in an empty folder, with a cache of its own and no network to wait for."""
+    monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def prose() -> str:
+    """Real text: the first topics of Python's language reference."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(text for _, text in sorted(topics.items()))[:60_000]
+
+
+def make_model(
+    cell: str = "lstm",
+    layers: int = 1,
+    *,
+    hidden_size: int = 12,
+    embedding_size: int = 7,
+    characters: str = "\n abcdefgh",
+    documents: bool = False,
+    tied_head: bool = False,
+    seed: int = 0,
+) -> ModelFile:
+    """A small model with random weights, large enough that its predictions differ."""
+    tokenizer = CharTokenizer(characters, documents=documents)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        cell=cell,
+        hidden_size=hidden_size,
+        num_layers=layers,
+        embedding_size=hidden_size if tied_head else embedding_size,
+        tied_head=tied_head,
+    )
+    random = np.random.default_rng(seed)
+    # Recurrences with a spectral radius below 1: chaos would magnify rounding without bound.
+    scale = {"weight_hh": 0.6 / np.sqrt(hidden_size)}
+    weights = {
+        name: (random.standard_normal(shape) * scale.get(name.split(".")[-1], 0.4)).astype(np.float32)
+        for name, shape in config.tensor_shapes().items()
+    }
+    return ModelFile(config=config, tokenizer=tokenizer.to_state(), weights=weights)
+
+
+@pytest.fixture
+def model_path(tmp_path) -> Path:
+    """A model file of `make_model`."""
+    path = tmp_path / "small.safetensors"
+    save_model(path, make_model())
+    return path

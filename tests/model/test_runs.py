@@ -1,0 +1,66 @@
+"""Which file a name means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from chargen.errors import ModelFileError, UsageError
+from chargen.model.file import save_model
+from chargen.model.runs import check_run_name, free_run_name, list_runs, locate_model, read_run
+from tests.conftest import make_model
+
+
+@pytest.fixture
+def two_runs():
+    for number, name in enumerate(("bard", "austen")):
+        folder = Path("checkpoints", name)
+        folder.mkdir(parents=True)
+        save_model(folder / "model.safetensors", make_model())
+        os.utime(folder / "model.safetensors", (1_000_000 + number, 1_000_000 + number))
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_names_folders_files_and_nothing():
+    model = Path("checkpoints/bard/model.safetensors")
+    assert (
+        locate_model("bard")
+        == locate_model("checkpoints/bard")
+        == locate_model(str(model))
+        == model
+    )
+    assert locate_model(None) == Path("checkpoints/austen/model.safetensors")
+    assert [one.name for one in list_runs()] == ["austen", "bard"]
+    with pytest.raises(ModelFileError, match="did you mean 'bard'"):
+        locate_model("brad")
+    with pytest.raises(ModelFileError, match="no such model file"):
+        locate_model("elsewhere/model.safetensors")
+    Path("checkpoints/broken").mkdir()
+    with pytest.raises(ModelFileError, match=r"without model\.safetensors"):
+        locate_model("broken")
+
+
+def test_no_run_yet():
+    with pytest.raises(ModelFileError, match=r"chargen train corpus\.txt"):
+        locate_model(None)
+    with pytest.raises(ModelFileError, match="no run of that name"):
+        locate_model("bard")
+
+
+def test_run_names():
+    assert check_run_name("bard-2.b") == "bard-2.b"
+    for name in ("", "a/b", "..", "a b", "-a", ".a", "a\x1b", "a" * 101, "a\n"):
+        with pytest.raises(UsageError, match="--run"):
+            check_run_name(name)
+    assert free_run_name("my novel!") == "my-novel"
+    assert free_run_name("...") == "run"
+    Path("checkpoints/novel").mkdir(parents=True)
+    assert free_run_name("novel") == "novel-2"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000])
+def test_a_damaged_run_json_is_as_none(tmp_path, text):
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    assert read_run(tmp_path) == {}

@@ -1,0 +1,33 @@
+"""Relatives of characters."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen.text.nearest import nearest
+
+ASCII = string.printable
+
+
+@pytest.mark.parametrize(
+    ("character", "expected"),
+    [("é", "e"), ("É", "E"), ("“", '"'), ("—", "-"), ("ß", "s"), ("€", "E"), ("Ａ", "A"), ("ø", "o"),
+     ("…", "."), ("\u00a0", " "), ("５", "5"), ("²", "2"), ("\u2028", "\n"), ("¿", "?"), ("Б", "B")],
+)  # fmt: skip
+def test_nearest_of_ascii(character, expected):
+    assert nearest(character, ASCII) == expected
+
+
+def test_other_case_and_chains():
+    assert nearest("Q", "pqr") == "q"
+    assert nearest("É", "aeiou") == "e"
+    assert nearest("a", "a") == "a"
+
+
+@given(st.characters(), st.text(min_size=1))
+def test_always_a_known_character(character, known):
+    assert nearest(character, known) in known
