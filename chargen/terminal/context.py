@@ -65,13 +65,13 @@ class Terminal:
         """Rich on one of the streams; only for renderables made of SafeText."""
         from rich.console import Console
 
-        no_color = self.color == "never" or (
+        plain = self.color == "never" or (
             self.color == "auto" and bool(self.environ.get("NO_COLOR"))
         )
         return Console(
             file=self.out if results else self.err,
             force_terminal=True if self.color == "always" else None,
-            no_color=no_color,
+            color_system=None if plain else "auto",
             safe_box=self.ascii,
             markup=False,
             emoji=False,

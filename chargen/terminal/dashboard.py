@@ -38,12 +38,16 @@ class Progress:
     bits_per_byte: float | None = None
     best_bits_per_byte: float | None = None
     sample: str = ""
+    _first: tuple[int, float] | None = None
 
     def advance(self, *, step: int, steps: int, loss: float, tokens: int, seconds: float) -> None:
         """Take in one training step."""
         self.loss = loss if self.loss is None else _SMOOTH * self.loss + (1 - _SMOOTH) * loss
         self.step, self.steps, self.seconds = step, steps, seconds
-        self.tokens_per_second = tokens / max(seconds, 1e-9)
+        # From the first step on: reading the corpus and planning are no part of the pace.
+        first_tokens, first_seconds = self._first = self._first or (tokens, seconds)
+        if seconds > first_seconds:
+            self.tokens_per_second = (tokens - first_tokens) / (seconds - first_seconds)
 
     @property
     def remaining(self) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import Finished, Planned, TrainEvent
@@ -81,3 +83,4 @@ def train_run(
             trainer.stop_requested = should_stop()
     finally:
         recorder.close()
+        torch.set_flush_denormal(False)  # as it was: the process may be somebody else's

@@ -15,8 +15,9 @@ ASCII = string.printable
 
 @pytest.mark.parametrize(
     ("character", "expected"),
-    [("é", "e"), ("É", "E"), ("“", '"'), ("—", "-"), ("ß", "s"), ("€", "E"), ("Ａ", "A"), ("ø", "o"),
-     ("…", "."), ("\u00a0", " "), ("５", "5"), ("²", "2"), ("\u2028", "\n"), ("¿", "?"), ("Б", "B")],
+    [("é", "e"), ("É", "E"), ("“", '"'), ("—", "-"), ("ß", "s"), ("€", "E"), ("Ａ", "A"),
+     ("ø", "o"), ("…", "."), ("\u00a0", " "), ("５", "5"), ("²", "2"), ("\u2028", "\n"), ("¿", "?"),
+     ("Б", "B")],
 )  # fmt: skip
 def test_nearest_of_ascii(character, expected):
     assert nearest(character, ASCII) == expected

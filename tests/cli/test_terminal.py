@@ -1,0 +1,187 @@
+"""What a person sees, through a real pseudo-terminal; and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chargen.model.config import ModelConfig
+from chargen.model.file import ModelFile, save_model
+from chargen.model.runs import MODEL
+from chargen.text.tokenizer import ByteTokenizer
+
+pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals need a POSIX system")
+pyte = pytest.importorskip("pyte")
+
+CHARGEN = [sys.executable, "-m", "chargen"]
+QUICK = ["--hidden-size", "24", "--batch-size", "4", "--bptt", "16", "--threads", "1"]
+
+
+def spawn(*arguments: str, columns: int = 80, **environ: str):
+    return pexpect.spawn(
+        CHARGEN[0],
+        [*CHARGEN[1:], *arguments],
+        dimensions=(24, columns),
+        env={**os.environ, "TERM": "xterm-256color", **environ},
+        timeout=60,
+    )
+
+
+def screen_of(data: bytes, columns: int = 80) -> list[str]:
+    screen = pyte.Screen(columns, 24)
+    pyte.ByteStream(screen).feed(data)
+    return [line.rstrip() for line in screen.display if line.strip()]
+
+
+@pytest.fixture
+def corpus(prose) -> str:
+    Path("text.txt").write_text(prose[:20_000], encoding="utf-8")
+    return "text.txt"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}])
+def test_training_is_shown_and_leaves_the_terminal_as_it_was(corpus, columns, environ):
+    child = spawn(
+        "train", corpus, "--run", "a", "--steps", "150", *QUICK, columns=columns, **environ
+    )
+    child.expect(pexpect.EOF)
+    data = child.before
+    child.close()
+    assert child.exitstatus == 0
+    assert b"step " in data, "the live block was drawn"
+    assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l"), "the cursor is shown again"
+    assert (b"\x1b[3" in data) == (not environ), "colours, unless NO_COLOR"
+    text = "".join(screen_of(data, columns)).replace(" ", "")
+    assert "writewithit:chargensamplea" in text
+    assert "/150" not in text, "the live block is gone at the end"
+
+
+def test_without_a_terminal_plain_lines_and_no_escapes(corpus):
+    result = subprocess.run(
+        [*CHARGEN, "train", corpus, "--steps", "20", *QUICK],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == ""
+    assert "\x1b" not in result.stderr
+    assert len(result.stderr.splitlines()) == 4
+
+
+def byte_writer(path: Path) -> None:
+    """A model that writes every byte value in turn: 0, 1, 2, ... 255, 0, ..."""
+    config = ModelConfig(vocab_size=256, cell="rnn", hidden_size=256, embedding_size=256)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    weights["embedding.weight"] = np.eye(256, dtype=np.float32) * 9
+    weights["layers.0.weight_ih"] = np.eye(256, dtype=np.float32)
+    weights["head.weight"] = np.roll(np.eye(256, dtype=np.float32), 1, axis=0) * 90
+    save_model(
+        path, ModelFile(config=config, tokenizer=ByteTokenizer().to_state(), weights=weights)
+    )
+
+
+def test_no_control_sequence_of_a_model_reaches_the_screen():
+    byte_writer(Path("evil.safetensors"))
+    child = spawn("sample", "evil.safetensors", "-p", "\x1b\u202e\u2028", "--length", "600")
+    child.expect(pexpect.EOF)
+    data = child.before
+    child.close()
+    assert child.exitstatus == 0
+    text = data.decode()
+    # The pseudo-terminal itself writes a carriage return before each line feed.
+    controls = {
+        one for one in text if (ord(one) < 32 or 127 <= ord(one) < 160) and one not in "\r\n\t"
+    }
+    assert controls == set()
+    assert not {"\u202e", "\u2028"} & set(text)
+    assert "␛" in text
+    assert "⟨U+202E⟩" in text
+
+
+def test_the_same_model_writes_raw_bytes_into_a_pipe():
+    byte_writer(Path("evil.safetensors"))
+    result = subprocess.run(
+        [*CHARGEN, "sample", "evil.safetensors", "-p", "a", "--length", "512"],
+        capture_output=True,
+        check=True,
+    )
+    assert result.stdout == bytes((97 + k) % 256 for k in range(513))
+    assert result.stderr == b""
+
+
+def test_interrupted_writing_exits_130():
+    byte_writer(Path("m.safetensors"))
+    child = spawn("sample", "m.safetensors", "-p", "a", "--length", "100000000")
+    child.expect("bcdefgh")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+
+
+def test_a_closed_pipe_is_no_error():
+    byte_writer(Path("m.safetensors"))
+    with subprocess.Popen(
+        [*CHARGEN, "sample", "m.safetensors", "-p", "a", "--length", "100000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.read(10) == b"abcdefghij"
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_signals_finish_the_step_and_save(corpus, number, code):
+    with subprocess.Popen(
+        [*CHARGEN, "train", corpus, "--run", "a", "--steps", "1000000", *QUICK, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if json.loads(line)["event"] == "step":
+                process.send_signal(number)
+                break
+        *_, last = process.stdout
+        errors = process.stderr.read()
+    assert process.returncode == code
+    assert json.loads(last)["event"] == "finished"
+    assert json.loads(last)["reason"] == "interrupted"
+    assert "interrupted" in errors.splitlines()[-2]
+    assert Path("checkpoints/a", MODEL).is_file()
+
+
+def test_ctrl_c_before_training_begins_leaves_nothing(prose):
+    with subprocess.Popen(
+        [*CHARGEN, "train", "-", "--run", "a", *QUICK],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdin.write(prose.encode())
+        process.stdin.flush()
+        # The corpus is not at its end yet, so nothing can have begun; wait until it is being read.
+        wait_until_reading(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    assert process.returncode == 130
+    assert not Path("checkpoints").exists()
+
+
+def wait_until_reading(pid: int) -> None:
+    status = Path(f"/proc/{pid}/wchan")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    while "pipe" not in status.read_text():
+        os.sched_yield()

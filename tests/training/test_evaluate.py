@@ -1,0 +1,69 @@
+"""Scores: units, no off-by-one, lanes against one long reading."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from chargen.library import Model
+from chargen.model.score import make_score
+from chargen.sampling.stepper import Stepper, log_softmax
+from chargen.text.tokenizer import token_lengths
+from chargen.training.evaluate import evaluate
+from chargen.training.network import RecurrentLM
+from tests.conftest import CELLS, make_model
+
+
+def test_units():
+    lengths = np.array([[1, 3, 0], [1, 1, 0]])
+    score = make_score(6 * math.log(2), np.array([2, 1, 1]), lengths)
+    assert score.tokens == 4
+    assert (score.bytes, score.characters) == (5, 3)
+    assert score.nats_per_token == pytest.approx(1.5 * math.log(2))
+    assert score.perplexity == pytest.approx(2**1.5)
+    assert score.bits_per_byte == pytest.approx(6 / 5)
+    assert score.bits_per_character == pytest.approx(2)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("count", [2, 3, 100, 1023, 5000])
+def test_every_token_but_the_first_is_scored_once(cell, count):
+    model = make_model(cell, 2)
+    tokens = np.random.default_rng(0).integers(10, size=count).astype(np.uint8)
+    lengths = token_lengths(model.build_tokenizer())
+    network = RecurrentLM(model.config)
+    network.load_weights(model.weights)
+    found = evaluate(network, tokens, lengths)
+    assert found.tokens == found.bytes == count - 1
+    # Independently: lanes of a thousand, each read alone by the numpy engine.
+    stepper, nats = Stepper(model.config, model.weights), 0.0
+    lanes = max(1, min(32, (count - 1) // 1024))
+    edges = [lane * (count - 1) // lanes for lane in range(lanes)] + [count - 1]
+    for start, end in itertools.pairwise(edges):
+        logits, _ = stepper.logits_of(tokens[start:end], stepper.zero_state())
+        nats -= log_softmax(logits)[np.arange(end - start), tokens[start + 1 : end + 1]].sum()
+    assert found.nats_per_token == pytest.approx(nats / (count - 1), abs=1e-5)
+    whole = Model(model).score_tokens(tokens)
+    assert (whole.tokens, whole.bytes) == (found.tokens, found.bytes)
+    assert whole.nats_per_token == pytest.approx(found.nats_per_token, abs=0.01)
+
+
+def test_a_limit_scores_a_part_spread_over_the_text():
+    model = make_model()
+    tokens = np.random.default_rng(0).integers(10, size=50_000).astype(np.uint8)
+    network = RecurrentLM(model.config)
+    network.load_weights(model.weights)
+    network.train()
+    score = evaluate(network, tokens, token_lengths(model.build_tokenizer()), 4096)
+    assert score.tokens == 4096
+    assert network.training, "the mode is restored"
+
+
+def test_scoring_in_pieces_is_scoring_the_whole(monkeypatch, prose):
+    model = Model(make_model("lstm", 2, characters="".join(sorted(set(prose)))))
+    whole = model.score(prose[:3000])
+    monkeypatch.setattr("chargen.library._SCORED_AT_ONCE", 100)
+    assert model.score(prose[:3000]).nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)

@@ -1,0 +1,189 @@
+"""The loop: it learns, it repeats itself bit for bit, it keeps the best, it stops when told."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from chargen.errors import ChargenError
+from chargen.model.config import ModelConfig
+from chargen.text.char import CharBuilder
+from chargen.text.tokenizer import token_lengths
+from chargen.training.average import WeightAverage
+from chargen.training.config import TrainConfig
+from chargen.training.events import Evaluated, Finished, StepDone
+from chargen.training.network import RecurrentLM
+from chargen.training.trainer import Trainer, make_optimizer, prepare_torch
+from tests.conftest import CELLS
+
+
+@pytest.fixture(scope="module")
+def text(prose):
+    builder = CharBuilder()
+    builder.feed(prose)
+    tokenizer = builder.finish(documents=False)
+    ids = tokenizer.encode(prose[:12_000]).astype(np.uint8)
+    return tokenizer, ids[:10_000], ids[10_000:]
+
+
+def trainer_of(text, *, cell="lstm", valid=True, clock=None, dropout=0.0, **settings) -> Trainer:
+    tokenizer, train, held_out = text
+    defaults = {"steps": 60, "batch_size": 4, "bptt": 16, "evaluations": 3, "threads": 1}
+    config = TrainConfig(**{**defaults, **settings, "dropout": dropout})
+    prepare_torch(config)
+    model = ModelConfig(vocab_size=tokenizer.vocab_size, cell=cell, hidden_size=24, num_layers=2)
+    network = RecurrentLM(model, dropout=dropout)
+    extra = {} if clock is None else {"clock": clock}
+    chosen = held_out if valid else held_out[:0]
+    return Trainer(network, config, train, chosen, token_lengths(tokenizer), **extra)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_learns(text, cell):
+    events = list(trainer_of(text, cell=cell, steps=150).run())
+    scores = [event.score.nats_per_token for event in events if isinstance(event, Evaluated)]
+    assert scores[-1] < math.log(text[0].vocab_size) - 0.8
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "done"
+    assert events[-1].step == 150
+
+
+def test_same_seed_same_run_bit_for_bit(text):
+    def run(seed):
+        events = list(trainer_of(text, dropout=0.3, seed=seed).run())
+        losses = [event.loss for event in events if isinstance(event, StepDone)]
+        return losses, events[-1].weights
+
+    (losses, weights), (again, same), (other, _) = run(1), run(1), run(2)
+    assert losses == again != other
+    for name in weights:
+        assert np.array_equal(weights[name], same[name])
+
+
+def test_losses_are_those_of_a_plain_loop(text):
+    _tokenizer, train, _ = text
+    ours = [e.loss for e in trainer_of(text, valid=False).run() if isinstance(e, StepDone)]
+    twin = trainer_of(text, valid=False)
+    network, config = twin.network, twin.config
+    network.train()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for n, p in network.named_parameters() if p.ndim > 1 and "emb" not in n]},
+            {
+                "params": [p for n, p in network.named_parameters() if p.ndim < 2 or "emb" in n],
+                "weight_decay": 0.0,
+            },
+        ],
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    state, data = network.zero_state(4), torch.from_numpy(train.astype(np.int64))
+    for step, loss in enumerate(ours):
+        places = [(lane * 10_000 // 4 + step * 16) % 10_000 for lane in range(4)]
+        block = torch.stack([data.roll(-place)[:17] for place in places], dim=1)
+        logits, state = network(block[:-1], tuple(part.detach() for part in state))
+        value = torch.nn.functional.cross_entropy(logits.flatten(0, 1), block[1:].flatten())
+        assert value.item() == pytest.approx(loss, abs=1e-5)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        rate = config.learning_rate
+        rise = max(1, config.warmup * 60)
+        rate *= (step + 1) / rise if step < rise else 1 - (step - rise) / (60 - rise)
+        for group in optimizer.param_groups:
+            group["lr"] = min(rate, config.learning_rate)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_the_best_weights_are_kept(text):
+    trainer = trainer_of(text, steps=120, evaluations=12, learning_rate=0.02, patience=0)
+    events = list(trainer.run())
+    scored = [event for event in events if isinstance(event, Evaluated)]
+    best = min(scored, key=lambda event: event.score.nats_per_token)
+    assert [event.best for event in scored].count(True) >= 1
+    assert trainer.best is best
+    for name in best.weights:
+        assert np.array_equal(events[-1].weights[name], best.weights[name])
+
+
+def test_early_stopping(text):
+    events = list(trainer_of(text, steps=400, evaluations=40, learning_rate=0.5, patience=3).run())
+    assert events[-1].reason == "early stop"
+    assert events[-1].step < 400
+
+
+def test_a_request_to_stop_ends_with_a_score(text):
+    trainer = trainer_of(text, steps=1000)
+    seen = []
+    for event in trainer.run():
+        seen.append(event)
+        trainer.stop_requested = len(seen) >= 5
+    assert seen[-1].reason == "interrupted"
+    assert seen[-1].step < 10
+    assert seen[-1].score is not None
+
+
+def test_without_validation_the_last_weights_are_the_model(text):
+    trainer = trainer_of(text, valid=False)
+    events = list(trainer.run())
+    assert not [event for event in events if isinstance(event, Evaluated)]
+    assert events[-1].score is None
+    for name, tensor in trainer.network.to_weights().items():
+        assert np.array_equal(events[-1].weights[name], tensor)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step(text):
+    trainer = trainer_of(text)
+    steps = trainer.run()
+    next(steps)
+    with torch.no_grad():
+        trainer.network.head.bias[0] = math.nan
+    kept = trainer.network.to_weights()
+    with pytest.raises(ChargenError, match=r"step 2: the loss is nan.*--learning-rate"):
+        next(steps)
+    for name, tensor in trainer.network.to_weights().items():
+        assert np.array_equal(tensor, kept[name], equal_nan=True)
+
+
+@pytest.mark.parametrize("seconds_a_look", [0.001, 0.01, 0.3])
+def test_minutes_are_kept_by_a_made_up_clock(text, seconds_a_look):
+    ticks = itertools.count()
+    trainer = trainer_of(
+        text, steps=200, minutes=0.2, clock=lambda: next(ticks) * seconds_a_look, patience=0
+    )
+    *_, finished = trainer.run()
+    looks_a_step = 3
+    if seconds_a_look * looks_a_step * 200 > 12:
+        assert finished.seconds < 12 * 1.5
+        assert finished.step < 200
+    else:
+        assert finished.step >= 200
+
+
+def test_matrices_decay_and_the_rest_does_not(text):
+    trainer = trainer_of(text)
+    decayed, kept = make_optimizer(trainer.network, trainer.config).param_groups
+    assert decayed["weight_decay"] > 0
+    assert kept["weight_decay"] == 0
+    assert all(one.ndim > 1 for one in decayed["params"])
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(trainer.network.parameters()))
+
+
+def test_the_average_is_the_exponential_one_and_swaps_back():
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    average, expected = WeightAverage([parameter], horizon=4), np.zeros(3)
+    for update in range(1, 20):
+        with torch.no_grad():
+            parameter.fill_(float(update))
+        average.update()
+        share = max(1 / 4, 1 / (1 + update))
+        expected = (1 - share) * expected + share * update
+    average.swap()
+    assert np.allclose(parameter.detach().numpy(), expected)
+    average.swap()
+    assert (parameter == 19).all()
