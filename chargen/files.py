@@ -51,7 +51,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_writer(path) as handle:
-        handle.write(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
+        handle.write(json.dumps(value, indent=2).encode("ascii") + b"\n")
 
 
 def make_folder(path: Path) -> None:
@@ -64,10 +64,9 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot write there ({error.strerror or error}); choose another folder"
-        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot write there ({reason}); choose another folder") from error
 
 
 def _umask() -> int:

@@ -5,16 +5,17 @@ The commands call these same functions. torch is imported by `train` alone.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.errors import ChargenError, CorpusError, UsageError, unknown_name
 from chargen.files import make_folder
 from chargen.insight.trace import Trace, record
 from chargen.model.file import ModelFile, load_model
@@ -37,9 +38,7 @@ from chargen.text.registry import tokenizer_kind
 from chargen.text.store import MIN_VALID, Tokens, build_tokenizer, encode_corpus
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.config import check_settings
-
-if TYPE_CHECKING:
-    from chargen.training.events import TrainEvent
+from chargen.training.events import Planned, TrainEvent
 
 _SCORED_AT_ONCE = 1 << 16
 
@@ -112,6 +111,8 @@ class Model:
             part = np.asarray(ids[start : start + _SCORED_AT_ONCE + 1], np.int64)
             logprobs, state = self.stepper.score(part, state)
             nats -= float(logprobs.sum(dtype=np.float64))
+        if not math.isfinite(nats):
+            raise ChargenError("the model's numbers overflowed: its weights are too large to score")
         predicted = np.bincount(ids[1:], minlength=self.config.vocab_size)
         return make_score(nats, predicted, token_lengths(self.tokenizer))
 
@@ -175,6 +176,8 @@ class TextOptions:
                 f"vocab-size {self.vocab_size}: has no effect on the {self.tokenizer} tokenizer; "
                 "leave it out, or use --tokenizer subword"
             )
+        if [*self.corpus, self.valid].count("-") > 1:
+            problems.append("'-' (standard input) can be read only once; name it once")
         if problems:
             raise UsageError("; ".join(problems))
 
@@ -205,7 +208,7 @@ def prepare(options: TextOptions) -> Prepared:
         UsageError: no such tokenizer.
     """
     corpus = options.open(options.corpus)
-    extra = [options.open([options.valid])] if options.valid else []
+    extra = [] if options.valid is None else [options.open([options.valid])]
     tokenizer = build_tokenizer(corpus, options.tokenizer, options.vocab_size, *extra)
     store = encode_corpus(corpus, tokenizer)
     split: dict[str, Any]
@@ -257,7 +260,13 @@ def choose_folder(
     else:
         stem = corpus[0].rpartition(":")[2] if corpus else "python-docs"
         folder = CHECKPOINTS / free_run_name("stdin" if stem == "-" else Path(stem).stem)
-    if not overwrite and any((folder / one).exists() for one in (MODEL, RUN, METRICS)):
+    if out is not None and not os.fspath(out):
+        raise UsageError("--out '': must name a folder")
+    try:
+        taken = any((folder / one).exists() for one in (MODEL, RUN, METRICS))
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
+    if taken and not overwrite:
         raise UsageError(
             f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
         )
@@ -303,12 +312,10 @@ def train(
     options = TextOptions(corpus=spelled, **about_text)
     folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite)
     prepared = prepare(options)
-    for note in prepared.notes:
-        on_note(note)
     make_folder(folder)
     from chargen.training.session import train_run  # torch, once all else is in order
 
-    yield from train_run(
+    for event in train_run(
         folder,
         tokenizer=prepared.tokenizer,
         train=prepared.train,
@@ -318,4 +325,8 @@ def train(
         given=given,
         should_stop=should_stop,
         started=started,
-    )
+    ):
+        if isinstance(event, Planned):
+            for note in prepared.notes:
+                on_note(note)
+        yield event

@@ -21,7 +21,9 @@ def command(minutes: float, terminal: Terminal) -> int:
     checkpoints/demo; an earlier demo is replaced.
     """
     from chargen.cli.train import run_training
+    from chargen.training.config import check_settings
 
+    check_settings({"minutes": minutes})
     terminal.note("training on Python's language reference (builtin:python-docs)")
     options = {"run": "demo", "out": None, "overwrite": True, "minutes": minutes}
     code = run_training((), options, terminal)

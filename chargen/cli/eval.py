@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chargen.model.score import Score
     from chargen.text.corpus import Corpus
 
-_HELP = """Score a text: how well the model predicts it.
+_HELP = """Score a text: how well a model predicts it.
 
 Each FILE (any CORPUS of `chargen train` will do) is read once, from an empty memory, in one piece.
 With one argument, the model is the newest run.
@@ -48,6 +48,8 @@ def command(
     from chargen.text.corpus import open_corpus
     from chargen.text.reading import Reading
 
+    if names[1:].count("-") > 1:
+        raise UsageError("'-' (standard input) can be read only once; name it once")
     model = load(names[0] if len(names) > 1 else None)
     files = names[1:] or names
     if len(names) == 1 and (names[0].endswith(".safetensors")):

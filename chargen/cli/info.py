@@ -9,6 +9,8 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import is_figure
+from chargen.terminal.safetext import safe_line
 
 
 @click.command()
@@ -47,7 +49,7 @@ def command(model: str | None, as_json: bool, terminal: Terminal) -> None:
         *_card_rows(file.card),
     ]
     for label, value in rows:
-        terminal.write_line(f"{label:<12}{str(value).replace(chr(10), ' ')}")
+        terminal.write_line(safe_line(f"{label:<12}{value}"))
 
 
 def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -62,14 +64,9 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
             )
     score = card.get("validation")
     if isinstance(score, dict):
-        figures = {key: score.get(key) for key in ("bits_per_byte", "nats_per_token")}
-        if all(isinstance(one, int | float) for one in figures.values()):
-            rows.append(
-                (
-                    "validation",
-                    f"{figures['bits_per_byte']:.4f} bits per byte, "
-                    f"{figures['nats_per_token']:.4f} nats per token",
-                )
-            )
+        bits, nats = score.get("bits_per_byte"), score.get("nats_per_token")
+        if is_figure(bits) and is_figure(nats):
+            shown = f"{bits:.4f} bits per byte, {nats:.4f} nats per token"
+            rows.append(("validation", shown))
     rows += [(key, card[key]) for key in ("steps", "seed", "weights", "chargen") if key in card]
     return rows

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any, NoReturn
+import traceback
+import warnings
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
 from chargen._version import __version__
 from chargen.errors import ChargenError, ExitCode, unknown_name
 from chargen.terminal.context import Terminal
+from chargen.terminal.safetext import safe
 
 # Name to one line of help. The module chargen.cli.NAME is imported when the command is used,
 # so that `chargen --help` reads this table and nothing else.
@@ -19,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Train for a minute on the built-in corpus, then write.",
     "train": "Train a model on your text.",
     "sample": "Write with a model.",
-    "eval": "Score a text: nats, perplexity, bits per byte and character.",
+    "eval": "Score a text: how well a model predicts it.",
     "info": "What a model file or a run is.",
     "runs": "List the runs in ./checkpoints.",
     "corpora": "List the named corpora.",
@@ -68,6 +72,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    # Weights of a damaged model overflow; the engine notices, numpy need not say so as well.
+    warnings.simplefilter("ignore", RuntimeWarning)
     sys.exit(run(sys.argv[1:] if args is None else args))
 
 
@@ -75,50 +81,67 @@ def run(args: list[str]) -> int:
     """Run the command line; every failure becomes one line on stderr and an exit code."""
     _prepare_streams()
     terminal = Terminal()
-    debug = "--debug" in args
     try:
-        result: Any = cli.main(args, prog_name="chargen", standalone_mode=False)
+        code = _invoke(args)
         sys.stdout.flush()
-        return result if isinstance(result, int) else ExitCode.DONE
+        return code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         terminal.err.write(error.format_message() + "\n")
         return ExitCode.USAGE
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" (see {where} --help)" if where else ""
-        terminal.complain(f"chargen: {_one_line(error.format_message())}{hint}")
-        return error.exit_code
+        return _fail(terminal, f"{error.format_message()}{hint}", error.exit_code, args)
     except ChargenError as error:
-        if debug:
-            raise
-        terminal.complain(f"chargen: {_one_line(str(error))}")
-        return error.exit_code
+        return _fail(terminal, str(error), error.exit_code, args)
     except (KeyboardInterrupt, click.Abort):
-        if debug:
-            raise
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # whoever read the output has enough
         return ExitCode.DONE
+    except OSError as error:
+        _silence_stdout()
+        what = error.filename or "the output"
+        reason = error.strerror or error
+        return _fail(terminal, f"{what}: cannot be used ({reason})", ExitCode.FAILURE, args)
     except Exception as error:
-        if debug:
-            raise
-        kind = type(error).__name__
-        terminal.complain(
-            f"chargen: internal error: {kind}: {_one_line(str(error))} "
+        message = (
+            f"internal error: {type(error).__name__}: {error} "
             "(a mistake of chargen's; run again with --debug for the traceback)"
         )
-        return ExitCode.FAILURE
+        return _fail(terminal, message, ExitCode.FAILURE, args)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split("\n")).strip()
+def _invoke(args: list[str]) -> int:
+    if "_CHARGEN_COMPLETE" in os.environ:
+        cli.main(args, prog_name="chargen")
+    # Not cli.main(): it answers a closed pipe with exit code 1 before we see it.
+    with cli.make_context("chargen", list(args)) as context:
+        result: object = cli.invoke(context)
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _fail(terminal: Terminal, message: str, code: int, args: list[str]) -> int:
+    """Say what failed; with --debug, where."""
+    if "--debug" in args:
+        terminal.err.write(safe(traceback.format_exc()))
+    terminal.complain(f"chargen: {' '.join(message.split(chr(10))).strip()}")
+    return int(code)
+
+
+def _silence_stdout() -> None:
+    """What could not be written stays unwritten: Python would complain once more at exit."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams() -> None:
-    """Text that the terminal's encoding lacks is replaced instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
+    """Text that the terminal's encoding lacks is replaced; a closed stream takes nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 from chargen.cli.options import json_option, terminal_options
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import is_figure
+from chargen.terminal.safetext import safe_line
 
 
 @click.command()
@@ -16,7 +19,6 @@ from chargen.terminal.context import Terminal
 def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
     from chargen.model.runs import CHECKPOINTS, list_runs, read_run
-    from chargen.terminal.figures import duration
 
     found = list_runs()
     if not found and not as_json:
@@ -26,13 +28,21 @@ def command(as_json: bool, terminal: Terminal) -> None:
         if as_json:
             terminal.out.write(json.dumps({"name": folder.name, **run}) + "\n")
             continue
-        model, score = run.get("model") or {}, run.get("validation") or {}
-        shape = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"
-        bits = score.get("bits_per_byte")
-        quality = f"{bits:.3f} bits/byte" if isinstance(bits, float) else "no score"
-        seconds = run.get("seconds")
-        took = duration(seconds) if isinstance(seconds, int | float) else "?"
-        terminal.write_line(
-            f"{folder.name:<24} {model.get('cell', '?'):<9}{shape:<8} {quality:<18} {took:<8} "
-            f"{run.get('status', '?')}".replace("\n", " ")
-        )
+        terminal.write_line(_line(folder.name, run))
+
+
+def _line(name: str, run: dict[str, Any]) -> str:
+    """One run; its run.json may be damaged, or anybody's."""
+    from chargen.terminal.figures import duration
+
+    model, score = (
+        value if isinstance(value, dict) else {}
+        for value in (run.get("model"), run.get("validation"))
+    )
+    bits, seconds = score.get("bits_per_byte"), run.get("seconds")
+    quality = f"{bits:.3f} bits/byte" if is_figure(bits) else "no score"
+    took = duration(seconds) if is_figure(seconds) else "?"
+    shape = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"
+    cells = [f"{name:<24}", f"{model.get('cell', '?')!s:<9}", f"{shape:<8}"]
+    cells += [f"{quality:<18}", f"{took:<8}", str(run.get("status", "?"))]
+    return safe_line(" ".join(cells))

@@ -38,6 +38,8 @@ Into a pipe or a file goes the text and nothing else; several texts are divided 
 (use --json to keep them apart for certain).
 """
 
+_MOST = 10_000
+
 
 def _setting(name: str, *flags: str) -> Callable[[F], F]:
     row = SETTINGS[name]
@@ -86,14 +88,15 @@ def command(
     from chargen.sampling.config import SampleConfig
     from chargen.text.tokenizer import describe_unseen
 
-    if count < 1:
-        raise UsageError(f"--count {count}: must be at least 1")
+    if not 1 <= count <= _MOST:
+        raise UsageError(f"--count {count}: must be from 1 to {_MOST:,}")
     settings = {name: value for name, value in given.items() if value is not None}
     settings.setdefault("seed", draw_seed())
     config = SampleConfig(**settings)  # refuses bad settings before a model is read
     text = _prompt(prompt, prompt_file)
     loaded = load(model)
     config.check_vocabulary(loaded.config.vocab_size)
+    loaded.encode(text, unknown)  # refuses what it must before anything is written
     for line in describe_unseen(loaded.tokenizer.unseen(text), Counter(text), len(text), unknown):
         terminal.note(line)
     job = _Job(loaded, text, unknown, config.seed, settings, echo)
@@ -170,9 +173,11 @@ def _write_all(job: _Job, count: int, terminal: Terminal) -> None:
 
 
 def _write_json(job: _Job, count: int, terminal: Terminal) -> None:
+    from chargen.text.tokenizer import utf8
+
     for number, steps in enumerate(job.texts(count)):
         value = {
-            "prompt": job.prompt,
+            "prompt": utf8(job.prompt).decode("utf-8", "replace"),
             "text": "".join(step.text for step in steps),
             "tokens": len(steps),
             "finish": steps[-1].finish,

@@ -110,17 +110,24 @@ def run_training(
 
     folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})
     settings = {**options, "run": None, "out": folder}
-    watch = Watch(terminal, folder)
+    watch, closed = Watch(terminal, folder), False
     with Interrupts(terminal) as interrupts:
         events = train(
-            corpus, on_note=terminal.note, should_stop=interrupts.stop_requested, **settings
+            corpus,
+            on_note=terminal.note,
+            should_stop=lambda: closed or interrupts.stop_requested(),
+            **settings,
         )
         with closing(watch):
             for event in events:
                 interrupts.begin_waiting()
                 watch.show(event)
                 if as_json:
-                    terminal.out.write(json.dumps(event_record(event)) + "\n")
-                    terminal.out.flush()
+                    try:
+                        terminal.out.write(json.dumps(event_record(event)) + "\n")
+                        terminal.out.flush()
+                    except BrokenPipeError:
+                        # Nobody reads on: as with Ctrl-C, what was learned is saved.
+                        as_json, closed = False, True
     watch.summarise()
     return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

@@ -40,6 +40,7 @@ class Watch:
         if isinstance(event, Planned):
             self._planned = event
             self._announce(event)
+            progress.steps = event.train.steps
             self._display.start()
         elif isinstance(event, StepDone):
             progress.advance(

@@ -45,16 +45,17 @@ class ModelConfig:
         problems: list[str] = []
         for name, (low, high) in ranges.items():
             value: object = getattr(self, name)
+            label = name.removeprefix("num_").replace("_", "-")  # as on the command line
             if type(value) is not int or not low <= value <= high:
-                problems.append(f"{name} {value!r}: must be a whole number from {low} to {high:,}")
+                problems.append(f"{label} {value!r}: must be a whole number from {low} to {high:,}")
         if str(self.cell) not in CELLS:
             problems.append(unknown_name("cell", str(self.cell), CELLS))
         if type(self.tied_head) is not bool:
             problems.append(f"tied_head {self.tied_head!r}: must be true or false")
         elif self.tied_head and self.embedding_size != self.hidden_size:
             problems.append(
-                f"embedding_size {self.embedding_size}: a tied head needs it equal to "
-                f"hidden_size ({self.hidden_size})"
+                f"embedding-size {self.embedding_size}: a tied head needs it equal to "
+                f"hidden-size ({self.hidden_size})"
             )
         if problems:
             raise UsageError("; ".join(problems))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +33,6 @@ FORMAT = 1
 _BLOB = "tokenizer.model"
 _MAX_HEADER = 64 << 20
 _MAX_BLOB = 64 << 20
-_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +132,9 @@ def _complaints_about(path: Path) -> Iterator[None]:
         raise ModelFileError(f"{path}: not a usable model: {error}") from error
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such model file") from error
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{path}: cannot be read ({reason})") from error
     except safetensors.SafetensorError as error:
         raise ModelFileError(
             f"{path}: not a safetensors file, or truncated ({_plain(error)})"
@@ -173,10 +173,10 @@ def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     text = (metadata or {}).get("chargen")
     if text is None:
         raise ModelFileError("a safetensors file, but not a chargen model (no key 'chargen')")
-    if _depth(text) > _MAX_DEPTH:
-        raise ModelFileError("its header is nested too deeply")
     try:
-        header = json.loads(text)
+        header = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError as error:
+        raise ModelFileError("its header is nested too deeply") from error
     except ValueError as error:
         raise ModelFileError(f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
@@ -191,13 +191,13 @@ def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     return header
 
 
-def _depth(text: str) -> int:
-    """An upper bound of JSON nesting, found without parsing."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:

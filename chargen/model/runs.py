@@ -35,12 +35,16 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             )
         return newest[0] / MODEL
     for path in (Path(name), folder / name):
-        if path.is_dir():
-            if (path / MODEL).is_file():
-                return path / MODEL
-            raise ModelFileError(f"{path}: a folder without {MODEL}; was the run ever saved?")
-        if path.is_file():
-            return path
+        try:
+            if path.is_dir():
+                if (path / MODEL).is_file():
+                    return path / MODEL
+                raise ModelFileError(f"{path}: a folder without {MODEL}; was the run ever saved?")
+            if path.exists():
+                return path
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelFileError(f"{name}: cannot be read ({reason})") from error
     known = [one.name for one in list_runs(folder)]
     if "/" in name or name.endswith(".safetensors") or not known:
         raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")

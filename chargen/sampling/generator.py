@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chargen.errors import ChargenError
 from chargen.sampling.config import SampleConfig
 from chargen.sampling.filters import RECENT, active_filters, draw
 from chargen.sampling.stepper import Array, Stepper, TokenIds
@@ -100,6 +101,11 @@ class Writer:
         shifted = logits - np.maximum.reduce(logits)
         likelihoods = np.exp(shifted)
         total = float(np.add.reduce(likelihoods))
+        if not math.isfinite(total):
+            raise ChargenError(
+                f"after {self.written} tokens the model's numbers overflowed: its weights are too "
+                "large to write with"
+            )
         log_total = math.log(total)
         filtered = shifted
         for row in self._filters:

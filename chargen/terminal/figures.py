@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42s, 3m10s, 2h05m."""
@@ -25,3 +27,8 @@ def size(number: float) -> str:
 def plural(count: int, word: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def is_figure(value: object) -> TypeGuard[float]:
+    """Whether a value from a file is a number of a size that can be shown."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12

@@ -8,10 +8,13 @@ recipes.py, reading and decoding of files in reading.py.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import stat
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -89,13 +92,15 @@ class FolderSource:
             raise CorpusError(f"{self.path}: no text file in this folder")
 
 
-class StdinSource:
-    """Standard input, kept in memory or in an unnamed temporary file when it is large."""
+class PipeSource:
+    """Standard input or another pipe: what can be read once, kept to be read again.
 
-    name = "-"
+    In memory, or in an unnamed temporary file when it is large.
+    """
 
-    def __init__(self, stream: IO[bytes] | None = None) -> None:
-        self._stream = stream or sys.stdin.buffer
+    def __init__(self, name: str = "-", stream: IO[bytes] | None = None) -> None:
+        self.name = name
+        self._stream = stream
         self._spool: IO[bytes] | None = None
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
@@ -104,10 +109,16 @@ class StdinSource:
             # Kept open to be read again; closed, and so removed, with this object.
             self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
             weakref.finalize(self, self._spool.close)
-            while chunk := self._stream.read(1 << 20):
-                self._spool.write(chunk)
+            with self._open() as stream:
+                shutil.copyfileobj(stream, self._spool, 1 << 20)
         self._spool.seek(0)
-        yield read_pieces(self._spool, "standard input", reading, hasher)
+        shown = "standard input" if self.name == "-" else self.name
+        yield read_pieces(self._spool, shown, reading, hasher)
+
+    def _open(self) -> AbstractContextManager[IO[bytes]]:
+        if self._stream is not None:
+            return nullcontext(self._stream)
+        return nullcontext(sys.stdin.buffer) if self.name == "-" else open(self.name, "rb")
 
 
 @dataclass(frozen=True)
@@ -237,27 +248,37 @@ def open_corpus(
     """
     assert documents in DOCUMENT_MODES
     chosen = list(names) or ["builtin:python-docs"]
-    if chosen.count("-") > 1:
-        raise CorpusError("'-' (standard input) can be read only once; name it once")
     sources = [_source(name) for name in chosen]
     return Corpus(sources=sources, documents=documents, reading=reading or Reading())
 
 
 def _source(name: str) -> Source:
     if name == "-":
-        return StdinSource()
+        return PipeSource()
+    if not name:
+        raise CorpusError("'' is no corpus: give a file, a folder, '-' or builtin:NAME")
     if name.startswith("builtin:"):
         return RecipeSource(find_recipe(name.removeprefix("builtin:")))
     if name.startswith("hf:"):
         return HubSource(name.removeprefix("hf:"))
     path = Path(name)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise CorpusError(_missing(name, path)) from None
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{name}: cannot be read ({_reason(error)})") from error
+    if stat.S_ISDIR(mode):
         return FolderSource(path)
-    if path.suffix.lower() in tables.TABLE_SUFFIXES and path.is_file():
-        return TableSource(path)
-    if path.exists():
-        return FileSource(path)
-    raise CorpusError(_missing(name, path))
+    if stat.S_ISFIFO(mode):
+        return PipeSource(name)
+    if not stat.S_ISREG(mode):
+        raise CorpusError(f"{name}: a device, not a file or a folder")
+    return TableSource(path) if path.suffix.lower() in tables.TABLE_SUFFIXES else FileSource(path)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _missing(name: str, path: Path) -> str:

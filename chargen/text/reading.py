@@ -86,7 +86,7 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
         hasher.update(raw)
         try:
             text = rest + decoder.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise CorpusError(_wrong_encoding(name, encoding, position, error)) from error
         # A chunk ends with a whole line, so that pieces of words are never cut by chance.
         cut = text.rfind("\n") + 1 if raw else len(text)
@@ -118,7 +118,7 @@ def check_text_file(path: Path, reading: Reading) -> str | None:
         codecs.getincrementaldecoder(encoding)().decode(head, final=whole)
     except CorpusError:
         return "binary"
-    except UnicodeDecodeError:
+    except UnicodeError:
         return f"not {encoding.upper()}"
     return None
 
@@ -135,12 +135,13 @@ def _recognise(head: bytes, name: str) -> str:
     return "utf-8"
 
 
-def _wrong_encoding(name: str, encoding: str, position: int, error: UnicodeDecodeError) -> str:
-    # The decoder may hold back up to three bytes of the chunk before.
-    offset = max(0, position + error.start)
-    bad = error.object[error.start : error.start + 1].hex().upper()
-    shown = encoding.removesuffix("-sig").upper()
+def _wrong_encoding(name: str, encoding: str, position: int, error: UnicodeError) -> str:
+    where = ""
+    if isinstance(error, UnicodeDecodeError):
+        # The decoder may have held back up to three bytes of the chunk before.
+        bad = error.object[error.start : error.start + 1].hex().upper()
+        where = f" (byte 0x{bad} near offset {max(0, position + error.start):,})"
     return (
-        f"{name}: not {shown} (byte 0x{bad} near offset {offset:,}); name its encoding with "
+        f"{name}: not {encoding.removesuffix('-sig').upper()}{where}; name its encoding with "
         "--encoding (for example --encoding cp1252), or use --tokenizer byte"
     )

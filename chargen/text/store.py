@@ -88,8 +88,11 @@ def build_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, *extra: C
                 builder.feed(piece)
                 empty = False
         if empty:
-            raise CorpusError(f"{', '.join(s.name for s in one.sources)}: the corpus is empty")
-    return builder.finish(documents=corpus.documents != "whole")
+            raise CorpusError(f"{_names(one)}: the corpus is empty")
+    try:
+        return builder.finish(documents=corpus.documents != "whole")
+    except CorpusError as error:
+        raise CorpusError(f"{_names(corpus)}: {error}") from error
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
@@ -121,7 +124,7 @@ def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
     path = folder / "tokens.bin"
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if path.stat().st_size != meta["count"] * dtype.itemsize:
+        if not meta["count"] or path.stat().st_size != meta["count"] * dtype.itemsize:
             return None
         return TokenStore(tokens=_map(path, dtype), path=path)
     except (OSError, ValueError, KeyError, TypeError):
@@ -137,18 +140,25 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
     path = folder / "tokens.bin"
     count = 0
+    before = list(corpus.fingerprints)
     with atomic_writer(path) as handle:
         for ids in encoded_chunks(corpus, tokenizer, dtype):
             handle.write(ids.data)
             count += len(ids)
+    if corpus.fingerprints != before:
+        raise CorpusError(f"{_names(corpus)}: the corpus changed while it was read; try again")
+    if not count:
+        raise CorpusError(f"{_names(corpus)}: the corpus is empty")
     write_json(folder / "meta.json", {"format": _FORMAT, "dtype": dtype.name, "count": count})
     return TokenStore(tokens=_map(path, dtype), path=path)
 
 
 def _map(path: Path, dtype: np.dtype[Any]) -> Tokens:
-    if path.stat().st_size == 0:
-        raise CorpusError("the corpus is empty")
     return np.memmap(path, dtype, mode="r")
+
+
+def _names(corpus: Corpus) -> str:
+    return ", ".join(source.name for source in corpus.sources)
 
 
 def encoded_chunks(corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Iterator[Tokens]:

@@ -23,6 +23,7 @@ _SPACE = "▁"  # what SentencePiece writes for a space; the character itself go
 _MAX_LINES = 1_000_000
 _MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
 _DEFAULT_VOCAB = 1_000
+_FEWEST, _MOST = 320, 1_000_000
 _ENCODE_LINES = 4_096
 
 
@@ -106,10 +107,10 @@ class SubwordBuilder:
     def __init__(self, vocab_size: int | None = None, algorithm: str = "unigram") -> None:
         self.vocab_size = _DEFAULT_VOCAB if vocab_size is None else vocab_size
         self.algorithm = algorithm
-        if self.vocab_size < 320:
+        if not _FEWEST <= self.vocab_size <= _MOST:
             raise UsageError(
-                f"--vocab-size {self.vocab_size} is too small for subwords: 256 byte pieces and "
-                "some letters come first; choose at least 320, or --tokenizer byte"
+                f"--vocab-size {self.vocab_size}: must be from {_FEWEST} (256 byte pieces and some "
+                f"letters come first) to {_MOST:,}; or use --tokenizer byte"
             )
         self._lines: list[str] = []
         self._stride = 1

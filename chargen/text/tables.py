@@ -92,32 +92,40 @@ def _datasets(*, online: bool) -> Any:
 
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = not online
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it raises is told once
     return datasets
 
 
 def _texts(table: Any, name: str, column: str | None) -> Iterator[str]:
+    columns: list[str] = []
+    chosen: str | None = None
     for number, row in enumerate(table):
-        if number == 0:
-            column = _column(row, name, column)
-        text = row[column]
+        columns = columns or list(row)
+        if chosen is None:
+            chosen = _column(row, name, column)
+        text = None if chosen is None else row[chosen]
         if text is None:
             continue
         if not isinstance(text, str):
             raise CorpusError(
-                f"{name}: column '{column}' holds {type(text).__name__}, not text, "
+                f"{name}: column '{chosen}' holds {type(text).__name__}, not text, "
                 f"in row {number + 1}; choose another with --column"
             )
         yield text.replace("\r\n", "\n")
+    if chosen is None and columns:
+        raise CorpusError(f"{name}: no column holds text; there are: {', '.join(columns)}")
 
 
-def _column(row: dict[str, Any], name: str, column: str | None) -> str:
+def _column(row: dict[str, Any], name: str, column: str | None) -> str | None:
+    """The column of the text, or None when this row has text in no column."""
     if column is not None:
         if column not in row:
             raise CorpusError(f"{name}: no column '{column}'; there are: {', '.join(row)}")
         return column
     texts = [one for one, value in row.items() if isinstance(value, str)]
     chosen = [one for one in texts if one.lower() == "text"] or texts
+    if not texts:
+        return None
     if len(chosen) != 1:
         raise CorpusError(
             f"{name}: which column holds the text? Name one with --column; "

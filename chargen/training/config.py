@@ -11,6 +11,16 @@ from chargen.model.config import ModelConfig
 
 SCHEDULES = ("linear", "cosine", "wsd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_WHOLE = {
+    "steps": (1, 10**12),
+    "batch_size": (1, 65_536),
+    "bptt": (1, 1_000_000),
+    "evaluations": (1, 10_000),
+    "evaluation_tokens": (2, 10**12),
+    "patience": (0, 10_000),
+    "threads": (0, 256),
+    "seed": (0, 2**63 - 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +74,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every field and report all problems at once."""
-        whole = {"steps": 1, "batch_size": 1, "bptt": 1, "evaluations": 1, "evaluation_tokens": 2}
         problems = [
-            f"{name.replace('_', '-')} {getattr(self, name)}: must be at least {low}"
-            for name, low in whole.items()
-            if getattr(self, name) < low
+            f"{name.replace('_', '-')} {getattr(self, name)}: must be from {low} to {high:,}"
+            for name, (low, high) in _WHOLE.items()
+            if not low <= getattr(self, name) <= high
         ]
         shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema")
         problems += [
@@ -79,9 +88,8 @@ class TrainConfig:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < 1e6:
                 problems.append(f"{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
-        for name in ("weight_decay", "patience", "threads", "seed"):
-            if getattr(self, name) < 0:
-                problems.append(f"{name.replace('_', '-')} {getattr(self, name)}: must not be < 0")
+        if not 0 <= self.weight_decay <= 10:
+            problems.append(f"weight-decay {self.weight_decay}: must be from 0 to 10")
         if self.minutes is not None and not 0 < self.minutes <= 1e5:
             problems.append(f"minutes {self.minutes}: must be above 0")
         if self.schedule not in SCHEDULES:

@@ -1,14 +1,15 @@
 """Writes a run's folder from the events of its training: model, metrics, run.json.
 
 Neither trains nor shows. `metrics.jsonl` gets a line for about every hundredth step and for every
-evaluation; the model file is replaced whenever a better one is found.
+evaluation; the model file is replaced whenever a better one is found. Nothing of an older run in
+the folder is touched before there is a model to take its place.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,6 @@ from typing import IO, Any
 from chargen._version import __version__
 from chargen.errors import ChargenError
 from chargen.files import write_json
-from chargen.model.config import ModelConfig
 from chargen.model.file import ModelFile, save_model
 from chargen.model.runs import METRICS, MODEL, RUN
 from chargen.text.tokenizer import TokenizerState
@@ -37,10 +37,11 @@ class Recorder:
     folder: Path
     tokenizer: TokenizerState
     card: dict[str, Any]
-    """What the model's card says besides what training adds: corpus, split, seed."""
+    """What the model's card says besides what training adds: corpus and split."""
     text: Mapping[str, Any]
     """Where the corpus lay and how it was read."""
     _planned: Planned | None = None
+    _waiting: list[str] = field(default_factory=list)
     _metrics: IO[str] | None = None
 
     def record(self, event: TrainEvent) -> None:
@@ -50,7 +51,7 @@ class Recorder:
             ChargenError: a file cannot be written; the ones before are unchanged.
         """
         if isinstance(event, Planned):
-            self._begin(event)
+            self._planned = event
         if not isinstance(event, StepDone) or _is_recorded(event):
             self._line(event_record(event))
         if isinstance(event, Finished) or (isinstance(event, Evaluated) and event.best):
@@ -65,24 +66,28 @@ class Recorder:
             self._metrics.close()
             self._metrics = None
 
-    @property
-    def _config(self) -> ModelConfig:
-        assert self._planned is not None
-        return self._planned.model
-
-    def _begin(self, event: Planned) -> None:
-        self._planned = event
+    def _begin(self) -> None:
+        """The first model is saved: now the folder is this run's, and no older one's."""
+        path = self.folder / METRICS
         try:
-            path = self.folder / METRICS
             self._metrics = path.open("w", encoding="utf-8", newline="\n")
         except OSError as error:
             raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
         self._describe("training", None)
+        for line in self._waiting:
+            self._write(line)
 
     def _line(self, value: dict[str, Any]) -> None:
+        line = json.dumps(value) + "\n"
+        if self._metrics is None:
+            self._waiting.append(line)
+        else:
+            self._write(line)
+
+    def _write(self, line: str) -> None:
         assert self._metrics is not None
         try:
-            self._metrics.write(json.dumps(value) + "\n")
+            self._metrics.write(line)
             self._metrics.flush()
         except OSError as error:
             raise ChargenError(
@@ -91,17 +96,21 @@ class Recorder:
             ) from error
 
     def _save(self, event: Evaluated | Finished) -> None:
+        assert self._planned is not None
         card = {
             **self.card,
+            "seed": self._planned.train.seed,
             "steps": event.step,
             "weights": "averaged" if event.averaged else "raw",
             "validation": event.score.to_json() if event.score else None,
             "chargen": __version__,
         }
         model = ModelFile(
-            config=self._config, tokenizer=self.tokenizer, weights=event.weights, card=card
+            config=self._planned.model, tokenizer=self.tokenizer, weights=event.weights, card=card
         )
         save_model(self.folder / MODEL, model)
+        if self._metrics is None:
+            self._begin()
 
     def _describe(self, status: str, finished: Finished | None) -> None:
         assert self._planned is not None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from chargen.errors import ChargenError
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import Finished, Planned, TrainEvent
@@ -48,31 +50,30 @@ def train_run(
         ChargenError: training or writing failed.
     """
     started = time.monotonic() if started is None else started
-    plan = make_plan(
-        given,
-        vocab_size=tokenizer.vocab_size,
-        train_tokens=len(train),
-        valid_tokens=len(valid),
-    )
-    device = prepare_torch(plan.train)
-    network = RecurrentLM(
-        plan.model,
-        dropout=plan.train.dropout,
-        embedding_dropout=plan.train.embedding_dropout,
-    ).to(device)
-    trainer = Trainer(network, plan.train, train, valid, token_lengths(tokenizer), started=started)
-    recorder = Recorder(
-        folder, tokenizer.to_state(), card={**card, "seed": plan.train.seed}, text=text
-    )
-    planned = Planned(
-        model=plan.model,
-        train=plan.train,
-        reasons=plan.reasons,
-        tokenizer=tokenizer,
-        train_tokens=len(train),
-        valid_tokens=len(valid),
-    )
-    try:
+    recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
+    with _tidy(folder, recorder), _enough_memory():
+        plan = make_plan(
+            given,
+            vocab_size=tokenizer.vocab_size,
+            train_tokens=len(train),
+            valid_tokens=len(valid),
+        )
+        device = prepare_torch(plan.train)
+        network = RecurrentLM(
+            plan.model,
+            dropout=plan.train.dropout,
+            embedding_dropout=plan.train.embedding_dropout,
+        ).to(device)
+        lengths = token_lengths(tokenizer)
+        trainer = Trainer(network, plan.train, train, valid, lengths, started=started)
+        planned = Planned(
+            model=plan.model,
+            train=plan.train,
+            reasons=plan.reasons,
+            tokenizer=tokenizer,
+            train_tokens=len(train),
+            valid_tokens=len(valid),
+        )
         recorder.record(planned)
         yield planned
         for event in trainer.run():
@@ -81,6 +82,31 @@ def train_run(
             if isinstance(event, Finished):
                 break
             trainer.stop_requested = should_stop()
+
+
+@contextmanager
+def _tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
+    """Whatever happens: files closed, no empty folder left, and the process as it was."""
+    try:
+        yield
     finally:
         recorder.close()
-        torch.set_flush_denormal(False)  # as it was: the process may be somebody else's
+        torch.set_flush_denormal(False)
+        with suppress(OSError):
+            folder.rmdir()  # which fails, as it should, when anything was saved
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """The several ways in which memory runs out become one line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch reports it on CPU as a plain RuntimeError, known by its text alone.
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text:
+            raise ChargenError(
+                "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
+                "or --bptt"
+            ) from error
+        raise

@@ -143,7 +143,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise ChargenError(
                 f"step {self.step + 1}: the loss is {loss} and the gradient's norm {norm}; "
-                "the weights saved before are kept; lower --learning-rate or --clip"
+                "weights saved before are kept; lower --learning-rate or --clip"
             )
 
     def _seconds(self) -> float:

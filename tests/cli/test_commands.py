@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import chargen
 from chargen.cli.main import COMMANDS, run
+from chargen.text import recipes
 from chargen.text.tokenizer import utf8
 
 QUICK = [
@@ -76,7 +77,7 @@ def test_train_sample_eval_info_runs(cli, corpus):
     code, out, _ = cli("info", "bard")
     assert code == 0
     assert "LSTM, 1 x 24 units" in out
-    assert "text.txt, 20000 bytes" in out
+    assert f"text.txt, {corpus.stat().st_size} bytes" in out
     code, out, _ = cli("runs")
     assert code == 0
     assert out.startswith("bard ")
@@ -299,7 +300,7 @@ def test_the_library_is_the_same_thing(cli, corpus):
 
 
 def test_the_demo(cli, monkeypatch, prose):
-    monkeypatch.setattr("chargen.text.recipes._SOURCES", {"pydoc-topics": lambda _: iter([prose])})
+    monkeypatch.setitem(recipes._SOURCES, "pydoc-topics", lambda _: iter([prose]))
     code, out, err = cli("demo", "--minutes", "0.03")
     assert code == 0
     assert out.startswith("The ")
@@ -310,9 +311,9 @@ def test_the_demo(cli, monkeypatch, prose):
 def test_bytes_go_to_a_pipe_as_they_are(cli):
     Path("a.bin").write_bytes(bytes(np.random.default_rng(0).integers(256, size=4000, dtype="u1")))
     assert cli("train", "a.bin", "--tokenizer", "byte", "--run", "a", *QUICK)[0] == 0
-    steps = chargen.load("a").generate("\udcff\udc00", length=60, seed=1)
+    steps = chargen.load("a").generate("\udcff\0", length=60, seed=1)
     expected = b"\xff\x00" + b"".join(step.data for step in steps)
-    code, out, _ = cli("sample", "a", "-p", "\udcff\udc00", "-l", "60", "--seed", "1")
+    code, out, _ = cli("sample", "a", "-p", "\udcff\0", "-l", "60", "--seed", "1")
     assert code == 0
     assert out == expected.decode("utf-8", "replace")
     assert utf8("\udcff") == b"\xff"

@@ -35,7 +35,7 @@ def test_shapes_are_torchs(cell, layers):
 def test_all_problems_are_reported_at_once():
     with pytest.raises(UsageError) as error:
         ModelConfig(vocab_size=1, cell="gur", hidden_size=0, embedding_size=2, tied_head=True)
-    for part in ("vocab_size 1", "hidden_size 0", "did you mean 'gru'", "tied head"):
+    for part in ("vocab-size 1", "hidden-size 0", "did you mean 'gru'", "tied head"):
         assert part in str(error.value)
 
 

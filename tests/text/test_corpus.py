@@ -7,11 +7,14 @@ import gc
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from chargen.errors import CorpusError, NetworkError, UsageError
-from chargen.text.corpus import Corpus, StdinSource, open_corpus
+from chargen.text.corpus import Corpus, PipeSource, open_corpus
 from chargen.text.reading import Reading
 from chargen.text.recipes import recipes
 
@@ -142,12 +145,10 @@ def test_missing_files_name_what_is_near(tmp_path):
         open_corpus(["python-docs"])
     with pytest.raises(CorpusError, match="did you mean 'python-docs'"):
         open_corpus(["builtin:pyhton-docs"])
-    with pytest.raises(CorpusError, match="only once"):
-        open_corpus(["-", "-"])
 
 
 def test_standard_input_can_be_read_twice():
-    source = StdinSource(io.BytesIO(b"zwei Mal\n"))
+    source = PipeSource(stream=io.BytesIO(b"zwei Mal\n"))
     corpus = Corpus(sources=[source])
     assert "".join(corpus.pieces()) == "".join(corpus.pieces()) == "zwei Mal\n"
 
@@ -221,3 +222,31 @@ def test_the_standard_library_is_a_corpus():
     code = read("builtin:python-code")
     assert len(code) > 5_000_000
     assert "def namedtuple(" in code
+
+
+def test_a_named_pipe_is_read_once_and_used_twice(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    corpus = open_corpus([str(path)])
+    with subprocess.Popen([sys.executable, "-c", f"open({str(path)!r}, 'w').write('durch')"]):
+        assert "".join(corpus.pieces()) == "durch"
+    assert "".join(corpus.pieces()) == "durch"
+
+
+@pytest.mark.parametrize("name", ["", "/dev/null", "x" * 300, "a\0b"])
+def test_what_is_no_file_is_refused(name):
+    with pytest.raises(CorpusError):
+        open_corpus([name])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "punycode", "undefined"])
+def test_encodings_that_do_not_fit_are_one_clear_line(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("naïve – text".encode("cp1252") * 3)
+    with pytest.raises(CorpusError, match=r"a\.txt: not .*--encoding"):
+        read(tmp_path / "a.txt", encoding=encoding)
+
+
+def test_rows_without_text_are_skipped_until_the_column_is_known(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"t": null}\n{"t": "eins"}\n{"t": null}\n{"t": "zwei"}\n', encoding="utf-8")
+    assert read(path) == "eins\nzwei"

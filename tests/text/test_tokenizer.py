@@ -185,7 +185,7 @@ def test_damaged_states_are_refused(state, message):
 
 
 def test_too_few_subwords_and_unknown_kinds_are_refused():
-    with pytest.raises(UsageError, match="--vocab-size 100 is too small"):
+    with pytest.raises(UsageError, match="--vocab-size 100: must be from 320"):
         SubwordBuilder(100)
     with pytest.raises(UsageError, match="did you mean 'byte'"):
         tokenizer_kind("bytes")

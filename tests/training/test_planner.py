@@ -73,7 +73,7 @@ def test_a_tied_head_makes_embedding_and_layers_one_width():
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"dropout": 1.0}, "dropout 1.0"),
         ({"learning_rate": float("nan")}, "learning-rate nan"),
-        ({"hidden_size": -1}, "hidden_size -1"),
+        ({"hidden_size": -1}, "hidden-size -1"),
         ({"wings": 2}, "unknown setting 'wings'"),
         ({"tied_head": True, "hidden_size": 3, "embedding_size": 4}, "tied head"),
     ],
