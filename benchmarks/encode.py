@@ -25,6 +25,7 @@ GIGABYTE = 1_000_000_000
 
 
 def make_text(path: Path, words: list[str], size: int) -> None:
+    """Lines of random words, the same few megabytes again and again."""
     random = np.random.default_rng(0)
     block = ""
     while len(block) < 4_000_000:
@@ -53,6 +54,7 @@ def child(path: str, kind: str) -> None:
 
 
 def main() -> None:
+    """Measure, print and write the table."""
     size = int(float(sys.argv[1]) * GIGABYTE) if len(sys.argv) > 1 else GIGABYTE
     rows = []
     for script, kind in (("ASCII", "char"), ("mixed scripts", "char"), ("ASCII", "byte")):

@@ -42,12 +42,14 @@ def first_byte(arguments: list[str]) -> float:
 
 
 def finished(arguments: list[str]) -> float:
+    """Seconds from the start of the process to its end."""
     began = time.perf_counter()
     subprocess.run(arguments, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
 
 
 def main() -> None:
+    """Measure, print and write the table."""
     tokenizer = CharTokenizer("".join(map(chr, range(32, 97))))
     random = np.random.default_rng(0)
     rows = []

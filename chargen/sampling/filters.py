@@ -1,15 +1,15 @@
 """From logits to the distribution that is drawn from: a table of pure functions.
 
-Each takes log-probabilities (..., V) and returns new ones, not necessarily normalised; what it
-removes becomes -inf. They are applied in the order of `FILTERS`, and skipped where their setting
-changes nothing.
-Shape letter: V vocabulary.
+Each takes log-likelihoods (V,) relative to the likeliest token, whose own is 0, and returns new
+ones; what it removes becomes -inf. They are applied in the order of `FILTERS`, and skipped where
+their setting changes nothing. Shape letter: V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,63 +23,53 @@ _COLDEST = 1e-6
 """Temperatures below this are greedy: float32 could not tell the difference."""
 
 
-def repetition(logprobs: Array, recent: npt.NDArray[np.integer], penalty: float) -> Array:
+def repetition(relative: Array, recent: Sequence[int], penalty: float) -> Array:
     """Multiply the log-probabilities of recent tokens by `penalty` (after Keskar et al., 2019).
 
     On log-probabilities, which are never positive, so that a constant added to all logits
     changes nothing.
 
     Args:
-        logprobs: (..., V).
-        recent: (..., R) ids.
+        relative: (V,).
+        recent: ids of the last tokens.
         penalty: above 1 makes them less likely.
     """
-    result = logprobs.copy()
-    if recent.shape[-1]:
-        chosen = np.take_along_axis(logprobs, recent, -1) * np.float32(penalty)
-        np.put_along_axis(result, recent, chosen, -1)
-    return result
+    tokens = np.fromiter(set(recent), np.int64)
+    result = relative - np.log(np.exp(relative).sum())
+    result[tokens] *= np.float32(penalty)
+    return cast(Array, result - result.max())
 
 
-def temperature(logprobs: Array, value: float) -> Array:
+def temperature(relative: Array, value: float) -> Array:
     """Divide by the temperature; 0 keeps the likeliest token alone (the first of equals)."""
     if value < _COLDEST:
-        return _keep(logprobs, np.argmax(logprobs, -1)[..., None])
-    shifted: Array = logprobs - np.maximum.reduce(logprobs, -1, keepdims=True)
-    return np.multiply(shifted, np.float32(1 / value), shifted)
+        return _keep(relative, np.argmax(relative))
+    return np.multiply(relative, np.float32(1 / value))
 
 
-def top_k(logprobs: Array, k: int) -> Array:
+def top_k(relative: Array, k: int) -> Array:
     """Keep the k likeliest tokens (Fan et al., 2018)."""
-    return _keep(logprobs, np.argsort(-logprobs, -1, kind="stable")[..., :k])
+    return _keep(relative, np.argsort(-relative, kind="stable")[:k])
 
 
-def top_p(logprobs: Array, p: float) -> Array:
+def top_p(relative: Array, p: float) -> Array:
     """Keep the fewest likeliest tokens that reach probability p (Holtzman et al., 2020)."""
-    order = np.argsort(-logprobs, -1, kind="stable")
-    sorted_probabilities = np.exp(np.take_along_axis(logprobs, order, -1).astype(np.float64))
-    before = np.cumsum(sorted_probabilities, -1) - sorted_probabilities
-    total = sorted_probabilities.sum(-1, keepdims=True)
-    kept = before < p * total
-    kept[..., 0] = True
-    result = np.full_like(logprobs, -np.inf)
-    values = np.where(kept, np.take_along_axis(logprobs, order, -1), np.float32(-np.inf))
-    np.put_along_axis(result, order, values, -1)
-    return result
+    order = np.argsort(-relative, kind="stable")
+    reached = np.cumsum(np.exp(relative[order], dtype=np.float64))
+    return _keep(relative, order[: 1 + np.searchsorted(reached, p * reached[-1])])
 
 
-def min_p(logprobs: Array, share: float) -> Array:
+def min_p(relative: Array, share: float) -> Array:
     """Keep tokens at least this share as likely as the likeliest (Nguyen et al., 2024)."""
-    floor = logprobs.max(-1, keepdims=True) + np.log(share)
-    return np.where(logprobs >= floor, logprobs, np.float32(-np.inf))
+    return np.where(relative >= np.log(share), relative, np.float32(-np.inf))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """A row of `FILTERS`: `apply(logprobs, recent, config)`, where `active(config)`."""
+    """A row of `FILTERS`: `apply(relative, recent, config)`, where `active(config)`."""
 
     active: Callable[[SampleConfig], bool]
-    apply: Callable[[Array, npt.NDArray[np.integer], SampleConfig], Array]
+    apply: Callable[[Array, Sequence[int], SampleConfig], Array]
 
 
 FILTERS: dict[str, Filter] = {
@@ -101,23 +91,24 @@ def active_filters(config: SampleConfig) -> list[Filter]:
     return [row for row in FILTERS.values() if row.active(config)]
 
 
-def draw(logprobs: Array, uniform: float) -> int:
+def draw(relative: Array, uniform: float) -> int:
     """A token drawn from (V,) by inversion of the cumulative distribution.
 
     Args:
-        logprobs: not necessarily normalised; -inf is never drawn.
+        relative: as from a filter; -inf is never drawn.
         uniform: a random number in [0, 1).
     """
-    probabilities = np.exp(logprobs - np.maximum.reduce(logprobs))
-    cumulative = np.add.accumulate(probabilities, dtype=np.float64)
+    likelihoods = np.exp(relative)
+    cumulative = np.add.accumulate(likelihoods, dtype=np.float64)
     total = cumulative[-1]
-    # The first place that reaches the total is the last that can be drawn: rounding of the
-    # product must not push a draw past it.
-    token = cumulative.searchsorted(uniform * total, "right")
-    return int(min(token, cumulative.searchsorted(total)))
+    token = int(cumulative.searchsorted(uniform * total, "right"))
+    if token >= len(likelihoods) or likelihoods[token] == 0:
+        # Rounding pushed the draw past the last possible token: the first to reach the total.
+        token = int(cumulative.searchsorted(total))
+    return token
 
 
-def _keep(logprobs: Array, chosen: npt.NDArray[np.integer]) -> Array:
-    result = np.full_like(logprobs, -np.inf)
-    np.put_along_axis(result, chosen, np.take_along_axis(logprobs, chosen, -1), -1)
+def _keep(relative: Array, chosen: npt.NDArray[np.integer] | np.integer) -> Array:
+    result = np.full_like(relative, -np.inf)
+    result[chosen] = relative[chosen]
     return result

@@ -98,22 +98,21 @@ class Writer:
 
     def write(self, logits: Array, recent: Sequence[int]) -> tuple[int, float, float, int]:
         """Draw the next token from logits (V,): the token, its logprob, the entropy, its rank."""
-        shifted = logits - np.maximum.reduce(logits)
-        likelihoods = np.exp(shifted)
+        relative = logits - np.maximum.reduce(logits)
+        likelihoods = np.exp(relative)
         total = float(np.add.reduce(likelihoods))
         if not math.isfinite(total):
             raise ChargenError(
                 f"after {self.written} tokens the model's numbers overflowed: its weights are too "
                 "large to write with"
             )
-        log_total = math.log(total)
-        filtered = shifted
+        filtered = relative
         for row in self._filters:
-            filtered = row.apply(filtered, np.asarray(recent), self._config)
+            filtered = row.apply(filtered, recent, self._config)
         token = draw(filtered, self._uniform())
-        own = shifted[token]
-        entropy = log_total - float(np.dot(likelihoods, shifted)) / total
-        return token, float(own) - log_total, entropy, int(np.count_nonzero(shifted > own))
+        own, log_total = relative[token], math.log(total)
+        entropy = log_total - float(likelihoods.dot(relative)) / total
+        return token, float(own) - log_total, entropy, int(np.count_nonzero(relative > own))
 
     def _uniform(self) -> float:
         """The next random number in [0, 1)."""
