@@ -18,6 +18,7 @@ from chargen.errors import UsageError
 from chargen.sampling.config import SETTINGS
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
+from chargen.text.tokenizer import UNKNOWN_POLICIES, describe_unseen, utf8
 
 if TYPE_CHECKING:
     from chargen.library import Model
@@ -64,7 +65,7 @@ def _setting(name: str, *flags: str) -> Callable[[F], F]:
 @click.option("--seed", type=int, metavar="N", help="Same seed, same text.")
 @click.option(
     "--unknown",
-    type=click.Choice(("nearest", "skip", "error")),
+    type=click.Choice(UNKNOWN_POLICIES),
     default="nearest",
     show_default=True,
     help="What becomes of prompt characters the model never saw.",
@@ -86,7 +87,6 @@ def command(
     """Write; see _HELP."""
     from chargen.library import draw_seed, load
     from chargen.sampling.config import SampleConfig
-    from chargen.text.tokenizer import describe_unseen
 
     if not 1 <= count <= _MOST:
         raise UsageError(f"--count {count}: must be from 1 to {_MOST:,}")
@@ -139,8 +139,6 @@ class _Job:
 
 def _stream(job: _Job, terminal: Terminal) -> None:
     """One text, shown while it is written."""
-    from chargen.text.tokenizer import utf8
-
     if not terminal.shows_text:
         terminal.write_bytes(utf8(job.echoed))
         for step in job.steps():
@@ -160,8 +158,6 @@ def _stream(job: _Job, terminal: Terminal) -> None:
 
 def _write_all(job: _Job, count: int, terminal: Terminal) -> None:
     """Several texts, an empty line between them."""
-    from chargen.text.tokenizer import utf8
-
     for number, steps in enumerate(job.texts(count)):
         if terminal.shows_text:
             divider = f"{'-' if terminal.ascii else '─'}" * 20
@@ -173,8 +169,6 @@ def _write_all(job: _Job, count: int, terminal: Terminal) -> None:
 
 
 def _write_json(job: _Job, count: int, terminal: Terminal) -> None:
-    from chargen.text.tokenizer import utf8
-
     for number, steps in enumerate(job.texts(count)):
         value = {
             "prompt": utf8(job.prompt).decode("utf-8", "replace"),

@@ -10,7 +10,11 @@ import click
 
 from chargen.cli.options import CORPUS, json_option, terminal_options
 from chargen.errors import ExitCode
+from chargen.model.cells import CELLS
 from chargen.terminal.context import Terminal
+from chargen.text.corpus import DOCUMENT_MODES
+from chargen.text.registry import TOKENIZERS
+from chargen.training.config import DEVICES, SCHEDULES
 
 _HELP = """Train a model on your text.
 
@@ -40,7 +44,7 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--minutes", type=float, metavar="M", help="Wall time to take; default 5.")
 @click.option("--epochs", type=float, metavar="E", help="Passes over the corpus, instead.")
 @click.option("--steps", type=int, metavar="N", help="Optimizer steps, instead.")
-@click.option("--cell", metavar="CELL", help="lstm (default), gru, rnn or rnn-relu.")
+@click.option("--cell", metavar="CELL", help=f"{', '.join(CELLS)}; default lstm.")
 @click.option("--hidden-size", type=int, metavar="H", help="Units of each layer.")
 @click.option("--layers", "num_layers", type=int, metavar="L", help="Recurrent layers; default 1.")
 @click.option("--embedding-size", type=int, metavar="E", help="Width of the embedding.")
@@ -55,12 +59,12 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
     default="char",
     show_default=True,
     metavar="KIND",
-    help="char, byte, subword or subword-bpe.",
+    help="; ".join(f"{name}: {kind.help}" for name, kind in TOKENIZERS.items()) + ".",
 )
 @click.option("--vocab-size", type=int, metavar="V", help="Pieces of a subword tokenizer.")
 @click.option(
     "--documents",
-    type=click.Choice(("whole", "files", "lines")),
+    type=click.Choice(DOCUMENT_MODES),
     default="whole",
     show_default=True,
     help="One long text, a document a file (or row), or a document a line.",
@@ -81,7 +85,7 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--batch-size", type=int, metavar="B", help="Places read side by side.")
 @click.option("--bptt", type=int, metavar="T", help="Tokens that gradients flow back through.")
 @click.option("--learning-rate", type=float, metavar="R", help="Highest rate.")
-@click.option("--schedule", metavar="NAME", help="linear (default), cosine or wsd.")
+@click.option("--schedule", metavar="NAME", help=f"{', '.join(SCHEDULES)}; default linear.")
 @click.option("--warmup", type=float, metavar="F", help="Share of the steps that the rate rises.")
 @click.option("--weight-decay", type=float, metavar="F", help="AdamW's decay; default 0.01.")
 @click.option("--clip", type=float, metavar="F", help="Largest gradient norm; default 1.")
@@ -89,7 +93,7 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--embedding-dropout", type=float, metavar="F", help="After the embedding.")
 @click.option("--ema", type=float, metavar="F", help="Share of the steps to average; 0: off.")
 @click.option("--patience", type=int, metavar="N", help="Stop after N scores without a better one.")
-@click.option("--device", metavar="NAME", help="auto (default), cpu, cuda or mps.")
+@click.option("--device", metavar="NAME", help=f"{', '.join(DEVICES)}; default auto.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads; default: one a core.")
 @click.option("--seed", type=int, metavar="N", help="Of weights and dropout; default 0.")
 @json_option
@@ -105,7 +109,8 @@ def run_training(
     """Train, show it, and answer with the exit code. `demo` calls this too."""
     from chargen.cli.interrupts import Interrupts
     from chargen.cli.watch import Watch
-    from chargen.library import choose_folder, train
+    from chargen.library import train
+    from chargen.model.runs import choose_folder
     from chargen.training.events import event_record
 
     folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
 from chargen.model.runs import CHECKPOINTS, MODEL
 from chargen.sampling.config import SampleConfig
-from chargen.sampling.generator import generate, opening
+from chargen.sampling.generator import generate
 from chargen.sampling.stepper import Stepper
 from chargen.terminal.context import Terminal
 from chargen.terminal.dashboard import Progress, open_display
@@ -105,5 +107,5 @@ def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) ->
     """A short text by weights in training, written by the sampling engine."""
     stepper = Stepper(config, weights)
     settings = SampleConfig(length=_SAMPLE_LENGTH)
-    steps = generate(stepper, tokenizer, opening(tokenizer), settings)
+    steps = generate(stepper, tokenizer, np.empty(0, np.int64), settings)
     return "".join(step.text for step in steps).strip("\n")

@@ -7,7 +7,9 @@ left out, it is the newest run.
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,44 @@ def free_run_name(stem: str, folder: Path = CHECKPOINTS) -> str:
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+def choose_folder(
+    corpus: Sequence[str],
+    *,
+    run: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """The folder that a new run goes to.
+
+    Args:
+        corpus: what it is named after when it is given no name.
+        run: its name below `checkpoints`, or below `out`.
+        out: a folder instead of `checkpoints`; without a name, the run's own folder.
+        overwrite: whether it may hold a run already.
+
+    Raises:
+        UsageError: there is a run of that name, or the name cannot be a folder's.
+    """
+    if run is not None:
+        folder = Path(out or CHECKPOINTS) / check_run_name(run)
+    elif out is not None:
+        folder = Path(out)
+    else:
+        stem = corpus[0].rpartition(":")[2] if corpus else "python-docs"
+        folder = CHECKPOINTS / free_run_name("stdin" if stem == "-" else Path(stem).stem)
+    if out is not None and not os.fspath(out):
+        raise UsageError("--out '': must name a folder")
+    try:
+        taken = any((folder / one).exists() for one in (MODEL, RUN, METRICS))
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
+    if taken and not overwrite:
+        raise UsageError(
+            f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
+        )
+    return folder
 
 
 def read_run(folder: Path) -> dict[str, Any]:

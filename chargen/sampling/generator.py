@@ -153,16 +153,16 @@ def generate(
     Args:
         stepper: the model.
         tokenizer: its tokenizer.
-        prompt: ids to read first; none starts as a document starts (see `opening`).
+        prompt: ids to read first (N,); may be empty where there is no `state`.
         config: how to draw.
-        state: the memory before the prompt; None is zeros.
+        state: the memory before the prompt; None is none, and starts a text (see `beginning`).
 
     Raises:
         UsageError: a setting does not fit the model.
     """
     config.check_vocabulary(tokenizer.vocab_size)
     writer = Writer(tokenizer, config, 0)
-    ids = prompt if len(prompt) else opening(tokenizer)
+    ids = beginning(prompt, tokenizer) if state is None else prompt
     state = stepper.read(ids[:-1], stepper.zero_state() if state is None else state)
     logits = stepper.step(int(ids[-1]), state, state)
     recent = deque(map(int, prompt[-RECENT:]), RECENT)
@@ -187,7 +187,7 @@ def generate_batch(
     config.check_vocabulary(tokenizer.vocab_size)
     writers = [Writer(tokenizer, config, number) for number in range(count)]
     recents = [deque(map(int, prompt[-RECENT:]), RECENT) for _ in range(count)]
-    ids = prompt if len(prompt) else opening(tokenizer)
+    ids = beginning(prompt, tokenizer)
     before = stepper.read(ids[:-1], stepper.zero_state())
     state = np.repeat(before[:, :, None], count, axis=2)
     many = stepper.batched(count)
@@ -205,13 +205,17 @@ def generate_batch(
                 yield number, writer.accept(drawn[number], state[:, :, number].copy())
 
 
-def opening(tokenizer: Tokenizer) -> TokenIds:
-    """What is read when there is no prompt: an end of document, a line end, or token 0."""
+def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:
+    """What is read before the first draw, from an empty memory: at least one token (N,).
+
+    A model of documents begins each one after the end of another. Any other begins with the
+    prompt, or without one with a line end, or with token 0 where even that is unknown.
+    """
     if tokenizer.eos_id is not None:
-        return np.array([tokenizer.eos_id])
-    if not tokenizer.unseen("\n"):
-        return tokenizer.encode("\n")
-    return np.array([0])
+        return np.concatenate([[tokenizer.eos_id], prompt]).astype(np.int64)
+    if len(prompt):
+        return prompt
+    return np.array([0]) if tokenizer.unseen("\n") else tokenizer.encode("\n")
 
 
 def _forbid(logits: Array, tokenizer: Tokenizer) -> None:

@@ -48,7 +48,7 @@ TOKENIZERS: dict[str, TokenizerKind] = {
         help="one token a character", builder=CharBuilder, from_state=CharTokenizer.from_state
     ),
     "byte": TokenizerKind(
-        help="one token a byte; reads any file",
+        help="one token a byte, reads any file",
         builder=ByteBuilder,
         from_state=ByteTokenizer.from_state,
     ),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chargen.errors import UsageError
 from chargen.model.config import ModelConfig
 from chargen.sampling.config import SampleConfig
-from chargen.sampling.generator import StopMatcher, generate, generate_batch, opening
+from chargen.sampling.generator import StopMatcher, beginning, generate, generate_batch
 from chargen.sampling.stepper import Stepper, log_softmax
 from chargen.text.char import CharTokenizer
 from chargen.text.tokenizer import ByteTokenizer
@@ -180,7 +180,8 @@ def test_the_end_of_a_document_ends_the_text():
     model.weights["head.bias"][:] = -50
     model.weights["head.bias"][tokenizer.eos_id] = 50
     stepper = Stepper(model.config, model.weights)
-    assert opening(tokenizer).tolist() == [tokenizer.eos_id]
+    prompt = tokenizer.encode("ab")
+    assert beginning(prompt, tokenizer).tolist() == [tokenizer.eos_id, *prompt.tolist()]
     (step,) = generate(stepper, tokenizer, tokenizer.encode(""), SampleConfig(length=9))
     assert (step.finish, step.text) == ("end", "")
     going_on = SampleConfig(length=9, stop_at_end=False)
@@ -208,3 +209,12 @@ def test_top_k_beyond_the_vocabulary_is_refused(parts):
     stepper, tokenizer = parts
     with pytest.raises(UsageError, match="top-k 11: the model has 10 tokens"):
         next(generate(stepper, tokenizer, tokenizer.encode("a"), SampleConfig(top_k=11)))
+
+
+def test_texts_without_a_prompt_begin_like_a_line():
+    with_lines, without = CharTokenizer("\nab"), CharTokenizer("ab")
+    empty = with_lines.encode("")
+    assert beginning(empty, with_lines).tolist() == [0]
+    assert with_lines.decode(beginning(empty, with_lines)) == "\n"
+    assert beginning(empty, without).tolist() == [0]
+    assert beginning(without.encode("b"), without).tolist() == [1]

@@ -1,0 +1,62 @@
+"""README: its commands exist, its list of files is complete, its figures are those measured."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+import chargen
+from chargen.cli.main import COMMANDS, cli
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every line of a code block that runs chargen, without pipes, comments and output."""
+    found = []
+    for block in re.findall(r"```(?:console)?\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            match = re.search(r"(?:^|\$ |\| )(chargen .*)", line)
+            if match:
+                found.append(re.split(r"\s{2,}|\s[>|]\s", match.group(1))[0])
+    return found
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_parse(line):
+    name, *arguments = shlex.split(line.replace("$'", "'"))[1:]
+    if not name.startswith("-"):
+        command = importlib.import_module(f"chargen.cli.{name}").command
+        with click.Context(cli) as parent:
+            command.make_context(name, arguments, parent=parent)
+
+
+def test_every_command_is_shown():
+    shown = {line.split()[1] for line in commands()}
+    assert set(COMMANDS) - {"info", "runs", "completion"} <= shown | {"demo", "corpora"}
+
+
+def test_every_file_has_its_phrase():
+    listed = set(re.findall(r"^\| `([\w/]+\.py)` \| .+ \|$", README, re.MULTILINE))
+    package = Path(chargen.__file__).parent
+    there = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py", "_version.py")
+    }
+    assert listed == there
+
+
+def test_library_example_names_exist():
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    compile(block, "README.md", "exec")
+    for name in re.findall(r"chargen\.(\w+)", block):
+        assert hasattr(chargen, name)
+    for name in re.findall(r"model\.(\w+)", block):
+        assert hasattr(chargen.Model, name)
