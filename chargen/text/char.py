@@ -39,8 +39,8 @@ class CharTokenizer:
         low = np.concatenate([low, np.full(128 - len(low), -1, np.int32)])
         # bytes.translate is several times faster than indexing, where ids fit in a byte.
         self._ascii = low.astype(np.uint8).tobytes().ljust(256, b"\xff")
-        self._ascii_known = len(characters) < 255
-        self._ascii_foreign = bytes(np.flatnonzero(low >= 0).astype(np.uint8))
+        self._ascii_fits = len(characters) < 255
+        self._known_ascii = bytes(np.flatnonzero(low >= 0).astype(np.uint8))
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
         """Ids (N,) of `text`.
@@ -54,10 +54,9 @@ class CharTokenizer:
         """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        if self._ascii_known and text.isascii():
-            raw = text.encode("ascii")
-            if not raw.translate(None, self._ascii_foreign):
-                return np.frombuffer(raw.translate(self._ascii), np.uint8).astype(np.int32)
+        plain = self._encode_ascii(text)
+        if plain is not None:
+            return plain.astype(np.int32)
         ids = np.take(self._table, _code_points(text), mode="clip")
         if len(ids) == 0 or ids.min() >= 0:
             return ids
@@ -65,16 +64,24 @@ class CharTokenizer:
 
     def encode_compact(self, text: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Ids (N,) in the store's own type: what `encode` gives, without the detour by int32."""
-        if self._ascii_known and dtype == np.uint8 and text.isascii():
-            raw = text.encode("ascii")
-            if not raw.translate(None, self._ascii_foreign):
-                return np.frombuffer(raw.translate(self._ascii), np.uint8)
+        plain = self._encode_ascii(text)
+        if plain is not None:
+            return plain.astype(dtype, copy=False)
         unknown = np.iinfo(np.dtype(dtype)).max
         if self.vocab_size > unknown:
             return self.encode(text).astype(dtype)
         ids: npt.NDArray[Any] = np.take(self._table.astype(dtype), _code_points(text), mode="clip")
         # -1 became the largest number of the type, which is no id.
         return self.encode(text).astype(dtype) if (ids == unknown).any() else ids
+
+    def _encode_ascii(self, text: str) -> npt.NDArray[np.uint8] | None:
+        """Ids of a text of known ASCII characters; None of any other."""
+        if not (self._ascii_fits and text.isascii()):
+            return None
+        raw = text.encode("ascii")
+        if raw.translate(None, self._known_ascii):
+            return None
+        return np.frombuffer(raw.translate(self._ascii), np.uint8)
 
     def _encode_unseen(self, text: str, ids: Ids, unknown: str) -> Ids:
         missing = self.unseen(text)

@@ -77,7 +77,6 @@ def make_plan(
         reasons.append(f"{lane / seconds:,.0f} tokens a second on this machine")
     seen = wishes["steps"] * lane / train_tokens
     wishes.setdefault("dropout", _dropout(seen))
-    wishes.setdefault("embedding_dropout", round(wishes["dropout"] / 4, 3))
     evaluations, tokens = _scoring(wishes["steps"] * lane, valid_tokens)
     wishes.setdefault("evaluations", evaluations)
     wishes.setdefault("evaluation_tokens", tokens)

@@ -68,6 +68,7 @@ class Trainer:
         self._started = clock() if started is None else started
         self._pace: deque[float] = deque(maxlen=_PACE)
         self._scoring_seconds = 0.0
+        self._scored = 0
         self._stale = 0
         self.stream = LaneStream(train, config.batch_size, config.bptt)
         self.state = network.zero_state(config.batch_size)
@@ -121,7 +122,7 @@ class Trainer:
             if self.stop_requested:
                 reason = "interrupted"
                 break
-        if len(self.valid) and (self.best is None or self.best.step != self.step):
+        if len(self.valid) and self._scored != self.step:
             yield self._evaluate()
         yield self._finish(reason)
 
@@ -180,7 +181,7 @@ class Trainer:
         if not len(self.valid):
             return False
         every = max(1, self.steps // self.config.evaluations)
-        return self.step % every == 0 or self.step >= self.steps
+        return self.step - self._scored >= every or self.step >= self.steps
 
     def _evaluate(self) -> Evaluated:
         """Score the weights and their average; remember the best of all."""
@@ -206,6 +207,7 @@ class Trainer:
         )
         if best:
             self.best = event
+        self._scored = self.step
         self._scoring_seconds = self._clock() - began
         return event
 
