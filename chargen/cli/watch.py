@@ -94,7 +94,7 @@ class Watch:
             f"{size(model.num_parameters)} weights; {model.vocab_size} tokens in the vocabulary; "
             f"{event.train_tokens:,} to learn, {event.valid_tokens:,} to validate"
         )
-        length = f"{train.minutes:g} minutes" if train.minutes else plural(train.steps, "step")
+        length = duration(train.minutes * 60) if train.minutes else plural(train.steps, "step")
         reasons = "; ".join(event.reasons)
         self._terminal.note(f"{length}, {train.batch_size} x {train.bptt} tokens each: {reasons}")
 

@@ -36,17 +36,20 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
                 f"no run in {folder}/ yet; train one with: chargen train corpus.txt"
             )
         return newest[0] / MODEL
-    for path in (Path(name), folder / name):
-        try:
+    empty = None
+    try:
+        for path in (Path(name), folder / name):
+            if (path / MODEL).is_file():
+                return path / MODEL
             if path.is_dir():
-                if (path / MODEL).is_file():
-                    return path / MODEL
-                raise ModelFileError(f"{path}: a folder without {MODEL}; was the run ever saved?")
-            if path.exists():
+                empty = path
+            elif path.exists():
                 return path
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ModelFileError(f"{name}: cannot be read ({reason})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"{name}: cannot be read ({reason})") from error
+    if empty is not None:
+        raise ModelFileError(f"{empty}: a folder without {MODEL}; was the run ever saved?")
     known = [one.name for one in list_runs(folder)]
     if "/" in name or name.endswith(".safetensors") or not known:
         raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")

@@ -317,3 +317,58 @@ def test_bytes_go_to_a_pipe_as_they_are(cli):
     assert code == 0
     assert out == expected.decode("utf-8", "replace")
     assert utf8("\udcff") == b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("chargen sample b", "plain,bard"), ("chargen train bu", "plain,builtin:python-docs")],
+)
+def test_completion_offers_runs_and_corpora(capfd, model_path, monkeypatch, words, expected):
+    folder = Path("checkpoints/bard")
+    folder.mkdir(parents=True)
+    model_path.rename(folder / "model.safetensors")
+    monkeypatch.setenv("_CHARGEN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit) as stopped:
+        run([])
+    assert stopped.value.code == 0
+    assert expected in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"model": 5}',
+        '{"model": {"cell": null}, "seconds": 1e999, "status": "a\\u001b"}',
+    ],
+)
+def test_runs_survives_a_damaged_run_json(cli, model_path, text):
+    folder = Path("checkpoints/bard")
+    folder.mkdir(parents=True)
+    model_path.rename(folder / "model.safetensors")
+    (folder / "run.json").write_text(text)
+    code, out, err = cli("runs")
+    assert (code, err) == (0, "")
+    assert out.startswith("bard")
+    assert "\x1b" not in out
+
+
+def test_info_survives_a_strange_card(cli, tmp_path):
+    from dataclasses import replace
+
+    from chargen.model.file import save_model
+    from tests.conftest import make_model
+
+    card = {
+        "corpus": ["x", {"name": "a\x1b[2J", "bytes": None}, 7],
+        "validation": {"bits_per_byte": 10**400, "nats_per_token": "two"},
+        "steps": ["\n"],
+    }
+    save_model(tmp_path / "m.safetensors", replace(make_model(), card=card))
+    code, out, _ = cli("info", "m.safetensors")
+    assert code == 0
+    assert "\x1b" not in out
+    assert cli("info", "m.safetensors", "--json")[0] == 0

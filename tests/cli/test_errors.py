@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -211,3 +213,70 @@ def test_names_cannot_reach_the_terminal_raw(fails):
     assert "\x1b" not in line
     assert "\u202e" not in line
     assert "evil␛]0;owned␇⟨U+202E⟩.txt" in line
+
+
+def test_failing_to_overwrite_leaves_the_whole_old_run(fails, capfd, prose, monkeypatch):
+    write("a.txt", prose[:3000])
+    quick = ["--hidden-size", "8", "--run", "a"]
+    assert run(["train", "a.txt", "--steps", "30", *quick]) == 0
+    capfd.readouterr()
+    before = {path.name: path.read_bytes() for path in Path("checkpoints/a").iterdir()}
+    monkeypatch.setattr("chargen.training.trainer.math.isfinite", lambda _: False)
+    code, line = fails("train", "a.txt", *quick, "--overwrite", "--steps", "9", "--quiet")
+    assert (code, "step 1: the loss is" in line) == (1, True)
+    assert before == {path.name: path.read_bytes() for path in Path("checkpoints/a").iterdir()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--threads", "100000000"],
+        ["--seed", "18446744073709551616"],
+        ["--batch-size", "1000000000000"],
+        ["--steps", "99999999999999999999"],
+        ["--weight-decay", "nan"],
+        ["--out", ""],
+        ["--out", "x" * 300],
+        ["--valid", "-"],
+    ],
+    ids=" ".join,
+)
+def test_values_beyond_all_reason(fails, arguments, prose):
+    write("a.txt", prose[:2000])
+    corpus = "-" if "-" in arguments else "a.txt"
+    assert fails("train", corpus, "--hidden-size", "8", *arguments)[0] == 2
+
+
+def test_not_enough_memory_is_one_line(fails, prose, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("chargen.training.session.RecurrentLM", full)
+    write("a.txt", prose[:2000])
+    code, line = fails("train", "a.txt", "--steps", "2")
+    assert code == 1
+    assert "not enough memory" in line
+    assert not Path("checkpoints/a").exists(), "no empty folder is left"
+
+
+def test_names_that_are_no_utf8(capfd, prose):
+    name = os.fsdecode(b"l\xe9.txt")
+    Path(name).write_text(prose[:2000], encoding="utf-8")
+    assert run(["train", name, "--steps", "2", "--hidden-size", "8", "--run", "a"]) == 0
+    assert run(["info", "a"]) == 0
+    out, err = capfd.readouterr()
+    assert "corpus" in out
+    assert "internal" not in err
+
+
+def test_overflowing_weights_are_refused(fails, capfd, tmp_path):
+    model = make_model("rnn-relu")
+    model.weights.update({name: value * 1e37 for name, value in model.weights.items()})
+    save_model(tmp_path / "m.safetensors", model)
+    write("a.txt", "abcdefgh" * 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        code, line = fails("sample", "m.safetensors", "--json", "-p", "abcdef")
+        assert (code, "overflowed" in line) == (1, True)
+        code, line = fails("eval", "m.safetensors", "a.txt")
+        assert (code, "overflowed" in line) == (1, True)

@@ -37,6 +37,8 @@ def test_names_folders_files_and_nothing():
         locate_model("brad")
     with pytest.raises(ModelFileError, match="no such model file"):
         locate_model("elsewhere/model.safetensors")
+    Path("bard").mkdir()
+    assert locate_model("bard") == model, "a folder of that name that is no run is not meant"
     Path("checkpoints/broken").mkdir()
     with pytest.raises(ModelFileError, match=r"without model\.safetensors"):
         locate_model("broken")
