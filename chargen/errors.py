@@ -64,7 +64,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
     listing = f"there are: {', '.join(names)}"
     return (

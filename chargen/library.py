@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError, CorpusError
-from chargen.files import make_folder
 from chargen.insight.trace import Trace, record
 from chargen.model.file import ModelFile, load_model
 from chargen.model.runs import choose_folder, locate_model
@@ -171,7 +170,8 @@ def train(
     options = TextOptions(corpus=spelled, **about_text)
     folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite)
     prepared = prepare(options)
-    make_folder(folder)
+    # Idle threads that spin for long take the processor from whoever else is at work.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from chargen.training.session import train_run  # torch, once all else is in order
 
     for event in train_run(

@@ -7,18 +7,20 @@ import click
 from chargen.cli.options import terminal_options
 from chargen.terminal.context import Terminal
 
+_HELP = """Print the completion script of a shell.
 
-@click.command()
+\b
+  eval "$(chargen completion bash)"                   # in ~/.bashrc
+  eval "$(chargen completion zsh)"                    # in ~/.zshrc
+  chargen completion fish > ~/.config/fish/completions/chargen.fish
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @terminal_options
 def command(shell: str, terminal: Terminal) -> None:
-    r"""Print the completion script of a shell.
-
-    \b
-      eval "$(chargen completion bash)"                     # in ~/.bashrc
-      eval "$(chargen completion zsh)"                      # in ~/.zshrc
-      chargen completion fish > ~/.config/fish/completions/chargen.fish
-    """
+    """Print; see _HELP."""
     from click.shell_completion import get_completion_class
 
     from chargen.cli.main import cli
@@ -26,3 +28,6 @@ def command(shell: str, terminal: Terminal) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     terminal.out.write(kind(cli, {}, "chargen", "_CHARGEN_COMPLETE").source() + "\n")
+    if shell == "bash":
+        # bash would cut builtin:NAME at the colon and complete the halves apart.
+        terminal.out.write("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}\n")

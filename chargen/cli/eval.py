@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -50,10 +51,10 @@ def command(
 
     if names[1:].count("-") > 1:
         raise UsageError("'-' (standard input) can be read only once; name it once")
+    if len(names) == 1 and _is_model(names[0]):
+        raise UsageError(f"{names[0]}: name the FILE to score after the model")
     model = load(names[0] if len(names) > 1 else None)
     files = names[1:] or names
-    if len(names) == 1 and (names[0].endswith(".safetensors")):
-        raise UsageError(f"{names[0]}: name the FILE to score after the model")
     reading = Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes)
     documents = model.card.get("documents")
     for name in files:
@@ -68,6 +69,14 @@ def command(
             terminal.out.write(json.dumps({**labelled, **score.to_json()}) + "\n")
         else:
             terminal.write_line(_line(name, score))
+
+
+def _is_model(name: str) -> bool:
+    """Whether a name means a model and nothing else."""
+    from chargen.model.runs import CHECKPOINTS
+
+    path = Path(name)
+    return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
 
 
 def _score(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Score:

@@ -59,14 +59,16 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
     for one in corpora if isinstance(corpora, list) else ():
         if isinstance(one, dict):
             digest = str(one.get("sha256", ""))[:12]
-            rows.append(
-                ("corpus", f"{one.get('name')}, {one.get('bytes')} bytes, SHA-256 {digest}…")
-            )
+            size = one.get("bytes")
+            shown = f"{size:,}" if is_figure(size) else "?"
+            rows.append(("corpus", f"{one.get('name')}, {shown} bytes, SHA-256 {digest}…"))
     score = card.get("validation")
     if isinstance(score, dict):
         bits, nats = score.get("bits_per_byte"), score.get("nats_per_token")
         if is_figure(bits) and is_figure(nats):
             shown = f"{bits:.4f} bits per byte, {nats:.4f} nats per token"
             rows.append(("validation", shown))
-    rows += [(key, card[key]) for key in ("steps", "seed", "weights", "chargen") if key in card]
+    labels = {"documents": "documents", "steps": "steps", "seed": "seed"}
+    labels |= {"weights": "kept", "chargen": "chargen"}
+    rows += [(label, card[key]) for key, label in labels.items() if key in card]
     return rows

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 from chargen.errors import ExitCode
-from chargen.terminal.context import Terminal
 
 _SIGNALS = {
     "SIGINT": ExitCode.INTERRUPTED,
@@ -19,9 +19,9 @@ _SIGNALS = {
 class Interrupts:
     """While entered, signals set a flag; before `begin_waiting`, or the second time, they raise."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, notice: Callable[[str], None]) -> None:
         self.exit_code = ExitCode.DONE
-        self._terminal = terminal
+        self._notice = notice
         self._waiting = False
         self._before: dict[int, Any] = {}
 
@@ -55,8 +55,9 @@ class Interrupts:
         code = _SIGNALS[signal.Signals(number).name]
         if self.stop_requested() or not self._waiting:
             if code == ExitCode.INTERRUPTED:
+                self._notice("leaving at once" if self._waiting else "nothing was begun or saved")
                 raise KeyboardInterrupt
             raise SystemExit(code)
         self.exit_code = code
         if code == ExitCode.INTERRUPTED:
-            self._terminal.note("finishing this step and saving; Ctrl-C again leaves at once")
+            self._notice("finishing this step and saving; Ctrl-C again leaves at once")

@@ -93,19 +93,22 @@ def run(args: list[str]) -> int:
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" (see {where} --help)" if where else ""
-        return _fail(terminal, f"{error.format_message()}{hint}", error.exit_code, args)
+        # click breaks a line before each choice; here every message is one line.
+        message = " ".join(error.format_message().split())
+        return _fail(terminal, f"{message}{hint}", error.exit_code, args)
     except ChargenError as error:
         return _fail(terminal, str(error), error.exit_code, args)
     except (KeyboardInterrupt, click.Abort):
+        if terminal.err.isatty():
+            terminal.err.write("\n")  # the terminal's own ^C stands on this line
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()  # whoever read the output has enough
         return ExitCode.DONE
     except OSError as error:
         _silence_stdout()
-        what = error.filename or "the output"
-        reason = error.strerror or error
-        return _fail(terminal, f"{what}: cannot be used ({reason})", ExitCode.FAILURE, args)
+        what = f"{error.filename}: cannot be used" if error.filename else "cannot write"
+        return _fail(terminal, f"{what} ({error.strerror or error})", ExitCode.FAILURE, args)
     except Exception as error:
         message = (
             f"internal error: {type(error).__name__}: {error} "
@@ -115,6 +118,8 @@ def run(args: list[str]) -> int:
 
 
 def _invoke(args: list[str]) -> int:
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
     if "_CHARGEN_COMPLETE" in os.environ:
         cli.main(args, prog_name="chargen")
     # Not cli.main(): it answers a closed pipe with exit code 1 before we see it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ class ModelName(click.ParamType[str]):
         from chargen.model.runs import list_runs
 
         names = [one.name for one in list_runs() if one.name.startswith(incomplete)]
-        return [CompletionItem(one) for one in names] or [CompletionItem(incomplete, type="file")]
+        return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
 class CorpusName(click.ParamType[str]):
@@ -82,6 +82,23 @@ class CorpusName(click.ParamType[str]):
             names = [f"builtin:{one.name}" for one in recipes()]
             return [CompletionItem(one) for one in names if one.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file")]
+
+
+class TableName(click.ParamType[str]):
+    """A row of a table: offered by the shell, and checked where the table is."""
+
+    name = "name"
+
+    def __init__(self, rows: Iterable[str]) -> None:
+        self._rows = tuple(rows)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        """The rows that begin so."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(one) for one in self._rows if one.startswith(incomplete)]
 
 
 MODEL = ModelName()

@@ -23,6 +23,8 @@ def command(as_json: bool, terminal: Terminal) -> None:
     found = list_runs()
     if not found and not as_json:
         terminal.note(f"no run in {CHECKPOINTS}/ yet; train one with: chargen train corpus.txt")
+    if found and not as_json:
+        terminal.write_line(_row("run", "cell", "size", "validation", "took", "ended", "status"))
     for folder in found:
         run = read_run(folder)
         if as_json:
@@ -43,6 +45,13 @@ def _line(name: str, run: dict[str, Any]) -> str:
     quality = f"{bits:.3f} bits/byte" if is_figure(bits) else "no score"
     took = duration(seconds) if is_figure(seconds) else "?"
     shape = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"
-    cells = [f"{name:<24}", f"{model.get('cell', '?')!s:<9}", f"{shape:<8}"]
-    cells += [f"{quality:<18}", f"{took:<8}", str(run.get("status", "?"))]
-    return safe_line(" ".join(cells))
+    when = str(run.get("updated", "?"))[:16].replace("T", " ")
+    cell, status = model.get("cell", "?"), run.get("status", "?")
+    return safe_line(_row(name, cell, shape, quality, took, when, status))
+
+
+def _row(*cells: object) -> str:
+    widths = (24, 9, 8, 18, 8, 17, 0)
+    return " ".join(
+        f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=True)
+    ).rstrip()

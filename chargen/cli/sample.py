@@ -15,7 +15,7 @@ import click
 
 from chargen.cli.options import MODEL, F, json_option, terminal_options
 from chargen.errors import UsageError
-from chargen.sampling.config import SETTINGS
+from chargen.sampling.config import SETTINGS, SampleConfig
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
 from chargen.text.tokenizer import UNKNOWN_POLICIES, describe_unseen, utf8
@@ -45,8 +45,10 @@ _MOST = 10_000
 def _setting(name: str, *flags: str) -> Callable[[F], F]:
     row = SETTINGS[name]
     kind = int if row.whole else float
+    default = SampleConfig.__dataclass_fields__[name].default
+    help_text = f"{row.help}; default {default}."
     return click.option(
-        f"--{name.replace('_', '-')}", *flags, name, type=kind, metavar="X", help=row.help + "."
+        f"--{name.replace('_', '-')}", *flags, name, type=kind, metavar="X", help=help_text
     )
 
 
@@ -86,7 +88,6 @@ def command(
 ) -> None:
     """Write; see _HELP."""
     from chargen.library import draw_seed, load
-    from chargen.sampling.config import SampleConfig
 
     if not 1 <= count <= _MOST:
         raise UsageError(f"--count {count}: must be from 1 to {_MOST:,}")

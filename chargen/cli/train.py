@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import CORPUS, json_option, terminal_options
+from chargen.cli.options import CORPUS, TableName, json_option, terminal_options
 from chargen.errors import ExitCode
 from chargen.model.cells import CELLS
 from chargen.terminal.context import Terminal
@@ -44,7 +44,9 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--minutes", type=float, metavar="M", help="Wall time to take; default 5.")
 @click.option("--epochs", type=float, metavar="E", help="Passes over the corpus, instead.")
 @click.option("--steps", type=int, metavar="N", help="Optimizer steps, instead.")
-@click.option("--cell", metavar="CELL", help=f"{', '.join(CELLS)}; default lstm.")
+@click.option(
+    "--cell", type=TableName(CELLS), metavar="CELL", help=f"{', '.join(CELLS)}; default lstm."
+)
 @click.option("--hidden-size", type=int, metavar="H", help="Units of each layer.")
 @click.option("--layers", "num_layers", type=int, metavar="L", help="Recurrent layers; default 1.")
 @click.option("--embedding-size", type=int, metavar="E", help="Width of the embedding.")
@@ -56,6 +58,7 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 )
 @click.option(
     "--tokenizer",
+    type=TableName(TOKENIZERS),
     default="char",
     show_default=True,
     metavar="KIND",
@@ -116,7 +119,7 @@ def run_training(
     folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})
     settings = {**options, "run": None, "out": folder}
     watch, closed = Watch(terminal, folder), False
-    with Interrupts(terminal) as interrupts:
+    with Interrupts(watch.notice) as interrupts:
         events = train(
             corpus,
             on_note=terminal.note,

@@ -36,6 +36,13 @@ class Watch:
         """Leave the terminal as it was, whatever happened."""
         self._display.stop()
 
+    def notice(self, text: str) -> None:
+        """A line for the person, within the display where there is one."""
+        if self._planned is not None and self._terminal.is_live:
+            self._progress.notice = text
+        else:
+            self._terminal.note(text)
+
     def show(self, event: TrainEvent) -> None:
         """Show what the event changes."""
         progress = self._progress
@@ -43,6 +50,7 @@ class Watch:
             self._planned = event
             self._announce(event)
             progress.steps = event.train.steps
+            progress.budget = event.train.minutes and event.train.minutes * 60
             self._display.start()
         elif isinstance(event, StepDone):
             progress.advance(
@@ -81,22 +89,24 @@ class Watch:
         else:
             terminal.note(
                 f"{path}: {score.bits_per_byte:.3f} bits per byte, "
-                f"{score.nats_per_token:.4f} nats per token on the validation part; {took}"
+                f"{score.nats_per_token:.4f} nats per token on the validation part "
+                f"(lower is better); "
+                f"{took}"
             )
         name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
         terminal.note(f"write with it: chargen sample {name}")
 
     def _announce(self, event: Planned) -> None:
         model, train = event.model, event.train
-        layers = plural(model.num_layers, "layer")
+        layers = "" if model.num_layers == 1 else f"{model.num_layers} layers of "
         self._terminal.note(
-            f"{model.cell_row.label}, {layers} of {model.hidden_size} units, "
-            f"{size(model.num_parameters)} weights; {model.vocab_size} tokens in the vocabulary; "
-            f"{event.train_tokens:,} to learn, {event.valid_tokens:,} to validate"
+            f"{model.cell_row.label}, {layers}{model.hidden_size} units, "
+            f"{size(model.num_parameters)} weights; {event.train_tokens:,} tokens to learn, "
+            f"{event.valid_tokens:,} to validate, of {model.vocab_size} kinds"
         )
         length = duration(train.minutes * 60) if train.minutes else plural(train.steps, "step")
-        reasons = "; ".join(event.reasons)
-        self._terminal.note(f"{length}, {train.batch_size} x {train.bptt} tokens each: {reasons}")
+        window = f"{train.batch_size} places x {train.bptt} tokens a step"
+        self._terminal.note("; ".join((f"{length}, {window}", *event.reasons)))
 
     def _sample(self, event: Evaluated) -> str:
         assert self._planned is not None
@@ -108,4 +118,7 @@ def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) ->
     stepper = Stepper(config, weights)
     settings = SampleConfig(length=_SAMPLE_LENGTH)
     steps = generate(stepper, tokenizer, np.empty(0, np.int64), settings)
-    return "".join(step.text for step in steps).strip("\n")
+    text = "".join(step.text for step in steps)
+    # From an empty memory it begins in the middle of a word, and it ends in one.
+    start, end = text.find(" ") + 1, text.rfind(" ")
+    return text[start:end].strip("\n") if start < end else text

@@ -5,7 +5,7 @@ Shape letters: T time, L layers, S states, G gates, H hidden_size, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,13 +19,13 @@ class Trace:
 
     cell: Cell
     """Names of the gates and states below."""
-    token_ids: TokenIds
+    token_ids: TokenIds = field(repr=False)
     """(T,)"""
-    states: Array
+    states: Array = field(repr=False)
     """(T, L, S, H); the names of S are `cell.states`."""
-    gates: Array
+    gates: Array = field(repr=False)
     """(T, L, G, H); the names of G are `cell.gates`."""
-    logprobs: Array
+    logprobs: Array = field(repr=False)
     """(T, V): log-probabilities of what comes next."""
 
 

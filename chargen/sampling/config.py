@@ -36,25 +36,27 @@ class Setting:
 
 
 SETTINGS: dict[str, Setting] = {
-    "length": Setting(low=1, high=math.inf, whole=True, help="tokens to write"),
-    "temperature": Setting(
-        low=0, high=100, help="below 1 safer, above 1 wilder; 0 always takes the likeliest"
+    "length": Setting(
+        low=1, high=math.inf, whole=True, help="Tokens to write: characters, bytes or pieces"
     ),
-    "top_k": Setting(low=0, high=math.inf, whole=True, help="keep the K likeliest tokens; 0: all"),
+    "temperature": Setting(
+        low=0, high=100, help="Below 1 safer, above 1 wilder; 0 always takes the likeliest"
+    ),
+    "top_k": Setting(low=0, high=math.inf, whole=True, help="Keep the K likeliest tokens; 0: all"),
     "top_p": Setting(
         low=0,
         high=1,
         low_excluded=True,
-        help="keep the likeliest tokens that together have this probability; 1: all",
+        help="Keep the likeliest tokens that together have this probability; 1: all",
     ),
     "min_p": Setting(
-        low=0, high=1, help="keep tokens at least this share as likely as the likeliest; 0: all"
+        low=0, high=1, help="Keep tokens at least this share as likely as the likeliest; 0: all"
     ),
     "repetition_penalty": Setting(
         low=0,
         high=100,
         low_excluded=True,
-        help="above 1 makes the last 64 tokens less likely; 1: off",
+        help="Above 1 makes the last 64 tokens less likely; 1: off",
     ),
 }
 

@@ -54,7 +54,18 @@ class Terminal:
     def note(self, text: object) -> None:
         """A line for the person, on stderr; not with --quiet."""
         if not self.quiet:
-            self.complain(text)
+            self.err.write(self._wrapped(safe_line(text)) + "\n")
+            self.err.flush()
+
+    def _wrapped(self, line: str) -> str:
+        """On a terminal, broken between words: it would break anywhere."""
+        if not self.err.isatty():
+            return line
+        import shutil
+        import textwrap
+
+        width = max(20, shutil.get_terminal_size().columns)
+        return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
 
     def complain(self, text: object) -> None:
         """A line for the person, on stderr, always."""

@@ -38,6 +38,10 @@ class Progress:
     bits_per_byte: float | None = None
     best_bits_per_byte: float | None = None
     sample: str = ""
+    notice: str = ""
+    """Shown below everything else."""
+    budget: float | None = None
+    """Seconds the run may take, where a clock and not the steps decides."""
     _first: tuple[int, float] | None = None
 
     def advance(self, *, step: int, steps: int, loss: float, tokens: int, seconds: float) -> None:
@@ -51,7 +55,9 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """Seconds to go at the pace so far."""
+        """Seconds to go: of the time that was given, or at the pace so far."""
+        if self.budget is not None:
+            return max(0.0, self.budget - self.seconds)
         return self.seconds / max(1, self.step) * (self.steps - self.step)
 
     def line(self) -> str:
@@ -143,7 +149,10 @@ class LiveDisplay:
 
         progress = self._progress
         width = max(10, min(40, self._console.width - 40))
-        done = min(1.0, progress.step / max(1, progress.steps))
+        done = progress.step / max(1, progress.steps)
+        if progress.budget is not None:
+            done = progress.seconds / progress.budget
+        done = min(1.0, done)
         full = int(done * width)
         head = rich_text(f"{progress.title}  ", "bold")
         head.append(self._bar[0] * full, "cyan")
@@ -153,6 +162,8 @@ class LiveDisplay:
         if progress.sample:
             lines = safe(progress.sample).expandtabs(4).splitlines()[:_SAMPLE_LINES]
             rows += [rich_text(f"  │ {line}", "dim italic") for line in lines]
+        if progress.notice:
+            rows.append(rich_text(progress.notice, "bold"))
         for row in rows:
             row.truncate(self._console.width, overflow="ellipsis")
         return Group(*rows)

@@ -126,6 +126,7 @@ class TableSource:
     """A local .jsonl, .csv or .parquet file, read through `datasets`: a document a row."""
 
     path: Path
+    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def name(self) -> str:
@@ -134,7 +135,8 @@ class TableSource:
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document a row."""
-        return tables.documents(tables.local_rows(self.path, reading.column), reading, hasher)
+        rows = tables.local_rows(self.path, reading.column, self.notes)
+        return tables.documents(rows, reading, hasher)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class HubSource:
         """One document a row."""
         dataset, _, rest = self.spec.partition(":")
         config, _, column = rest.partition(":")
-        rows = tables.hub_rows(dataset, config or None, column or reading.column, "train")
+        rows = tables.hub_rows(
+            self.name, dataset, config=config or None, column=column or reading.column
+        )
         return tables.documents(rows, reading, hasher)
 
 

@@ -38,13 +38,16 @@ def _other_case(character: str) -> Iterator[str]:
 def _named(character: str) -> Iterator[str]:
     """The letter in the Unicode name: EURO SIGN gives E, LATIN SMALL LETTER O WITH STROKE o."""
     words = unicodedata.name(character, "").split()
-    if not words or "IDEOGRAPH" in words[0] or words[0] in {"CJK", "HANGUL"}:
+    if unicodedata.category(character)[0] not in "LS" or not words:
+        return
+    if "IDEOGRAPH" in words[0] or words[0] in {"CJK", "HANGUL"}:
         return
     word = words[words.index("LETTER") + 1] if "LETTER" in words[:-1] else words[0]
     initial = word[0]
     yield from (initial.lower(), initial) if "SMALL" in words else (initial, initial.lower())
 
 
+_MARKS = ".,;:!?-'\"()"
 _RELATIONS: tuple[Callable[[str], Iterator[str]], ...] = (
     _typography,
     _decomposed,
@@ -82,7 +85,8 @@ def _same_category(character: str, known: Collection[str]) -> str:
     category = unicodedata.category(character)
     if category.startswith(("Z", "C")) and " " in known:
         return " "
-    ordered = sorted(known)
+    # A stop stands for any mark sooner than a bracket does.
+    ordered = [one for one in _MARKS if one in known] + sorted(known)
     for width in (2, 1):
         for one in ordered:
             if unicodedata.category(one)[:width] == category[:width]:

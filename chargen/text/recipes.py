@@ -36,7 +36,8 @@ class Recipe:
             NetworkError: it has to be fetched and cannot be.
             CorpusError: this Python was built without it.
         """
-        return tables.documents(_SOURCES[self.source](self.settings), reading, hasher)
+        settings = {"name": f"builtin:{self.name}", **self.settings}
+        return tables.documents(_SOURCES[self.source](settings), reading, hasher)
 
 
 def recipes() -> list[Recipe]:
@@ -103,14 +104,7 @@ def _stdlib(settings: dict[str, Any]) -> Iterator[str]:
 
 def _hub(settings: dict[str, Any]) -> Iterator[str]:
     """Rows of a data set of the Hub, or of files anywhere, through `datasets`."""
-    files = {key: settings[key] for key in ("data_files", "sample_by") if key in settings}
-    yield from tables.hub_rows(
-        settings["dataset"],
-        settings.get("config"),
-        settings.get("column"),
-        settings.get("split", "train"),
-        **files,
-    )
+    yield from tables.hub_rows(**settings)
 
 
 _SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {

@@ -20,8 +20,13 @@ _HUB = "https://huggingface.co"
 _CONNECT_TIMEOUT = 3.0
 
 
-def local_rows(path: Path, column: str | None) -> Iterator[str]:
+def local_rows(path: Path, column: str | None, notes: list[str]) -> Iterator[str]:
     """The text of each row of a .jsonl, .csv or .parquet file.
+
+    Args:
+        path: the file.
+        column: the column that holds the text; None finds it, and says so in `notes`.
+        notes: what a person should know is added.
 
     Raises:
         CorpusError: the file is damaged, empty, or has no such column.
@@ -36,7 +41,7 @@ def local_rows(path: Path, column: str | None) -> Iterator[str]:
             split="train",
             streaming=True,
         )
-        yield from _texts(table, str(path), column)
+        yield from _texts(table, str(path), column, notes)
     except CorpusError:
         raise
     except Exception as error:  # datasets lets errors of pandas, pyarrow and json through
@@ -44,11 +49,18 @@ def local_rows(path: Path, column: str | None) -> Iterator[str]:
 
 
 def hub_rows(
-    dataset: str, config: str | None, column: str | None, split: str, **files: Any
+    name: str,
+    dataset: str,
+    *,
+    config: str | None = None,
+    column: str | None = None,
+    split: str = "train",
+    **files: Any,
 ) -> Iterator[str]:
     """The text of each row of a data set of the Hub, streamed.
 
     Args:
+        name: what the person called it.
         dataset: the data set's name, or a builder ("text") with `data_files`.
         config: its configuration, if it has several.
         column: the column that holds the text; None finds it.
@@ -62,17 +74,17 @@ def hub_rows(
     host = files.get("data_files") or os.environ.get("HF_ENDPOINT", _HUB)
     online = _reachable(str(host))
     if files and not online:
-        raise NetworkError(_unreachable(dataset, str(host)))
+        raise NetworkError(_unreachable(name, str(host)))
     datasets = _datasets(online=online)
     try:
         table = datasets.load_dataset(dataset, config, split=split, streaming=online, **files)
-        yield from _texts(table, f"hf:{dataset}", column)
+        yield from _texts(table, name, column, [])
     except CorpusError:
         raise
     except Exception as error:
         if not online:
-            raise NetworkError(_unreachable(f"hf:{dataset}", str(host))) from error
-        raise CorpusError(f"hf:{dataset}: {_line(error)}") from error
+            raise NetworkError(_unreachable(name, str(host))) from error
+        raise CorpusError(f"{name}: {_line(error)}") from error
 
 
 def documents(rows: Iterator[str], reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
@@ -96,13 +108,15 @@ def _datasets(*, online: bool) -> Any:
     return datasets
 
 
-def _texts(table: Any, name: str, column: str | None) -> Iterator[str]:
+def _texts(table: Any, name: str, column: str | None, notes: list[str]) -> Iterator[str]:
     columns: list[str] = []
     chosen: str | None = None
     for number, row in enumerate(table):
         columns = columns or list(row)
         if chosen is None:
             chosen = _column(row, name, column)
+            if chosen is not None and column is None and len(columns) > 1:
+                notes[:] = [f"{name}: the text is read from column '{chosen}'"]
         text = None if chosen is None else row[chosen]
         if text is None:
             continue

@@ -179,7 +179,15 @@ def describe_unseen(
         return
     shown = list(unseen.items())[:8]
     more = f" and {len(unseen) - len(shown)} more" if len(unseen) > len(shown) else ""
-    fates = (f"{one} → {near}" if policy == "nearest" else one for one, near in shown)
+    fates = (
+        f"{_quoted(one)} → {_quoted(near)}" if policy == "nearest" else _quoted(one)
+        for one, near in shown
+    )
     what = " (left out)" if policy == "skip" else ""
     times = sum(counts[one] for one in unseen)
     yield f"{times} of {total} characters unseen: {', '.join(fates)}{more}{what}"
+
+
+def _quoted(character: str) -> str:
+    """Quoted where the bare character would be lost in a list."""
+    return repr(character) if character.isspace() or character in ",'\"→" else character

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from chargen.model.config import ModelConfig
@@ -52,7 +52,7 @@ class Evaluated:
     best: bool
     """No earlier score was better."""
     seconds: float
-    weights: Weights
+    weights: Weights = field(repr=False)
     """The better weights, as numpy arrays: enough to write a sample with."""
 
 
@@ -65,7 +65,7 @@ class Finished:
     """`done`, `early stop`, or `interrupted`."""
     score: Score | None
     """The best weights over the whole validation part; None without one."""
-    weights: Weights
+    weights: Weights = field(repr=False)
     """The best weights."""
     averaged: bool
     seconds: float

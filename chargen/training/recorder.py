@@ -101,7 +101,7 @@ class Recorder:
             **self.card,
             "seed": self._planned.train.seed,
             "steps": event.step,
-            "weights": "averaged" if event.averaged else "raw",
+            "weights": "averaged weights" if event.averaged else "last weights",
             "validation": event.score.to_json() if event.score else None,
             "chargen": __version__,
         }

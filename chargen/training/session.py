@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from chargen.errors import ChargenError
+from chargen.files import make_folder
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import Finished, Planned, TrainEvent
@@ -35,7 +36,7 @@ def train_run(
     """Plan, train and record; yields every event after it was recorded.
 
     Args:
-        folder: the run's folder, which exists.
+        folder: the run's folder; made when it is not there.
         tokenizer: made for the corpus.
         train: tokens to learn.
         valid: tokens to score; may be empty.
@@ -52,6 +53,7 @@ def train_run(
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
     with _tidy(folder, recorder), _enough_memory():
+        make_folder(folder)
         plan = make_plan(
             given,
             vocab_size=tokenizer.vocab_size,

@@ -160,6 +160,9 @@ def test_tables_are_read_by_row(tmp_path):
     assert read(path, documents="files") == "erste⏹zweite\nZeile⏹"
     assert read(path) == "erste\nzweite\nZeile"
     assert read(path, column="text", documents="files") == "erste⏹zweite\nZeile⏹"
+    corpus = open_corpus([str(path)])
+    list(corpus.pieces())
+    assert corpus.notes() == [f"{path}: the text is read from column 'text'"]
     csv = tmp_path / "a.csv"
     csv.write_text("who,said\nanna,hallo\n", encoding="utf-8")
     assert read(csv, column="said") == "hallo"
@@ -200,7 +203,7 @@ def test_bad_tables_are_one_clear_line(tmp_path, name, content, column, message)
 
 @pytest.mark.parametrize("name", ["hf:somebody/something", "builtin:tiny-stories"])
 def test_no_network_is_one_clear_line(name):
-    with pytest.raises(NetworkError, match="no network") as error:
+    with pytest.raises(NetworkError, match=f"^{name}: no network") as error:
         read(name)
     assert "\n" not in str(error.value)
 

@@ -23,6 +23,20 @@ def test_nearest_of_ascii(character, expected):
     assert nearest(character, ASCII) == expected
 
 
+@pytest.mark.parametrize(
+    ("character", "known", "expected"),
+    [
+        (",", "ab .C", "."),
+        ("'", "a;b", ";"),
+        ("?", "Q!", "!"),
+        ("#", "n.:", "."),
+        ("(", "p-C", "-"),
+    ],
+)
+def test_marks_stand_for_marks(character, known, expected):
+    assert nearest(character, known) == expected
+
+
 def test_other_case_and_chains():
     assert nearest("Q", "pqr") == "q"
     assert nearest("É", "aeiou") == "e"

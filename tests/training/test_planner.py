@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+import torch
 
 from chargen.errors import UsageError
 from chargen.training.config import TrainConfig, check_settings
@@ -36,6 +39,7 @@ def test_steps_and_epochs_do_not_look_at_the_clock(monkeypatch):
 def test_minutes_are_turned_into_steps_at_this_machines_speed():
     made = plan(minutes=0.02, hidden_size=16)
     assert made.train.minutes == 0.02
+    assert made.train.threads in (1, torch.get_num_threads(), os.cpu_count())
     assert made.train.steps >= 1
     assert "tokens a second" in made.reasons[0]
 
