@@ -60,3 +60,17 @@ def test_library_example_names_exist():
         assert hasattr(chargen, name)
     for name in re.findall(r"model\.(\w+)", block):
         assert hasattr(chargen.Model, name)
+
+
+def test_figures_are_those_of_the_results():
+    tables = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks/results").glob("*.md")
+    )
+    (block,) = re.findall(r"## Measured\n(.*?)\n## ", README, re.DOTALL)
+    for figure in ("7,787", "219", "36x", "91%", "168 M", "54 MB", "57 M", "80 MB"):
+        assert figure in tables
+        assert figure.replace("%", " %") in block
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@" not in README

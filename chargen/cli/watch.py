@@ -90,8 +90,7 @@ class Watch:
             terminal.note(
                 f"{path}: {score.bits_per_byte:.3f} bits per byte, "
                 f"{score.nats_per_token:.4f} nats per token on the validation part "
-                f"(lower is better); "
-                f"{took}"
+                f"(lower is better); {took}"
             )
         name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
         terminal.note(f"write with it: chargen sample {name}")

@@ -162,7 +162,7 @@ def _check_length(path: Path) -> None:
                 "a pickle or zip archive (a torch checkpoint?), which chargen never opens; "
                 "it reads .safetensors files written by chargen"
             )
-        if start.isascii() and not any(byte < 9 for byte in start):
+        if start and start.isascii() and min(start) >= 9:
             raise ModelFileError(
                 "a text or an old pickle, not a model; MODEL comes before any FILE"
             )
