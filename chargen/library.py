@@ -170,8 +170,6 @@ def train(
     options = TextOptions(corpus=spelled, **about_text)
     folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite)
     prepared = prepare(options)
-    # Idle threads that spin for long take the processor from whoever else is at work.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from chargen.training.session import train_run  # torch, once all else is in order
 
     for event in train_run(
