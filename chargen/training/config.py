@@ -17,6 +17,7 @@ _WHOLE = {
     "bptt": (1, 1_000_000),
     "evaluations": (1, 10_000),
     "evaluation_tokens": (2, 10**12),
+    "final_tokens": (2, 10**12),
     "patience": (0, 10_000),
     "threads": (0, 256),
     "seed": (0, 2**63 - 1),
@@ -62,7 +63,9 @@ class TrainConfig:
     evaluations: int = 20
     """How often the validation part is scored during the run."""
     evaluation_tokens: int = 65_536
-    """Tokens of the validation part scored during the run; the last score takes all."""
+    """Tokens of the validation part scored each time, from places spread over it."""
+    final_tokens: int = 10**12
+    """Tokens of it that the best weights are scored on at the end."""
     patience: int = 8
     """Evaluations without improvement after which the run ends early; 0 never."""
     seed: int = 0

@@ -79,9 +79,8 @@ def make_plan(
         reasons.append(f"{speed} ({wishes['threads']} thread{'s'[: wishes['threads'] > 1]})")
     seen = wishes["steps"] * lane / train_tokens
     wishes.setdefault("dropout", _dropout(seen))
-    evaluations, tokens = _scoring(wishes["steps"] * lane, valid_tokens)
-    wishes.setdefault("evaluations", evaluations)
-    wishes.setdefault("evaluation_tokens", tokens)
+    for name, value in _scoring(wishes["steps"] * lane, valid_tokens).items():
+        wishes.setdefault(name, value)
     train = TrainConfig(**_fields_of(TrainConfig, wishes))
     reasons.append(f"about {seen:.1f} passes over the text, so dropout {train.dropout:g}")
     return Plan(model=model, train=train, reasons=tuple(reasons))
@@ -134,12 +133,17 @@ def _dropout(passes: float) -> float:
     return round(min(0.5, max(0.0, 0.1 * math.log2(max(passes, 1e-9)))), 2)
 
 
-def _scoring(total_tokens: int, valid_tokens: int) -> tuple[int, int]:
-    """(evaluations, tokens of each) that take about a twentieth of the training."""
+def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
+    """How often and on how many tokens to score, in about a twentieth of the time of training."""
     evaluations = min(20, max(4, total_tokens // 250_000))
     # Each scores two sets of weights, and reading forward costs a third of learning.
     tokens = int(_SCORING_SHARE * total_tokens * 3 / 2 / evaluations)
-    return evaluations, max(2_048, min(tokens, 262_144, max(2, valid_tokens)))
+    final = int(_SCORING_SHARE * total_tokens * 3)
+    return {
+        "evaluations": evaluations,
+        "evaluation_tokens": max(2_048, min(tokens, 262_144, max(2, valid_tokens))),
+        "final_tokens": max(65_536, final),
+    }
 
 
 def _fastest(model: ModelConfig, train: TrainConfig) -> tuple[int, float]:

@@ -28,6 +28,8 @@ from chargen.training.network import RecurrentLM, detach
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
 
+_LEAVING = 0.5
+"""Seconds that the start and the end of the process take besides."""
 _PACE = 50
 """Steps over which the speed is measured."""
 
@@ -158,7 +160,7 @@ class Trainer:
         if len(self._pace) < _PACE and gone < whole / 2:
             return  # the first steps are no measure
         per_step = sum(self._pace) / len(self._pace)
-        left = whole - gone - self._scoring_ahead(per_step)
+        left = whole - gone - self._scoring_ahead(per_step) - _LEAVING
         self.steps = max(self.step, self.step + int(left / per_step))
 
     def _scoring_ahead(self, per_step: float) -> float:
@@ -171,7 +173,8 @@ class Trainer:
             per_token = per_step / (self.config.batch_size * self.config.bptt) / 3
             each = per_token * self._scored_at_once() * (2 if self.average else 1)
         ahead = math.ceil(self.config.evaluations * (1 - self.step / max(self.steps, self.step)))
-        full = len(self.valid) / self._scored_at_once() / (2 if self.average else 1)
+        final = min(len(self.valid), self.config.final_tokens)
+        full = final / self._scored_at_once() / (2 if self.average else 1)
         return each * (ahead + full)
 
     def _scored_at_once(self) -> int:
@@ -212,13 +215,14 @@ class Trainer:
         return event
 
     def _finish(self, reason: str) -> Finished:
-        """The best weights, scored on the whole validation part."""
+        """The best weights, scored on the whole validation part, or on much of a large one."""
         weights: Weights = self.best.weights if self.best else self.network.to_weights()
         score = None
         if len(self.valid):
             kept = self.network.to_weights()
             self.network.load_weights(weights)
-            score = evaluate(self.network, self.valid, self.lengths)
+            limit = self.config.final_tokens
+            score = evaluate(self.network, self.valid, self.lengths, limit)
             self.network.load_weights(kept)
         return Finished(
             step=self.step,

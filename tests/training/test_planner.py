@@ -90,3 +90,11 @@ def test_bad_settings_are_named_before_anything_is_read(given, message):
 def test_all_problems_of_a_config_are_reported_at_once():
     with pytest.raises(UsageError, match=r"steps 0.*batch-size 0.*dropout 2"):
         TrainConfig(steps=0, batch_size=0, dropout=2)
+
+
+def test_a_large_validation_part_is_not_scored_whole_in_a_short_run():
+    made = make_plan({"steps": 500}, vocab_size=65, train_tokens=10**8, valid_tokens=10**7)
+    learned = 500 * made.train.batch_size * made.train.bptt
+    assert made.train.final_tokens < learned
+    assert made.train.evaluation_tokens * made.train.evaluations < learned
+    assert plan(steps=8_000).train.final_tokens > 100_000, "an ordinary one is"

@@ -187,3 +187,10 @@ def test_the_average_is_the_exponential_one_and_swaps_back():
     assert np.allclose(parameter.detach().numpy(), expected)
     average.swap()
     assert (parameter == 19).all()
+
+
+def test_the_final_score_can_be_of_a_part(text):
+    *_, finished = trainer_of(text, steps=5, final_tokens=500).run()
+    assert finished.score.tokens == 500
+    *_, finished = trainer_of(text, steps=5).run()
+    assert finished.score.tokens == len(text[2]) - 1
