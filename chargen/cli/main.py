@@ -120,6 +120,8 @@ def run(args: list[str]) -> int:
 def _invoke(args: list[str]) -> int:
     if args[:1] == ["help"]:
         args = [*args[1:], "--help"]
+    if args[:1] == ["info"] and args[1:2] in (["runs"], ["corpora"]):
+        args = args[1:]
     if "_CHARGEN_COMPLETE" in os.environ:
         cli.main(args, prog_name="chargen")
     # Not cli.main(): it answers a closed pipe with exit code 1 before we see it.

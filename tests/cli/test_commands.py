@@ -261,6 +261,8 @@ def test_corpora_completion_and_help(cli):
     code, out, _ = cli("corpora")
     assert code == 0
     assert "builtin:python-docs" in out
+    assert cli("info", "corpora") == (0, out, "")
+    assert cli("help", "corpora") == cli("corpora", "--help")
     _, out, _ = cli("corpora", "--json")
     assert {"name", "description", "size", "license", "needs_network"} == set(
         json.loads(out.splitlines()[0])
