@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
 from chargen.model.runs import CHECKPOINTS, MODEL
@@ -109,7 +110,10 @@ class Watch:
 
     def _sample(self, event: Evaluated) -> str:
         assert self._planned is not None
-        return write_sample(self._planned.model, event.weights, self._planned.tokenizer)
+        try:
+            return write_sample(self._planned.model, event.weights, self._planned.tokenizer)
+        except ChargenError:
+            return ""  # numbers that overflow in mid-training are the trainer's to judge
 
 
 def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) -> str:

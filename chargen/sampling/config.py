@@ -20,13 +20,10 @@ class Setting:
 
     def problem(self, name: str, value: object) -> str | None:
         """What is wrong with `value`, or None."""
-        number = isinstance(value, int) if self.whole else isinstance(value, int | float)
-        assert number
-        assert not isinstance(value, bool)
-        assert isinstance(value, int | float)
-        above = value > self.low if self.low_excluded else value >= self.low
-        if math.isfinite(value) and above and value <= self.high:
-            return None
+        if isinstance(value, int) or (isinstance(value, float) and not self.whole):
+            above = value > self.low if self.low_excluded else value >= self.low
+            if above and value <= self.high and value != math.inf:
+                return None
         return f"{name.replace('_', '-')} {value}: must be {self.range()}"
 
     def range(self) -> str:

@@ -109,9 +109,23 @@ def test_the_table_is_in_order_and_skips_what_is_off():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("length", 0), ("temperature", -0.1), ("temperature", math.nan), ("top_k", -1), ("top_p", 0.0),
-     ("top_p", 1.1), ("min_p", 2.0), ("repetition_penalty", 0.0), ("seed", -1), ("stop", ("",))],
-)  # fmt: skip
+    [
+        ("length", 0),
+        ("length", 2.5),
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", -1),
+        ("top_k", "3"),
+        ("top_k", -(10**400)),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", 2.0),
+        ("repetition_penalty", 0.0),
+        ("seed", -1),
+        ("stop", ("",)),
+    ],
+)
 def test_settings_out_of_range_are_named(setting, value):
     with pytest.raises(UsageError, match=setting.replace("_", "-")) as error:
         SampleConfig(**{setting: value})
