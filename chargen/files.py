@@ -7,6 +7,7 @@ a temporary file in the same folder, fsync, rename, fsync of the folder.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -52,6 +53,27 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_writer(path) as handle:
         handle.write(json.dumps(value, indent=2).encode("ascii") + b"\n")
+
+
+def parse_json(text: str) -> Any:
+    """JSON of anybody's: as `json.loads`, but for what is no JSON (NaN) or no number (1e999).
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def make_folder(path: Path) -> None:

@@ -28,7 +28,7 @@ def command(as_json: bool, terminal: Terminal) -> None:
     for folder in found:
         run = read_run(folder)
         if as_json:
-            terminal.out.write(json.dumps({"name": folder.name, **run}) + "\n")
+            terminal.out.write(json.dumps({**run, "name": folder.name}) + "\n")
             continue
         terminal.write_line(_line(folder.name, run))
 

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ Into a pipe or a file goes the text and nothing else; several texts are divided 
 """
 
 _MOST = 10_000
+_LONGEST_PROMPT = 64_000_000
 
 
 def _setting(name: str, *flags: str) -> Callable[[F], F]:
@@ -140,15 +142,18 @@ class _Job:
 
 def _stream(job: _Job, terminal: Terminal) -> None:
     """One text, shown while it is written."""
+    steps = job.steps()
+    first = next(steps)  # a model that cannot write fails here, before anything is shown
+    steps = chain((first,), steps)
     if not terminal.shows_text:
         terminal.write_bytes(utf8(job.echoed))
-        for step in job.steps():
+        for step in steps:
             terminal.write_bytes(step.data)
         return
     safe_stream, out = SafeStream(), terminal.out
     out.write(safe_stream.feed(job.echoed))
     try:
-        for step in job.steps():
+        for step in steps:
             if step.text:
                 out.write(safe_stream.feed(step.text))
                 out.flush()
@@ -189,17 +194,22 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise UsageError("--prompt and --prompt-file: give one of them")
     if prompt is not None:
         return prompt
+    raw = b""
     if prompt_file is not None and prompt_file != "-":
         try:
-            raw = Path(prompt_file).read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"--prompt-file {prompt_file}: cannot be read ({error.strerror})"
-            ) from error
-        return raw.decode("utf-8", "surrogateescape")
-    if prompt_file == "-" or _is_piped():
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    return ""
+            path = Path(prompt_file)
+            if path.exists() and not (path.is_file() or path.is_fifo()):
+                raise UsageError(f"--prompt-file {prompt_file or repr('')}: not a file")
+            with path.open("rb") as stream:
+                raw = stream.read(_LONGEST_PROMPT + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--prompt-file {prompt_file}: cannot be read ({reason})") from error
+    elif prompt_file == "-" or _is_piped():
+        raw = sys.stdin.buffer.read(_LONGEST_PROMPT + 1)
+    if len(raw) > _LONGEST_PROMPT:
+        raise UsageError(f"the prompt is longer than {_LONGEST_PROMPT:,} bytes; give its end alone")
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _is_piped() -> bool:

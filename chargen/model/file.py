@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import safetensors
 from safetensors.numpy import save
 
 from chargen.errors import ModelFileError, UsageError
-from chargen.files import atomic_writer
+from chargen.files import atomic_writer, parse_json
 from chargen.model.config import ModelConfig
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
@@ -178,9 +177,7 @@ def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if text is None:
         raise ModelFileError("a safetensors file, but not a chargen model (no key 'chargen')")
     try:
-        header = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-    except RecursionError as error:
-        raise ModelFileError("its header is nested too deeply") from error
+        header = parse_json(text)
     except ValueError as error:
         raise ModelFileError(f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
@@ -193,15 +190,6 @@ def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
             f"written in format {version}; this chargen reads up to {FORMAT}: install a newer one"
         )
     return header
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _no_number(text)
 
 
 def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:

@@ -6,7 +6,6 @@ left out, it is the newest run.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import ModelFileError, UsageError, unknown_name
+from chargen.files import parse_json
 
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
@@ -36,6 +36,8 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
                 f"no run in {folder}/ yet; train one with: chargen train corpus.txt"
             )
         return newest[0] / MODEL
+    if not name:
+        raise ModelFileError("'' is no model: give a file, a run folder or a run's name")
     empty = None
     try:
         for path in (Path(name), folder / name):
@@ -129,8 +131,9 @@ def choose_folder(
 
 def read_run(folder: Path) -> dict[str, Any]:
     """What run.json says; empty when it is missing or damaged."""
+    path = folder / RUN
     try:
-        value = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

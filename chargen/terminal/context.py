@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
@@ -69,8 +70,9 @@ class Terminal:
 
     def complain(self, text: object) -> None:
         """A line for the person, on stderr, always."""
-        self.err.write(safe_line(text) + "\n")
-        self.err.flush()
+        with suppress(OSError):  # a full or closed stderr must not hide the exit code
+            self.err.write(safe_line(text) + "\n")
+            self.err.flush()
 
     def console(self, *, results: bool = False) -> Console:
         """Rich on one of the streams; only for renderables made of SafeText."""

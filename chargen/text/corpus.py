@@ -21,7 +21,14 @@ from typing import IO, Protocol
 
 from chargen.errors import CorpusError, unknown_name
 from chargen.text import tables
-from chargen.text.reading import Hasher, Pieces, Reading, check_text_file, read_pieces
+from chargen.text.reading import (
+    Hasher,
+    Pieces,
+    Reading,
+    check_text,
+    check_text_file,
+    read_pieces,
+)
 from chargen.text.recipes import Recipe, find_recipe, recipes
 
 DOCUMENT_MODES = ("whole", "files", "lines")
@@ -105,14 +112,17 @@ class PipeSource:
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document."""
+        shown = "standard input" if self.name == "-" else self.name
         if self._spool is None:
             # Kept open to be read again; closed, and so removed, with this object.
             self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
             weakref.finalize(self, self._spool.close)
             with self._open() as stream:
+                head = stream.read(1 << 20)
+                check_text(head, shown, reading)  # before an endless pipe fills the disk
+                self._spool.write(head)
                 shutil.copyfileobj(stream, self._spool, 1 << 20)
         self._spool.seek(0)
-        shown = "standard input" if self.name == "-" else self.name
         yield read_pieces(self._spool, shown, reading, hasher)
 
     def _open(self) -> AbstractContextManager[IO[bytes]]:
@@ -135,7 +145,7 @@ class TableSource:
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document a row."""
-        rows = tables.local_rows(self.path, reading.column, self.notes)
+        rows = tables.local_rows(self.path, reading, self.notes)
         return tables.documents(rows, reading, hasher)
 
 

@@ -123,6 +123,23 @@ def check_text_file(path: Path, reading: Reading) -> str | None:
     return None
 
 
+def check_text(head: bytes, name: str, reading: Reading) -> None:
+    """Refuse by its first bytes what is binary and was not asked for as such.
+
+    Raises:
+        CorpusError: it is binary.
+    """
+    if not reading.as_bytes and reading.encoding is None:
+        _recognise(head, name)
+
+
+def marked_encoding(path: Path) -> str | None:
+    """The encoding that a file's byte order mark tells, or None without one."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
 def _recognise(head: bytes, name: str) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):

@@ -138,7 +138,7 @@ class SubwordBuilder:
                 "the corpus has fewer than two distinct characters: nothing to predict"
             )
         vocab_size = self.vocab_size
-        for _ in range(2):
+        for _ in range(4):
             try:
                 return SubwordTokenizer(self._train(vocab_size, documents))
             except RuntimeError as error:
@@ -159,7 +159,7 @@ class SubwordBuilder:
     def _train(self, vocab_size: int, documents: bool) -> bytes:
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(self._common(vocab_size)),
+            sentence_iterator=iter(self._common()),
             model_writer=model,
             model_type=self.algorithm,
             vocab_size=vocab_size,
@@ -180,7 +180,7 @@ class SubwordBuilder:
         )
         return model.getvalue()
 
-    def _common(self, vocab_size: int) -> list[str]:
+    def _common(self) -> list[str]:
         """The sampled lines without characters too rare for a piece of their own.
 
         Letters may take half of the free pieces; SentencePiece refuses a vocabulary smaller than
@@ -190,7 +190,7 @@ class SubwordBuilder:
         counts = Counter[str]()
         for line in self._lines:
             counts.update(line)
-        room = max(1, (vocab_size - 256 - 8) // 2)
+        room = max(1, (self.vocab_size - 256 - 8) // 2)
         if len(counts) <= room:
             return self._lines
         rare = {ord(one): "\n" for one, _ in counts.most_common()[room:]}

@@ -6,46 +6,79 @@ The only place that imports `datasets`, and only when a table is asked for: it t
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from chargen.errors import CorpusError, NetworkError
-from chargen.text.reading import Hasher, Pieces, Reading
+from chargen.text.reading import Hasher, Pieces, Reading, marked_encoding
 
 TABLE_SUFFIXES = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 _HUB = "https://huggingface.co"
 _CONNECT_TIMEOUT = 3.0
+_DEEPEST = 500
 
 
-def local_rows(path: Path, column: str | None, notes: list[str]) -> Iterator[str]:
+def local_rows(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
     """The text of each row of a .jsonl, .csv or .parquet file.
 
     Args:
         path: the file.
-        column: the column that holds the text; None finds it, and says so in `notes`.
-        notes: what a person should know is added.
+        reading: its `column` holds the text; None finds it, and says so in `notes`.
+        notes: becomes what a person should know.
 
     Raises:
         CorpusError: the file is damaged, empty, or has no such column.
     """
     if path.stat().st_size == 0:
         raise CorpusError(f"{path}: the file is empty")
-    datasets = _datasets(online=False)
-    try:
-        table = datasets.load_dataset(
-            TABLE_SUFFIXES[path.suffix.lower()],
-            data_files=str(path),
-            split="train",
-            streaming=True,
+    kind = TABLE_SUFFIXES[path.suffix.lower()]
+    options: dict[str, Any] = {}
+    if kind == "csv":
+        # "NA" and "null" are words before they are missing values.
+        options = {"encoding": reading.encoding or marked_encoding(path), "keep_default_na": False}
+    elif reading.encoding is not None:
+        raise CorpusError(
+            f"{path}: --encoding has no effect on {path.suffix} files, which are UTF-8"
         )
-        yield from _texts(table, str(path), column, notes)
-    except CorpusError:
-        raise
-    except Exception as error:  # datasets lets errors of pandas, pyarrow and json through
-        raise CorpusError(f"{path}: cannot be read as {path.suffix[1:]}: {_line(error)}") from error
+    if kind == "json" and _too_deep(path):
+        raise CorpusError(f"{path}: cannot be read as jsonl: nested too deeply")
+    datasets = _datasets(online=False)
+    with tempfile.TemporaryDirectory() as folder:
+        # datasets takes a path for a pattern or a chain of addresses; this one is neither.
+        plain = Path(folder, f"table{path.suffix.lower()}")
+        try:
+            plain.symlink_to(path.resolve())
+        except OSError:  # Windows lets not everybody make links
+            shutil.copyfile(path, plain)
+        try:
+            table = datasets.load_dataset(
+                kind, data_files=str(plain), split="train", streaming=True, **options
+            )
+            yield from _texts(table, str(path), reading.column, notes)
+        except CorpusError:
+            raise
+        except Exception as error:  # datasets lets errors of pandas, pyarrow and json through
+            reason = _line(error).replace(str(plain), str(path))
+            raise CorpusError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
+
+
+def _too_deep(path: Path) -> bool:
+    """Whether a line nests deeper than the parser's own stack can bear."""
+    with path.open("rb") as stream:
+        for line in stream:
+            if line.count(b"[") + line.count(b"{") > _DEEPEST:
+                depth = deepest = 0
+                for byte in line:
+                    depth += (byte in b"[{") - (byte in b"]}")
+                    deepest = max(deepest, depth)
+                if deepest > _DEEPEST:
+                    return True
+    return False
 
 
 def hub_rows(
@@ -111,14 +144,17 @@ def _datasets(*, online: bool) -> Any:
 def _texts(table: Any, name: str, column: str | None, notes: list[str]) -> Iterator[str]:
     columns: list[str] = []
     chosen: str | None = None
+    found, rows, empty = [], 0, 0
     for number, row in enumerate(table):
         columns = columns or list(row)
         if chosen is None:
             chosen = _column(row, name, column)
             if chosen is not None and column is None and len(columns) > 1:
-                notes[:] = [f"{name}: the text is read from column '{chosen}'"]
-        text = None if chosen is None else row[chosen]
+                found = [f"{name}: the text is read from column '{chosen}'"]
+        text = None if chosen is None else row.get(chosen)
+        rows += 1
         if text is None:
+            empty += 1
             continue
         if not isinstance(text, str):
             raise CorpusError(
@@ -126,6 +162,9 @@ def _texts(table: Any, name: str, column: str | None, notes: list[str]) -> Itera
                 f"in row {number + 1}; choose another with --column"
             )
         yield text.replace("\r\n", "\n")
+    if empty and chosen is not None:
+        found.append(f"{name}: {empty:,} of {rows:,} rows have no text in column '{chosen}'")
+    notes[:] = found
     if chosen is None and columns:
         raise CorpusError(f"{name}: no column holds text; there are: {', '.join(columns)}")
 

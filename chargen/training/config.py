@@ -90,7 +90,9 @@ class TrainConfig:
         ]
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < 1e6:
-                problems.append(f"{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+                problems.append(
+                    f"{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and below 1e6"
+                )
         if not 0 <= self.weight_decay <= 10:
             problems.append(f"weight-decay {self.weight_decay}: must be from 0 to 10")
         if self.minutes is not None and not 0 < self.minutes <= 1e5:

@@ -149,6 +149,7 @@ def test_an_output_folder_that_cannot_be_written(fails, prose):
         (["--seed", "-1"], "seed -1"),
         (["-n", "0"], "--count 0"),
         (["--prompt-file", "missing"], "--prompt-file missing"),
+        (["--prompt-file", "/dev/zero"], "--prompt-file /dev/zero: not a file"),
         (["-p", "a", "--prompt-file", "b"], "give one of them"),
         (["--unknown", "maybe"], "Invalid value"),
     ],

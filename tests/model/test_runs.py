@@ -62,7 +62,14 @@ def test_run_names():
     assert free_run_name("novel") == "novel-2"
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", "[" * 100_000, '{"seconds": NaN}', '{"seconds": 1e999}']
+)
 def test_a_damaged_run_json_is_as_none(tmp_path, text):
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    assert read_run(tmp_path) == {}
+
+
+def test_a_run_json_that_is_no_file_is_as_none(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
     assert read_run(tmp_path) == {}

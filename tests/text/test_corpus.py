@@ -162,7 +162,10 @@ def test_tables_are_read_by_row(tmp_path):
     assert read(path, column="text", documents="files") == "erste⏹zweite\nZeile⏹"
     corpus = open_corpus([str(path)])
     list(corpus.pieces())
-    assert corpus.notes() == [f"{path}: the text is read from column 'text'"]
+    assert corpus.notes() == [
+        f"{path}: the text is read from column 'text'",
+        f"{path}: 1 of 3 rows have no text in column 'text'",
+    ]
     csv = tmp_path / "a.csv"
     csv.write_text("who,said\nanna,hallo\n", encoding="utf-8")
     assert read(csv, column="said") == "hallo"
@@ -186,6 +189,7 @@ def test_parquet_is_read(tmp_path):
         ("a.jsonl", '{"text": "a"}\n{"text": \n', None, "cannot be read as jsonl"),
         ("a.jsonl", "", None, "is empty"),
         ("a.parquet", "PAR1 not really", None, "cannot be read as parquet"),
+        ("a.jsonl", '{"text":' + "[" * 90_000 + "]" * 90_000 + "}", None, "nested too deeply"),
     ],
 )
 @pytest.mark.filterwarnings(
@@ -253,3 +257,43 @@ def test_rows_without_text_are_skipped_until_the_column_is_known(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"t": null}\n{"t": "eins"}\n{"t": null}\n{"t": "zwei"}\n', encoding="utf-8")
     assert read(path) == "eins\nzwei"
+
+
+@pytest.mark.parametrize("name", ["y[1].csv", "x*.csv", "a::b.csv"])
+def test_table_names_are_no_patterns(tmp_path, name):
+    for other in ("y1.csv", "xA.csv", "b.csv"):
+        (tmp_path / other).write_text("text\nothers\n", encoding="utf-8")
+    (tmp_path / name).write_text("text\nmine\n", encoding="utf-8")
+    assert read(tmp_path / name) == "mine"
+
+
+def test_encodings_of_tables(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\ncafé\n".encode("latin-1"))
+    assert read(path, encoding="latin-1") == "café"
+    path.write_bytes("text\ncafé\n".encode("utf-16"))
+    assert read(path) == "café"
+    rows = tmp_path / "a.jsonl"
+    rows.write_text('{"text": "a"}\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="--encoding has no effect"):
+        read(rows, encoding="latin-1")
+
+
+def test_rows_without_text_are_counted_and_words_are_no_missing_values(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": null}\n{"text": "b"}\n', encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    assert "".join(corpus.pieces()) == "a\nb"
+    assert corpus.notes() == [f"{path}: 1 of 3 rows have no text in column 'text'"]
+    csv = tmp_path / "a.csv"
+    csv.write_text("text\nNA\nnull\nwort\n", encoding="utf-8")
+    assert read(csv) == "NA\nnull\nwort"
+
+
+def test_an_endless_binary_pipe_is_refused_by_its_beginning():
+    class Endless(io.RawIOBase):
+        def read(self, size=-1):
+            return bytes(size)
+
+    with pytest.raises(CorpusError, match="standard input: binary"):
+        list(Corpus(sources=[PipeSource(stream=Endless())]).pieces())

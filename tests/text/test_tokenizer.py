@@ -152,9 +152,11 @@ def test_vocabularies_of_one_are_refused():
             builder.finish(documents=False)
 
 
-def test_subword_vocabulary_shrinks_to_what_the_corpus_gives():
-    builder = SubwordBuilder(5000)
-    builder.feed("the cat sat on the mat\n" * 20)
+@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
+@pytest.mark.parametrize("text", ["the cat sat on the mat\n" * 20, "ab cd ef" * 400])
+def test_subword_vocabulary_shrinks_to_what_the_corpus_gives(algorithm, text):
+    builder = SubwordBuilder(5000, algorithm)
+    builder.feed(text)
     assert builder.finish(documents=False).vocab_size < 5000
 
 
