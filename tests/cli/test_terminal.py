@@ -24,6 +24,18 @@ CHARGEN = [sys.executable, "-m", "chargen"]
 QUICK = ["--hidden-size", "24", "--batch-size", "4", "--bptt", "16", "--threads", "1"]
 
 
+@pytest.fixture(autouse=True)
+def not_measured(monkeypatch):
+    """Processes that are interrupted run without coverage.
+
+    An interrupt that falls into coverage's own code leaves its lock taken, and the process waits
+    for it for ever when it ends.
+    """
+    for name in list(os.environ):
+        if name.startswith("COVERAGE_"):
+            monkeypatch.delenv(name)
+
+
 def spawn(*arguments: str, columns: int = 80, **environ: str):
     return pexpect.spawn(
         CHARGEN[0],
