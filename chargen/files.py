@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
+
 from chargen.errors import ChargenError, UsageError
 
 
@@ -89,6 +91,12 @@ def make_folder(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot write there ({reason}); choose another folder") from error
+
+
+def cache_folder() -> Path:
+    """Where chargen keeps what it can make again: CHARGEN_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("CHARGEN_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("chargen")
 
 
 def _umask() -> int:

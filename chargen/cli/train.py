@@ -14,7 +14,7 @@ from chargen.model.cells import CELLS
 from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
-from chargen.training.config import DEVICES, SCHEDULES
+from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 _HELP = """Train a model on your text.
 
@@ -88,6 +88,9 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--batch-size", type=int, metavar="B", help="Places read side by side.")
 @click.option("--bptt", type=int, metavar="T", help="Tokens that gradients flow back through.")
 @click.option("--learning-rate", type=float, metavar="R", help="Highest rate.")
+@click.option(
+    "--optimizer", metavar="NAME", help=f"Of recurrent matrices: {', '.join(OPTIMIZERS)}."
+)
 @click.option("--schedule", metavar="NAME", help=f"{', '.join(SCHEDULES)}; default linear.")
 @click.option("--warmup", type=float, metavar="F", help="Share of the steps that the rate rises.")
 @click.option("--weight-decay", type=float, metavar="F", help="AdamW's decay; default 0.01.")
@@ -97,6 +100,8 @@ The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model
 @click.option("--ema", type=float, metavar="F", help="Share of the steps to average; 0: off.")
 @click.option("--patience", type=int, metavar="N", help="Stop after N scores without a better one.")
 @click.option("--device", metavar="NAME", help=f"{', '.join(DEVICES)}; default auto.")
+@click.option("--precision", metavar="NAME", help=f"{', '.join(PRECISIONS)}; default auto.")
+@click.option("--kernel", metavar="NAME", help=f"{', '.join(KERNELS)}; default auto: the fastest.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads; default: one a core.")
 @click.option("--seed", type=int, metavar="N", help="Of weights and dropout; default 0.")
 @json_option

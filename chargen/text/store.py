@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from chargen.errors import ChargenError, CorpusError, UsageError
-from chargen.files import atomic_writer, make_folder, write_json
+from chargen.files import atomic_writer, cache_folder, make_folder, write_json
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus
 from chargen.text.registry import tokenizer_kind
@@ -105,7 +104,7 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     if not corpus.fingerprints:
         for _ in corpus.pieces():
             pass
-    folder = _cache_folder() / _key(corpus, tokenizer)
+    folder = cache_folder() / "tokens" / _key(corpus, tokenizer)
     store = _open(folder, tokenizer)
     if store is None:
         store = _build(folder, corpus, tokenizer)
@@ -210,12 +209,6 @@ def _batches(corpus: Corpus) -> Iterator[tuple[str | bytes, bool]]:
             waiting, size = [], 0
     if waiting:
         yield waiting[0][:0].join(waiting), False
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get("CHARGEN_CACHE")
-    base = Path(chosen) if chosen else platformdirs.user_cache_path("chargen")
-    return base / "tokens"
 
 
 def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:

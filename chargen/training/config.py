@@ -11,6 +11,9 @@ from chargen.model.config import ModelConfig
 
 SCHEDULES = ("linear", "cosine", "wsd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+KERNELS = ("auto", "native", "torch", "stock")
+OPTIMIZERS = ("muon", "adamw")
+PRECISIONS = ("auto", "fp32", "bf16")
 _WHOLE = {
     "steps": (1, 10**12),
     "batch_size": (1, 65_536),
@@ -42,6 +45,8 @@ class TrainConfig:
     """Tokens of each lane in a step (T): where back-propagation through time is cut off."""
     learning_rate: float = 5e-3
     """The highest rate of the schedule."""
+    optimizer: str = "muon"
+    """Of the recurrent matrices: `muon` or `adamw`; everything else has AdamW always."""
     schedule: str = "linear"
     """Decay after the warm-up: `linear` to zero, `cosine`, or `wsd` (stable, then linear)."""
     warmup: float = 0.02
@@ -74,6 +79,10 @@ class TrainConfig:
     """`auto` takes cuda, then mps, then cpu."""
     threads: int = 0
     """CPU threads; 0 takes one a core."""
+    kernel: str = "auto"
+    """What computes the recurrences: `native` (C), `torch`, or torch's own (`stock`)."""
+    precision: str = "auto"
+    """Of the products while training: `bf16` or `fp32`; sums and weights are fp32 always."""
 
     def __post_init__(self) -> None:
         """Check every field and report all problems at once."""
@@ -97,10 +106,13 @@ class TrainConfig:
             problems.append(f"weight-decay {self.weight_decay}: must be from 0 to 10")
         if self.minutes is not None and not 0 < self.minutes <= 1e5:
             problems.append(f"minutes {self.minutes}: must be above 0")
-        if self.schedule not in SCHEDULES:
-            problems.append(unknown_name("schedule", self.schedule, SCHEDULES))
-        if self.device not in DEVICES:
-            problems.append(unknown_name("device", self.device, DEVICES))
+        choices = {
+            "schedule": SCHEDULES,
+            "optimizer": OPTIMIZERS,
+           "device": DEVICES, "kernel": KERNELS, "precision": PRECISIONS}
+        for name, rows in choices.items():
+            if getattr(self, name) not in rows:
+                problems.append(unknown_name(name, getattr(self, name), rows))
         if problems:
             raise UsageError("; ".join(problems))
 

@@ -9,8 +9,7 @@ Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T ti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,56 +18,54 @@ from torch.nn import functional
 
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
-
-State = tuple[Tensor, ...]
-"""S tensors of (L, B, H)."""
-
-# torch's own recurrences: oneDNN on CPU, cuDNN on CUDA.
-_RECURRENCES: dict[str, Callable[..., Any]] = {
-    "lstm": torch.lstm,
-    "gru": torch.gru,
-    "rnn": torch.rnn_tanh,
-    "rnn-relu": torch.rnn_relu,
-}
+from chargen.training.kernels import STOCK, Kernel, State
 
 
 class RecurrentLayer(nn.Module):
     """One layer of one cell, in torch's equations."""
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, gates: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, gates: int) -> None:
         super().__init__()
         rows = gates * hidden_size
-        self._recurrence = _RECURRENCES[cell]
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(rows))
         self.bias_hh = nn.Parameter(torch.empty(rows))
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """(T, B, in) and S states of (1, B, H) to (T, B, H) and the states at the end."""
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        before = state if len(state) > 1 else state[0]
-        output, *after = self._recurrence(
-            inputs, before, weights, True, 1, 0.0, self.training, False, False
-        )
-        return output, tuple(after)
+    @property
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As torch's own recurrences take them."""
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
 
 
 class RecurrentLM(nn.Module):
     """A recurrent language model."""
 
     def __init__(
-        self, config: ModelConfig, *, dropout: float = 0.0, embedding_dropout: float = 0.0
+        self,
+        config: ModelConfig,
+        *,
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        kernel: Kernel = STOCK,
     ) -> None:
+        """Build it with random weights.
+
+        Args:
+            config: its shape.
+            dropout: on the output of every layer while training.
+            embedding_dropout: on the embedding's output while training.
+            kernel: what computes the recurrences; scoring always takes its float32 form.
+        """
         super().__init__()
         self.config = config
+        self.kernel = kernel
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         gates = len(config.cell_row.gates)
         self.layers = nn.ModuleList(
             RecurrentLayer(
-                config.cell,
                 config.hidden_size if layer else config.embedding_size,
                 config.hidden_size,
                 gates,
@@ -112,6 +109,13 @@ class RecurrentLM(nn.Module):
     def _tied(self) -> bool:
         return self.config.tied_head
 
+    def recurrent_matrices(self) -> dict[str, nn.Parameter]:
+        """Weights from hidden units to hidden units, (G H, H) each, by name: its heart."""
+        own = dict(self.named_parameters())
+        names = [f"layers.{layer}.weight_hh" for layer in range(len(self.layers))]
+        names += [f"layers.{layer}.weight_ih" for layer in range(1, len(self.layers))]
+        return {name: own[name] for name in names}
+
     def zero_state(self, batch_size: int) -> State:
         """The memory before any text: S tensors of zeros (L, B, H)."""
         layers, states, size = self.config.state_shape
@@ -127,12 +131,19 @@ class RecurrentLM(nn.Module):
         Returns:
             logits (T, B, V) after each token, and the state after the last.
         """
-        hidden = self.embedding(tokens)
-        hidden = self._drop(hidden, self.embedding_dropout)
+        kernel = self.kernel if self.training else replace(self.kernel, half=False)
+        dropping = self.training and self.embedding_dropout > 0
+        # The kernel may then compute each embedding's product once instead of at every place.
+        ids = None if dropping or self.config.vocab_size > tokens.numel() else tokens
+        hidden: Tensor = self.embedding.weight
+        if ids is None:
+            hidden = self._drop(self.embedding(tokens), self.embedding_dropout)
         after = []
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, RecurrentLayer)
             own = tuple(part[number : number + 1] for part in state)
-            hidden, own = layer(hidden, own)
+            hidden, own = kernel(self.config.cell, hidden, ids, layer.weights, own)
+            ids = None
             hidden = self._drop(hidden, self.dropout)
             after.append(own)
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.nn import functional
 
 from chargen.errors import ChargenError
@@ -25,6 +24,7 @@ from chargen.training.config import TrainConfig
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
 from chargen.training.network import RecurrentLM, detach
+from chargen.training.optimizer import Optimizer
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
 
@@ -74,7 +74,7 @@ class Trainer:
         self._stale = 0
         self.stream = LaneStream(train, config.batch_size, config.bptt)
         self.state = network.zero_state(config.batch_size)
-        self.optimizer = make_optimizer(network, config)
+        self.optimizer = Optimizer(network, config)
         self.average = (
             WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
         )
@@ -90,16 +90,15 @@ class Trainer:
         reason = "done"
         while self.step < self.steps:
             began = self._clock()
-            rate = self._set_learning_rate()
+            rate = self._learning_rate()
             inputs, targets = (one.to(device) for one in self.stream.window(self.step))
             logits, state = self.network(inputs, self.state)
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            length = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+            length = self.optimizer.clip()
             nats, norm = loss.item(), length.item()
             self._check_finite(nats, norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            self.optimizer.step(rate)
             # Back-propagation through time is cut off here: the state goes on, its graph does not.
             self.state = detach(state)
             if self.average:
@@ -128,18 +127,15 @@ class Trainer:
             yield self._evaluate()
         yield self._finish(reason)
 
-    def _set_learning_rate(self) -> float:
+    def _learning_rate(self) -> float:
         config = self.config
-        rate = learning_rate(
+        return learning_rate(
             self.step,
             self.steps,
             peak=config.learning_rate,
             warmup=config.warmup,
             schedule=config.schedule,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
 
     def _check_finite(self, loss: float, norm: float) -> None:
         """Stop before a step that would ruin the weights."""
@@ -232,21 +228,6 @@ class Trainer:
             averaged=self.best.averaged if self.best else False,
             seconds=self._seconds(),
         )
-
-
-def make_optimizer(network: RecurrentLM, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019), fused; matrices decay, biases and embeddings do not."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        decays = parameter.ndim > 1 and not name.startswith("embedding")
-        (matrices if decays else others).append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:

@@ -1,0 +1,123 @@
+"""Training steps: chargen's kernels against a stock torch.nn loop and the machine's GEMM peak.
+
+A step is everything: forward, loss, backward, clipping, AdamW. The stock loop is nn.Embedding,
+nn.LSTM (or GRU, RNN), nn.Linear and fused AdamW in float32, with subnormals flushed as well, so
+that the difference is the recurrences. Contestants take turns, so that the machine's moods hit all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+import limits
+import report
+import torch
+from torch.nn import functional
+
+from chargen.model.config import ModelConfig
+from chargen.training.config import TrainConfig
+from chargen.training.kernels import Kernel, candidates
+from chargen.training.network import RecurrentLM, detach
+from chargen.training.optimizer import Optimizer
+
+VOCAB, EMBEDDING, ROUNDS = 65, 64, 5
+STOCK = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+SHAPES = (
+    ("lstm", 2, 512, 64, 128),
+    ("gru", 2, 512, 64, 128),
+    ("rnn", 2, 512, 64, 128),
+    ("lstm", 1, 320, 16, 48),
+    ("lstm", 1, 448, 32, 64),
+    ("gru", 1, 320, 16, 48),
+    ("rnn", 1, 320, 16, 48),
+)
+
+
+def stock_step(cell: str, layers: int, size: int, tokens: torch.Tensor) -> Callable[[], None]:
+    """One training step as everybody would write it."""
+    recurrent = STOCK[cell](EMBEDDING, size, layers)
+    embedding, head = torch.nn.Embedding(VOCAB, EMBEDDING), torch.nn.Linear(size, VOCAB)
+    parameters = [*embedding.parameters(), *recurrent.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+
+    def step() -> None:
+        hidden, _ = recurrent(embedding(tokens[:-1]))
+        loss = functional.cross_entropy(head(hidden).flatten(0, 1), tokens[1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def our_step(
+    cell: str, layers: int, size: int, tokens: torch.Tensor, kernel: Kernel
+) -> Callable[[], None]:
+    """The same step with chargen's network, kernel and optimizer."""
+    config = ModelConfig(
+        vocab_size=VOCAB, cell=cell, hidden_size=size, num_layers=layers, embedding_size=EMBEDDING
+    )
+    network = RecurrentLM(config, kernel=kernel)
+    optimizer = Optimizer(network, TrainConfig(steps=1, optimizer="adamw"))
+    state = network.zero_state(tokens.shape[1])
+
+    def step() -> None:
+        nonlocal state
+        logits, after = network(tokens[:-1], state)
+        loss = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+        loss.backward()
+        optimizer.clip()
+        optimizer.step(1e-3)
+        state = detach(after)
+
+    return step
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    torch.set_flush_denormal(True)
+    peaks = {half: limits.gemm_peak(torch.bfloat16 if half else torch.float32) for half in (0, 1)}
+    rows = []
+    for cell, layers, size, batch, steps in SHAPES:
+        torch.manual_seed(0)
+        tokens = torch.randint(VOCAB, (steps + 1, batch))
+        kernels = candidates(cell, "cpu", "auto", "auto")
+        functions = [stock_step(cell, layers, size, tokens)]
+        functions += [our_step(cell, layers, size, tokens, kernel) for kernel in kernels]
+        stock, *ours = report.interleaved(functions, ROUNDS if batch > 32 else 40)
+        # FLOP of a step: 2 forward and 4 backward for every weight of a product and token.
+        gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
+        weights = gates * size * (EMBEDDING + size + (layers - 1) * 2 * size) + VOCAB * size
+        flop = 6 * weights * batch * steps
+        for kernel, taken in zip(kernels, ours, strict=True):
+            rows.append(
+                [
+                    f"{cell} {layers}x{size}, B {batch}, T {steps}",
+                    kernel.label,
+                    f"{batch * steps / median(stock):,.0f}",
+                    f"{batch * steps / median(taken):,.0f}",
+                    f"{median(a / b for a, b in zip(stock, taken, strict=True)):.2f}x",
+                    f"{flop / median(taken) / 1e9:.0f}",
+                    f"{flop / median(taken) / 1e9 / peaks[kernel.half]:.2f}",
+                ]
+            )
+    report.write(
+        "train_speed",
+        "Training, tokens a second",
+        ["model", "kernel", "stock torch.nn fp32", "chargen", "factor", "GFLOP/s",
+         "share of the GEMM peak of that precision"],
+        rows,
+        f"Peaks in this run: fp32 {peaks[0]:.0f}, bf16 {peaks[1]:.0f} GFLOP/s. "
+        "Goals at 2x512, B 64, T 128: LSTM 1.6x, GRU 2.5x, RNN 3x; share 0.75.",
+        "",
+        "`native` is the C kernel, `torch` the autograd functions in plain torch, `stock` torch's "
+        "own inside chargen's loop. FLOP are counted as 6 a weight and token for everybody, "
+        "the embedding's product included, which `native` and `torch` do once a vocabulary entry "
+        "instead of once a token.",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

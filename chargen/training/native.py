@@ -1,0 +1,306 @@
+"""The recurrences in C, for CPUs: built once with the machine's own compiler, never required.
+
+A step of a small recurrent network is a small product and a little arithmetic; calling torch for
+each costs as much again. `recurrence.c` does a whole window in one call, each thread with lanes of
+its own, in bfloat16 products where the CPU has them. Without a compiler, or where building fails,
+`library()` is None and torch's own recurrences take over.
+
+Shape letters: T time, B batch, H hidden_size, G gates, V vocabulary, I input size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from chargen.files import cache_folder, make_folder
+
+_SOURCE = Path(__file__).with_name("recurrence.c")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+_SECONDS = 60
+"""Longest that the compiler may take."""
+_CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
+_NUMBERS = ("cell", "half", "threads", "steps", "batch", "size", "vocab")
+_POINTERS = (
+    *("tokens", "table", "packed", "bias", "gates", "products", "hidden", "cells", "operands"),
+    *("d_hidden", "d_state", "d_cell", "d_gates", "d_inputs", "d_table", "d_bias"),
+)
+
+
+class _Window(ctypes.Structure):
+    """`struct window` of recurrence.c."""
+
+    _fields_ = [  # ctypes wants a plain list
+        *((name, ctypes.c_int64) for name in _NUMBERS),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    ]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled recurrences, built on first use; None where that cannot be done."""
+    try:
+        loaded = ctypes.CDLL(str(_built()))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    whole, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
+    loaded.packed_elements.restype = whole
+    loaded.packed_elements.argtypes = [whole, whole, flag]
+    loaded.pack.argtypes = [whole, whole, pointer, whole, whole, pointer, flag, flag]
+    loaded.product.argtypes = [whole, whole, whole, *[pointer] * 4, flag, flag]
+    loaded.to_operand.argtypes = [whole, whole, pointer, pointer, flag, flag]
+    for function in (loaded.forward, loaded.backward):
+        function.argtypes = [ctypes.POINTER(_Window)]
+        function.restype = None
+    return loaded
+
+
+def has_bfloat16() -> bool:
+    """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
+    loaded = library()
+    return loaded is not None and bool(loaded.has_half())
+
+
+def _built() -> Path:
+    """The shared library for this source, compiler, CPU and torch; compiled if it is not there.
+
+    Raises:
+        OSError: there is no compiler, or the cache cannot be written.
+        subprocess.SubprocessError: the compiler failed.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or os.name == "nt":
+        raise FileNotFoundError("cc")
+    # torch's own OpenMP: a second pool of threads would fight with its idle ones for the cores.
+    pools = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")) + sorted(
+        (Path(torch.__file__).parent.parent / "torch.libs").glob("libgomp*.so*")
+    )
+    key = hashlib.sha256(_SOURCE.read_bytes())
+    for part in (*_FLAGS, compiler, torch.__version__, str(pools), _processor()):
+        key.update(part.encode())
+    folder = cache_folder() / "kernels"
+    target = folder / f"recurrence-{key.hexdigest()[:24]}.so"
+    if target.exists():
+        return target
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        compiled, linked = Path(scratch) / "recurrence.o", Path(scratch) / "recurrence.so"
+        flags = [one for one in _FLAGS if pools or one != "-fopenmp"]
+        for command in (
+            [compiler, *flags, "-c", str(_SOURCE), "-o", str(compiled)],
+            [compiler, "-shared", str(compiled), *map(str, pools), "-lm", "-o", str(linked)],
+        ):
+            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        linked.replace(target)
+    return target
+
+
+def _processor() -> str:
+    """What the compiler's `native` means here: a cache shared by machines must not mix them."""
+    text = platform.machine() + platform.processor()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return text
+
+
+def recurrence(
+    cell: str,
+    half: bool,
+    inputs: Tensor,
+    tokens: Tensor | None,
+    weights: tuple[Tensor, Tensor, Tensor, Tensor],
+    state: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer over one window, in torch's equations.
+
+    Args:
+        cell: a row of the table of cells.
+        half: products in bfloat16; sums, states and gates stay float32.
+        inputs: (T, B, I), or with `tokens` the embeddings (V, I) they stand for.
+        tokens: (T, B) int64, or None.
+        weights: weight_ih (G H, I), weight_hh (G H, H), bias_ih and bias_hh (G H).
+        state: S tensors (1, B, H).
+
+    Returns:
+        The hidden states (T, B, H), and the state after the last step like `state`.
+    """
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    if tokens is not None:
+        # What each token of the vocabulary brings to the gates, once instead of at every place.
+        bias = bias_ih if cell == "gru" else bias_ih + bias_hh
+        inputs = torch.nn.functional.linear(inputs, weight_ih, bias)
+    output, hidden, cells = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        cell, half, inputs, tokens, weight_ih, weight_hh, bias_ih, bias_hh, *state
+    )
+    return output, (hidden,) if cells is None else (hidden, cells)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The C functions between torch's inputs and gradients."""
+
+    @staticmethod
+    def forward(  # type: ignore[override] # every function has its own arguments
+        ctx: Any,
+        cell: str,
+        half: bool,
+        inputs: Tensor,
+        tokens: Tensor | None,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        hidden_before: Tensor,
+        cell_before: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows, size = weight_hh.shape
+        steps, batch = inputs.shape[:2] if tokens is None else tokens.shape
+        threads = torch.get_num_threads()
+        kept: dict[str, Tensor] = {
+            "hidden": inputs.new_empty(steps + 1, batch, size),
+            "operands": _operands(inputs, (steps + 1, batch), size, half),
+            "packed": _pack(weight_hh, half, transposed=False),
+        }
+        kept["hidden"][0] = hidden_before[0]
+        if cell_before is not None:
+            kept["cells"] = torch.empty_like(kept["hidden"])
+            kept["cells"][0] = cell_before[0]
+        if cell == "gru":
+            kept["products"] = inputs.new_empty(steps, batch, size)
+            kept["bias"] = bias_hh.detach()
+        if tokens is None:
+            inputs = inputs.contiguous()
+            operands = _to_operands(inputs, half)
+            bias = bias_ih if cell == "gru" else bias_ih + bias_hh
+            kept["gates"] = _product(operands, weight_ih, bias, half, transposed=False)
+            ctx.inputs, vocab = operands, 0
+        else:
+            kept["gates"] = inputs.new_empty(steps, batch, rows)
+            kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
+            vocab = len(inputs)
+        numbers = (_CELLS.index(cell), half, min(threads, batch), steps, batch, size, vocab)
+        ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
+        _call("forward", ctx.numbers, kept)
+        del kept["packed"]
+        ctx.kept, ctx.weights = kept, (weight_ih, weight_hh)
+        last = kept["hidden"][-1:].clone()
+        cells = kept["cells"][-1:].clone() if "cells" in kept else None
+        return kept["hidden"][1:], last, cells
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any, d_output: Tensor, d_last: Tensor, d_cells: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        numbers, kept = ctx.numbers, dict(ctx.kept)
+        weight_ih, weight_hh = ctx.weights
+        rows, size = weight_hh.shape
+        steps, batch, half = numbers["steps"], numbers["batch"], bool(numbers["half"])
+        gru = "products" in kept
+        kept |= {
+            "packed": _pack(weight_hh, half, transposed=True),
+            "d_hidden": d_output.contiguous(),
+            "d_state": d_last.clone(),
+            "d_gates": _operands(weight_hh, (steps, batch), rows, half),
+            "d_bias": weight_hh.new_zeros(numbers["threads"], 2, rows),
+        }
+        kept["d_inputs"] = torch.empty_like(kept["d_gates"]) if gru else kept["d_gates"]
+        before = [kept["d_state"]]
+        if d_cells is not None:
+            kept["d_cell"] = d_cells.clone()
+            before.append(kept["d_cell"])
+        if "table" in kept:
+            kept["d_table"] = weight_hh.new_zeros(numbers["threads"], numbers["vocab"], rows)
+        _call("backward", numbers, kept)
+        d_weight_hh = _outer(kept["d_gates"], kept["operands"][:steps], weight_hh)
+        d_bias_ih, d_bias_hh = kept["d_bias"].sum(0)
+        if "table" in kept:
+            # Whatever is added to the inputs lies in the table; only the GRU adds more elsewhere.
+            d_inputs, d_weight_ih, d_bias_ih = kept["d_table"].sum(0), None, None
+            d_bias_hh = d_bias_hh if gru else None
+        else:
+            d_inputs = _product(kept["d_inputs"], weight_ih, None, half, transposed=True)
+            d_weight_ih = _outer(kept["d_inputs"], ctx.inputs, weight_ih)
+            d_bias_hh = d_bias_hh if gru else d_bias_ih
+        weights = d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
+        return None, None, d_inputs, None, *weights, *before
+
+
+def _call(name: str, numbers: dict[str, int], tensors: dict[str, Tensor]) -> None:
+    loaded = library()
+    assert loaded is not None
+    pointers = {key: one.data_ptr() for key, one in tensors.items()}
+    getattr(loaded, name)(ctypes.byref(_Window(**numbers, **pointers)))
+
+
+def _operands(like: Tensor, shape: tuple[int, int], size: int, half: bool) -> Tensor:
+    """Room for what products read: bfloat16 rows have an even length."""
+    kind = torch.bfloat16 if half else torch.float32
+    return like.new_empty(*shape, size + size % 2 if half else size, dtype=kind)
+
+
+def _to_operands(values: Tensor, half: bool) -> Tensor:
+    steps, batch, size = values.shape
+    result = _operands(values, (steps, batch), size, half)
+    loaded = library()
+    assert loaded is not None
+    loaded.to_operand(
+        *(steps * batch, size, values.data_ptr(), result.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    return result
+
+
+def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
+    """A matrix (N, K) in the order in which a product with rows of length K reads it."""
+    matrix = matrix.detach()
+    if transposed:
+        matrix = matrix.t()
+    (n, k), (stride_n, stride_k) = matrix.shape, matrix.stride()
+    loaded = library()
+    assert loaded is not None
+    kind = torch.bfloat16 if half else torch.float32
+    packed = matrix.new_empty(loaded.packed_elements(n, k, half), dtype=kind)
+    loaded.pack(
+        *(n, k, matrix.data_ptr(), stride_n, stride_k, packed.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    return packed
+
+
+def _product(
+    operands: Tensor, matrix: Tensor, bias: Tensor | None, half: bool, *, transposed: bool
+) -> Tensor:
+    """(T, B, K) operands times a matrix (N, K), or (K, N) when transposed: (T, B, N) floats."""
+    steps, batch = operands.shape[:2]
+    k, n = matrix.shape if transposed else matrix.shape[::-1]
+    packed = _pack(matrix, half, transposed=transposed)
+    result = matrix.new_empty(steps, batch, n)
+    loaded = library()
+    assert loaded is not None
+    loaded.product(
+        *(steps * batch, n, k, operands.data_ptr(), packed.data_ptr()),
+        *(None if bias is None else bias.data_ptr(), result.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    return result
+
+
+def _outer(left: Tensor, right: Tensor, like: Tensor) -> Tensor:
+    """The gradient of a matrix like `like`: one product over all steps and lanes."""
+    rows, columns = like.shape
+    left, right = left.flatten(0, 1)[:, :rows], right.flatten(0, 1)[:, :columns]
+    return torch.mm(left.t(), right).float()

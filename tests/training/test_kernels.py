@@ -1,0 +1,209 @@
+"""Every kernel against torch.nn and numeric gradients, forward and backward."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from chargen.training import native
+from chargen.training.kernels import _FUNCTIONS, STOCK, Kernel, candidates
+from tests.conftest import CELLS
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn-relu": 1}
+MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN, "rnn-relu": torch.nn.RNN}
+EXACT = [Kernel("torch", half=False)]
+HALF = [Kernel("torch", half=True)]
+if native.library() is not None:
+    EXACT.append(Kernel("native", half=False))
+    if native.has_bfloat16():
+        HALF.append(Kernel("native", half=True))
+
+
+def label(kernel):
+    return kernel.label
+
+
+class Case:
+    """Random weights, inputs, states and gradients of one layer, the same for every kernel."""
+
+    def __init__(self, cell, steps, batch, inputs, size, *, scale=0.3, vocab=None, seed=0):
+        random = torch.Generator().manual_seed(seed)
+        rows = GATES[cell] * size
+
+        def make(*shape):
+            return torch.randn(*shape, generator=random) * scale
+
+        self.cell = cell
+        self.leaves = {
+            "inputs": make(vocab, inputs) if vocab else make(steps, batch, inputs),
+            "weight_ih": make(rows, inputs),
+            "weight_hh": make(rows, size),
+            "bias_ih": make(rows),
+            "bias_hh": make(rows),
+            "h": make(1, batch, size),
+        }
+        if cell == "lstm":
+            self.leaves["c"] = make(1, batch, size)
+        self.tokens = torch.randint(vocab, (steps, batch), generator=random) if vocab else None
+        self.d_output = make(steps, batch, size)
+        self.d_state = [make(1, batch, size) for _ in range(2 if cell == "lstm" else 1)]
+
+    def run(self, compute):
+        """Outputs, last states and the gradients of every leaf, by name."""
+        leaves = {name: one.clone().requires_grad_() for name, one in self.leaves.items()}
+        output, after = compute(leaves)
+        loss = (output * self.d_output).sum()
+        loss = loss + sum((a * d).sum() for a, d in zip(after, self.d_state, strict=True))
+        loss.backward()
+        results = {"output": output.detach()}
+        results |= {f"after {n}": one.detach() for n, one in enumerate(after)}
+        return results | {f"d {name}": one.grad for name, one in leaves.items()}
+
+    def by(self, kernel):
+        def compute(leaves):
+            weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            state = tuple(leaves[name] for name in ("h", "c") if name in leaves)
+            return kernel(self.cell, leaves["inputs"], self.tokens, weights, state)
+
+        return self.run(compute)
+
+    def by_torch(self):
+        def compute(leaves):
+            options = {"nonlinearity": "relu"} if self.cell == "rnn-relu" else {}
+            rows, size = leaves["weight_hh"].shape
+            module = MODULES[self.cell](leaves["weight_ih"].shape[1], size, **options)
+            inputs = leaves["inputs"]
+            if self.tokens is not None:
+                inputs = functional.embedding(self.tokens, inputs)
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            state = (leaves["h"], leaves["c"]) if "c" in leaves else leaves["h"]
+            output, after = torch.func.functional_call(
+                module, {f"{name}_l0": leaves[name] for name in names}, (inputs, state)
+            )
+            return output, after if isinstance(after, tuple) else (after,)
+
+        return self.run(compute)
+
+
+def difference(ours, reference):
+    """The largest relative error over all outputs and gradients, and whose it is."""
+    assert ours.keys() == reference.keys()
+    return max(
+        (float((ours[name] - one).norm() / one.norm().clamp(min=1e-6)), name)
+        for name, one in reference.items()
+    )
+
+
+@pytest.mark.parametrize("kernel", EXACT, ids=label)
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_float32_kernels_equal_torch_at_any_shape(kernel, cell, data):
+    steps, batch = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 19))
+    inputs, size = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
+    vocab = data.draw(st.none() | st.integers(1, 30))
+    case = Case(cell, steps, batch, inputs, size, scale=0.5 / size**0.5, vocab=vocab)
+    error, name = difference(case.by(kernel), case.by_torch())
+    assert error < 1e-4, name
+
+
+@pytest.mark.parametrize("kernel", HALF, ids=label)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("vocab", [None, 11])
+@pytest.mark.parametrize("size", [21, 64])
+def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
+    # bfloat16 keeps 8 bits: single products are off by up to 2^-8, their sums by less. A
+    # rectifier may switch units near zero, so its gradients differ more.
+    case = Case(cell, 9, 10, 16, size, scale=0.5 / size**0.5, vocab=vocab)
+    error, name = difference(case.by(kernel), case.by_torch())
+    assert error < (0.15 if cell == "rnn-relu" else 0.02), name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_in_float64_are_the_numeric_ones(cell):
+    torch.manual_seed(0)
+    size, rows = 4, GATES[cell] * 4
+
+    def leaf(*shape):
+        return torch.randn(*shape, dtype=torch.float64).requires_grad_()
+
+    states = [leaf(3, size) for _ in range(2 if cell == "lstm" else 1)]
+    arguments = (leaf(5, 3, rows), leaf(rows, size), leaf(rows), *states)
+    if cell != "gru":  # the others' bias is part of the first argument
+        arguments[2].requires_grad_(False)
+    assert torch.autograd.gradcheck(lambda *a: _FUNCTIONS[cell].apply(False, *a), arguments)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_float64_equals_the_equations(cell):
+    case = Case(cell, 6, 3, 5, 7)
+    case.leaves = {name: one.double() for name, one in case.leaves.items()}
+    wi, wh, bi, bh = (case.leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    h, c = case.leaves["h"][0], case.leaves.get("c", torch.zeros(1))[0]
+    outputs = []
+    for x in case.leaves["inputs"]:
+        a, b = x @ wi.T + bi, h @ wh.T + bh
+        if cell == "lstm":
+            i, f, g, o = (a + b).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        elif cell == "gru":
+            (ar, az, an), (br, bz, bn) = a.chunk(3, -1), b.chunk(3, -1)
+            z = torch.sigmoid(az + bz)
+            h = (1 - z) * torch.tanh(an + torch.sigmoid(ar + br) * bn) + z * h
+        else:
+            h = torch.tanh(a + b) if cell == "rnn" else torch.relu(a + b)
+        outputs.append(h)
+    ours = case.by(Kernel("torch", half=False))["output"]
+    assert torch.allclose(ours, torch.stack(outputs), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [*EXACT, *HALF], ids=label)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_kernel_repeats_itself_to_the_bit(kernel, cell):
+    case = Case(cell, 7, 6, 8, 33, vocab=9)
+    once, again = case.by(kernel), case.by(kernel)
+    assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+def test_candidates_keep_what_was_asked_for():
+    assert candidates("lstm", "cuda", "auto", "auto") == [STOCK]
+    assert candidates("gru", "cpu", "stock", "auto") == [STOCK]
+    assert candidates("gru", "cpu", "torch", "fp32") == [Kernel("torch", half=False)]
+    assert all(not one.half for one in candidates("lstm", "cpu", "auto", "fp32"))
+    assert all(one.half for one in candidates("lstm", "cpu", "auto", "bf16"))
+
+
+def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", str(tmp_path / "none"))
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert candidates("lstm", "cpu", "auto", "fp32")[0] == STOCK
+        assert candidates("gru", "cpu", "auto", "fp32")[0] == Kernel("torch", half=False)
+        assert candidates("gru", "cpu", "native", "auto") == []
+    finally:
+        native.library.cache_clear()
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+def test_a_failed_build_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path))
+
+    def fail(command, **options):
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert [path for path in Path(tmp_path).rglob("*") if path.is_file()] == []
+    finally:
+        native.library.cache_clear()
