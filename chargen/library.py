@@ -22,14 +22,13 @@ from chargen.model.runs import choose_folder, locate_model
 from chargen.model.score import Score, make_score
 from chargen.sampling.config import SampleConfig
 from chargen.sampling.generator import Step, generate, generate_batch
+from chargen.sampling.scoring import total_nats
 from chargen.sampling.stepper import Stepper, TokenIds
 from chargen.text.prepare import TextOptions, prepare
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
-
-_SCORED_AT_ONCE = 1 << 16
 
 
 class Model:
@@ -95,11 +94,7 @@ class Model:
         """
         if len(ids) < 2:
             raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
-        state, nats = self.stepper.zero_state(), 0.0
-        for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
-            part = np.asarray(ids[start : start + _SCORED_AT_ONCE + 1], np.int64)
-            logprobs, state = self.stepper.score(part, state)
-            nats -= float(logprobs.sum(dtype=np.float64))
+        nats = total_nats(self.stepper, ids)
         if not math.isfinite(nats):
             raise ChargenError("the model's numbers overflowed: its weights are too large to score")
         predicted = np.bincount(ids[1:], minlength=self.config.vocab_size)

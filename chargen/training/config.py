@@ -109,7 +109,10 @@ class TrainConfig:
         choices = {
             "schedule": SCHEDULES,
             "optimizer": OPTIMIZERS,
-           "device": DEVICES, "kernel": KERNELS, "precision": PRECISIONS}
+            "device": DEVICES,
+            "kernel": KERNELS,
+            "precision": PRECISIONS,
+        }
         for name, rows in choices.items():
             if getattr(self, name) not in rows:
                 problems.append(unknown_name(name, getattr(self, name), rows))

@@ -119,12 +119,12 @@ def _plain(
         share = functional.embedding(tokens, share)
     before = tuple(one[0] for one in state)
     function = _FUNCTIONS[cell]
-    output, *after = function.apply(half, share, weight_hh, bias_hh, *before)  # type: ignore[no-untyped-call]
+    output, *after = function.apply(half, share, weight_hh, bias_hh, *before)
     return output, tuple(one[None] for one in after)
 
 
 def _multiply(half: bool, left: Tensor, right: Tensor, plus: Tensor, out: Tensor) -> None:
-    """out = left @ right + plus; `right` is in bfloat16 already where `half` is set."""
+    """Out = left @ right + plus; `right` is in bfloat16 already where `half` is set."""
     if half:
         torch.add(plus, left.to(torch.bfloat16) @ right, out=out)
     else:
@@ -147,7 +147,7 @@ class _LSTM(torch.autograd.Function):
     """i, f, o = sigmoid, g = tanh of the gates; c' = f c + i g; h' = o tanh(c')."""
 
     @staticmethod
-    def forward(  # type: ignore[override] # every function has its own arguments
+    def forward(
         ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch, rows = share.shape
@@ -172,9 +172,7 @@ class _LSTM(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, d_output: Tensor, dh: Tensor, dc: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_output: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         gates, hidden, cells, squashed, weight = ctx.saved_tensors
         steps, batch, size = squashed.shape
         i, f, g, o = gates.view(steps, batch, 4, size).unbind(2)
@@ -208,7 +206,7 @@ class _GRU(torch.autograd.Function):
     """r, z = sigmoid of the gates; n = tanh(input + r (U h + b)); h' = n + z (h - n)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
         steps, batch, rows = share.shape
@@ -231,9 +229,7 @@ class _GRU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, d_output: Tensor, dh: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_output: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
         gates, candidates, hidden, weight = ctx.saved_tensors
         steps, batch, size = candidates.shape
         r, z, n = gates.view(steps, batch, 3, size).unbind(2)
@@ -271,7 +267,7 @@ class _RNN(torch.autograd.Function):
         return 1 - after * after
 
     @classmethod
-    def forward(  # type: ignore[override]
+    def forward(
         cls, ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
         steps, batch, size = share.shape
@@ -287,9 +283,7 @@ class _RNN(torch.autograd.Function):
 
     @classmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        cls, ctx: Any, d_output: Tensor, dh: Tensor
-    ) -> tuple[Tensor | None, ...]:
+    def backward(cls, ctx: Any, d_output: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         factors = cls.slope(hidden[1:])
         d_share = torch.empty_like(factors)

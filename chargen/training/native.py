@@ -153,7 +153,7 @@ class _Recurrence(torch.autograd.Function):
     """The C functions between torch's inputs and gradients."""
 
     @staticmethod
-    def forward(  # type: ignore[override] # every function has its own arguments
+    def forward(
         ctx: Any,
         cell: str,
         half: bool,
@@ -202,12 +202,12 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, d_output: Tensor, d_last: Tensor, d_cells: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         numbers, kept = ctx.numbers, dict(ctx.kept)
         weight_ih, weight_hh = ctx.weights
-        rows, size = weight_hh.shape
+        rows = len(weight_hh)
         steps, batch, half = numbers["steps"], numbers["batch"], bool(numbers["half"])
         gru = "products" in kept
         kept |= {

@@ -43,7 +43,7 @@ class Optimizer:
         self._rest = decaying + others
         self._clip = config.clip
         # Matrices decay, biases and embeddings do not (Loshchilov and Hutter, 2019).
-        self._adamw = torch.optim.AdamW(
+        self.adamw = torch.optim.AdamW(
             [
                 {"params": decaying, "weight_decay": config.weight_decay},
                 {"params": others, "weight_decay": 0.0},
@@ -52,7 +52,7 @@ class Optimizer:
             betas=(config.beta1, config.beta2),
             fused=True,
         )
-        self._muon = Muon(list(matrices.values()), network.config.hidden_size, network.kernel.half)
+        self.muon = Muon(list(matrices.values()), network.config.hidden_size, network.kernel.half)
 
     def clip(self) -> Tensor:
         """Shorten the gradient that AdamW gets to `clip`; Muon's step has its own length.
@@ -61,18 +61,19 @@ class Optimizer:
             The norm of the whole gradient as it was (scalar).
         """
         norms = [nn.utils.clip_grad_norm_(self._rest, self._clip)]
-        if self._muon.matrices:
-            gradients = [one.grad for one in self._muon.matrices if one.grad is not None]
+        if self.muon.matrices:
+            gradients = [one.grad for one in self.muon.matrices if one.grad is not None]
             norms.append(nn.utils.get_total_norm(gradients))
-        return torch.linalg.vector_norm(torch.stack(norms))
+        whole: Tensor = torch.stack(norms).norm()
+        return whole
 
     def step(self, rate: float) -> None:
         """Change the weights by their gradients, at AdamW's learning rate `rate`; forget those."""
-        for group in self._adamw.param_groups:
+        for group in self.adamw.param_groups:
             group["lr"] = rate
-        self._adamw.step()
-        self._muon.step(MUON_RATE * rate)
-        for parameter in (*self._rest, *self._muon.matrices):
+        self.adamw.step()
+        self.muon.step(MUON_RATE * rate)
+        for parameter in (*self._rest, *self.muon.matrices):
             parameter.grad = None
 
 
@@ -92,16 +93,17 @@ class Muon:
         """Change every matrix by `rate` along its direction."""
         if not self.matrices:
             return
-        gradients = [one.grad for one in self.matrices]
+        gradients = [one.grad for one in self.matrices if one.grad is not None]
         torch._foreach_lerp_(self.momenta, gradients, 1 - _MOMENTUM)
         if self.steps < _FIRST or self.steps % _EVERY == 0:
             for gradient, momentum, direction in zip(
                 gradients, self.momenta, self.directions, strict=True
             ):
                 # Nesterov: the momentum as it will be if the gradient goes on like this.
-                ahead = torch.lerp(gradient, momentum, _MOMENTUM).unflatten(0, (-1, self._size))
-                direction.copy_(equalised(ahead, self._half).flatten(0, 1))
-        torch._foreach_add_(self.matrices, self.directions, alpha=-rate)
+                ahead = torch.lerp(gradient, momentum, _MOMENTUM)
+                gates = ahead.view(-1, self._size, self._size)
+                direction.copy_(equalised(gates, self._half).flatten(0, 1))
+        torch._foreach_add_(list[Tensor](self.matrices), self.directions, alpha=-rate)
         self.steps += 1
 
 
@@ -113,7 +115,7 @@ def equalised(matrices: Tensor, half: bool) -> Tensor:
         half: multiply in bfloat16.
     """
     a, b, c = _QUINTIC
-    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+    x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-20)
     if half:
         x = x.to(torch.bfloat16)
     for _ in range(_ITERATIONS):

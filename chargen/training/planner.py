@@ -15,18 +15,27 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
+from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM, detach
-from chargen.training.trainer import make_optimizer, prepare_torch
+from chargen.training.optimizer import Optimizer
+from chargen.training.trainer import prepare_torch
 
 DEFAULT_MINUTES = 5.0
-_REFERENCE_RATE = 30_000
-"""Tokens a second of the reference machine, where minutes are not what was asked for."""
+_REFERENCE_FLOPS = 230e9
+"""FLOP a second that training reaches on the machine the recipe was found on."""
 _SCORING_SHARE = 0.05
-_PROBE_STEPS = 8
-_ROUNDS = 3
-_FIRST_STEPS = 2
+_CLOSE = 0.15
+"""A width this near to the wanted one stays."""
+_SCREENED = 3
+"""Kernels that a probe compares: the others are never the fastest."""
+_ROUNDS = 2
+_WARM_UP = 1
+_TIMED = 3
+_LAST_STEPS = 8
+"""Steps of the chosen kernel that tell the speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +65,63 @@ def make_plan(
     epochs = wishes.pop("epochs", None)
     if epochs is None and "steps" not in wishes:
         wishes.setdefault("minutes", DEFAULT_MINUTES)
+    minutes = wishes.get("minutes")
     reasons = _fit_window(wishes, train_tokens)
     lane = wishes["batch_size"] * wishes["bptt"]
     if epochs is not None:
         wishes["steps"] = max(1, math.ceil(epochs * train_tokens / lane))
-    minutes = wishes.get("minutes")
-    # Minutes of the reference machine that the run is worth: what the model's width goes by.
-    worth = minutes if minutes is not None else wishes["steps"] * lane / _REFERENCE_RATE / 60
-    width = _width(worth, train_tokens)
-    wishes.setdefault("hidden_size", width)
-    if wishes.get("tied_head"):
-        wishes["hidden_size"] = wishes.setdefault("embedding_size", wishes["hidden_size"])
-    wishes.setdefault("embedding_size", min(64, max(8, wishes["hidden_size"])))
-    wishes.setdefault("learning_rate", _rate(wishes))
-    model = ModelConfig(vocab_size=vocab_size, **_fields_of(ModelConfig, wishes))
-    wishes.setdefault("steps", 1)
-    draft = TrainConfig(**_fields_of(TrainConfig, wishes))
-    if minutes is not None:
-        wishes["threads"], seconds = _fastest(model, draft)
+    if minutes is None:
+        # As many minutes as the reference machine would take with the width that they suggest.
+        worth = 2 * (wishes["steps"] * lane / 4.5e6) ** 1.5
+        model, draft = _draft(wishes, vocab_size, _width(worth, train_tokens, wishes))
+        kernel = _kernels(model, draft)[0]
+    else:
+        model, draft = _draft(wishes, vocab_size, _width(minutes, train_tokens, wishes))
+        kernel, wishes["threads"] = _fastest(model, draft)
+        seconds = _seconds_per_step(model, draft, kernel, wishes["threads"], _LAST_STEPS)
+        worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
+        width = _width(worth, train_tokens, wishes)
+        if abs(width / model.hidden_size - 1) > _CLOSE:
+            # A faster or slower machine than the reference: another width, and its own speed.
+            model, draft = _draft(wishes, vocab_size, width)
+            seconds = _seconds_per_step(model, draft, kernel, wishes["threads"], _LAST_STEPS)
         wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
-        speed = f"{lane / seconds:,.0f} tokens a second on this machine"
-        reasons.append(f"{speed} ({wishes['threads']} thread{'s'[: wishes['threads'] > 1]})")
+        plural = "s" if wishes["threads"] > 1 else ""
+        reasons.append(
+            f"{lane / seconds:,.0f} tokens a second on this machine "
+            f"({kernel.label}, {wishes['threads']} thread{plural})"
+        )
+    wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.half else "fp32"
     seen = wishes["steps"] * lane / train_tokens
-    wishes.setdefault("dropout", _dropout(seen))
+    wishes.setdefault("dropout", _dropout(seen, model.hidden_size))
+    wishes.setdefault("learning_rate", draft.learning_rate)
     for name, value in _scoring(wishes["steps"] * lane, valid_tokens).items():
         wishes.setdefault(name, value)
     train = TrainConfig(**_fields_of(TrainConfig, wishes))
     reasons.append(f"about {seen:.1f} passes over the text, so dropout {train.dropout:g}")
     return Plan(model=model, train=train, reasons=tuple(reasons))
+
+
+def flop_per_token(model: ModelConfig) -> float:
+    """Of training: two forward and four backward for every weight that a token is multiplied by."""
+    gates, size = len(model.cell_row.gates), model.hidden_size
+    recurrent = gates * size * size * (2 * model.num_layers - 1)
+    return 6.0 * (recurrent + model.vocab_size * size)
+
+
+def _draft(
+    wishes: Mapping[str, Any], vocab_size: int, width: int
+) -> tuple[ModelConfig, TrainConfig]:
+    """Model and training of that width, unless another was asked for; the rest as far as known."""
+    sizes = dict(wishes)
+    sizes.setdefault("hidden_size", width)
+    if sizes.get("tied_head"):
+        sizes["hidden_size"] = sizes.setdefault("embedding_size", sizes["hidden_size"])
+    sizes.setdefault("embedding_size", min(64, max(8, sizes["hidden_size"])))
+    sizes.setdefault("learning_rate", _rate(sizes))
+    sizes.setdefault("steps", 1)
+    model = ModelConfig(vocab_size=vocab_size, **_fields_of(ModelConfig, sizes))
+    return model, TrainConfig(**_fields_of(TrainConfig, sizes))
 
 
 def _fields_of(kind: type[Any], wishes: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,24 +139,26 @@ def _fit_window(wishes: dict[str, Any], train_tokens: int) -> list[str]:
             f"window of {train_tokens - 1} tokens instead of {asked}: the corpus is that short"
         )
     lanes = max(1, train_tokens // (4 * wishes["bptt"]))
-    wishes.setdefault("batch_size", min(16, lanes))
+    wishes.setdefault("batch_size", min(32, lanes))
     return reasons
 
 
-def _width(minutes: float, train_tokens: int) -> int:
-    """Units that the time can train and the corpus can fill."""
-    by_time = next(
-        (size for limit, size in ((0.3, 128), (0.8, 256), (3, 320), (8, 448)) if minutes < limit),
-        512,
-    )
-    by_text = 128 if train_tokens < 20_000 else 256 if train_tokens < 150_000 else 1024
-    return min(by_time, by_text)
+def _width(minutes: float, train_tokens: int, wishes: Mapping[str, Any]) -> int:
+    """Units that the time can train and the corpus can fill.
+
+    The cube root keeps tokens and weights in step: both grow alike with the time there is.
+    """
+    if "hidden_size" in wishes:
+        return int(wishes["hidden_size"])
+    width: float = 448 * (minutes / 2) ** (1 / 3)
+    width /= math.sqrt(2 * wishes.get("num_layers", 1) - 1)
+    by_text: float = 64 * (train_tokens / 1000) ** 0.35
+    return max(64, 32 * round(min(width, by_text, 1024.0) / 32))
 
 
 def _rate(wishes: Mapping[str, Any]) -> float:
-    """Wider models and plain recurrences want smaller steps."""
-    size = wishes["hidden_size"]
-    rate = 6e-3 * math.sqrt(320 / max(size, 128))
+    """Plain recurrences want smaller steps."""
+    rate = 6e-3
     if wishes.get("cell") == "rnn":
         rate /= 4
     elif wishes.get("cell") == "rnn-relu":
@@ -128,9 +168,9 @@ def _rate(wishes: Mapping[str, Any]) -> float:
     return float(f"{rate / math.sqrt(wishes.get('num_layers', 1)):.2g}")
 
 
-def _dropout(passes: float) -> float:
-    """None while the text is new; the oftener it is read, the more."""
-    return round(min(0.5, max(0.0, 0.1 * math.log2(max(passes, 1e-9)))), 2)
+def _dropout(passes: float, width: int) -> float:
+    """None while the text is new; the oftener it is read, and the wider the model, the more."""
+    return round(min(0.6, max(0.0, 0.1 * math.log2(max(passes * width / 128, 1e-9)))), 2)
 
 
 def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
@@ -146,38 +186,59 @@ def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
     }
 
 
-def _fastest(model: ModelConfig, train: TrainConfig) -> tuple[int, float]:
-    """(threads, seconds a step): all cores, or one where small steps or others' work favour it."""
+def _kernels(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
+    """What may compute the recurrences, the one that is usually fastest first.
+
+    Raises:
+        ChargenError: nothing here is what was asked for.
+    """
     device = prepare_torch(train)
+    found = candidates(model.cell, device.type, train.kernel, train.precision)
+    if not found:
+        raise ChargenError(
+            f"--kernel {train.kernel} --precision {train.precision}: this machine cannot do that "
+            f"with a {model.cell} on {device.type}; leave one of them out"
+        )
+    return found
+
+
+def _fastest(model: ModelConfig, train: TrainConfig) -> tuple[Kernel, int]:
+    """Kernel and threads: all cores, or one where small steps or others' work favour it."""
+    kernels = _kernels(model, train)[:_SCREENED]
     everything = torch.get_num_threads()
-    counts = {train.threads or everything, train.threads or 1}
-    network = RecurrentLM(model, dropout=0.1).to(device)
+    counts = sorted({train.threads or everything, train.threads or 1})
+    pairs = [(kernel, count) for kernel in kernels for count in counts]
+    if len(pairs) == 1:
+        return pairs[0]
     # In turn, and each by its best round: a moment's disturbance must not decide for the whole run.
     rounds = [
-        (_seconds_per_step(network, train, count), count) for count in sorted(counts) * _ROUNDS
+        (_seconds_per_step(model, train, *pair, _TIMED), number)
+        for _ in range(_ROUNDS)
+        for number, pair in enumerate(pairs)
     ]
-    seconds, threads = min(rounds)
-    return threads, seconds
+    return pairs[min(rounds)[1]]
 
 
-def _seconds_per_step(network: RecurrentLM, train: TrainConfig, threads: int) -> float:
+def _seconds_per_step(
+    model: ModelConfig, train: TrainConfig, kernel: Kernel, threads: int, count: int
+) -> float:
     """The median of a few real steps on made-up tokens; the first ones, slower, left out."""
+    device = prepare_torch(train)
     torch.set_num_threads(threads)
-    device = network.head.bias.device
-    optimizer = make_optimizer(network, train)
+    network = RecurrentLM(model, dropout=0.1, kernel=kernel).to(device)
+    optimizer = Optimizer(network, train)
     shape = (train.bptt + 1, train.batch_size)
     tokens = torch.randint(network.config.vocab_size, shape, device=device)
     state = network.zero_state(train.batch_size)
     times = []
-    for _ in range(_FIRST_STEPS + _PROBE_STEPS):
+    for _ in range(_WARM_UP + count):
         began = time.perf_counter()
         logits, state = network(tokens[:-1], state)
         loss = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        torch.nn.utils.clip_grad_norm_(network.parameters(), train.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer.clip()
+        optimizer.step(train.learning_rate)
         loss.item()  # waits for the device
         state = detach(state)
         times.append(time.perf_counter() - began)
-    return sorted(times[_FIRST_STEPS:])[_PROBE_STEPS // 2]
+    return sorted(times[_WARM_UP:])[count // 2]

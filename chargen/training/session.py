@@ -15,6 +15,7 @@ from chargen.files import make_folder
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import Finished, Planned, TrainEvent
+from chargen.training.kernels import Kernel
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import make_plan
 from chargen.training.recorder import Recorder
@@ -65,6 +66,7 @@ def train_run(
             plan.model,
             dropout=plan.train.dropout,
             embedding_dropout=plan.train.embedding_dropout,
+            kernel=Kernel(plan.train.kernel, half=plan.train.precision == "bf16"),
         ).to(device)
         lengths = token_lengths(tokenizer)
         trainer = Trainer(network, plan.train, train, valid, lengths, started=started)

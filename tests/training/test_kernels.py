@@ -16,7 +16,12 @@ from chargen.training.kernels import _FUNCTIONS, STOCK, Kernel, candidates
 from tests.conftest import CELLS
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn-relu": 1}
-MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN, "rnn-relu": torch.nn.RNN}
+MODULES = {
+    "lstm": torch.nn.LSTM,
+    "gru": torch.nn.GRU,
+    "rnn": torch.nn.RNN,
+    "rnn-relu": torch.nn.RNN,
+}
 EXACT = [Kernel("torch", half=False)]
 HALF = [Kernel("torch", half=True)]
 if native.library() is not None:
@@ -76,8 +81,9 @@ class Case:
     def by_torch(self):
         def compute(leaves):
             options = {"nonlinearity": "relu"} if self.cell == "rnn-relu" else {}
-            rows, size = leaves["weight_hh"].shape
-            module = MODULES[self.cell](leaves["weight_ih"].shape[1], size, **options)
+            kind = MODULES.get(self.cell, torch.nn.RNN)
+            size = leaves["weight_hh"].shape[1]
+            module = kind(leaves["weight_ih"].shape[1], size, **options)
             inputs = leaves["inputs"]
             if self.tokens is not None:
                 inputs = functional.embedding(self.tokens, inputs)

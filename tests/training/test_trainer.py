@@ -17,7 +17,7 @@ from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
 from chargen.training.events import Evaluated, Finished, StepDone
 from chargen.training.network import RecurrentLM
-from chargen.training.trainer import Trainer, make_optimizer, prepare_torch
+from chargen.training.trainer import Trainer, prepare_torch
 from tests.conftest import CELLS
 
 
@@ -163,15 +163,6 @@ def test_minutes_are_kept_by_a_made_up_clock(text, seconds_a_look):
         assert finished.step < 200
     else:
         assert finished.step >= 200
-
-
-def test_matrices_decay_and_the_rest_does_not(text):
-    trainer = trainer_of(text)
-    decayed, kept = make_optimizer(trainer.network, trainer.config).param_groups
-    assert decayed["weight_decay"] > 0
-    assert kept["weight_decay"] == 0
-    assert all(one.ndim > 1 for one in decayed["params"])
-    assert len(decayed["params"]) + len(kept["params"]) == len(list(trainer.network.parameters()))
 
 
 def test_the_average_is_the_exponential_one_and_swaps_back():

@@ -1,0 +1,112 @@
+"""Muon and AdamW against their definitions, written out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from chargen.training.config import TrainConfig
+from chargen.training.kernels import Kernel
+from chargen.training.network import RecurrentLM
+from chargen.training.optimizer import MUON_RATE, Optimizer, equalised
+from tests.conftest import make_model
+
+
+def network_and_gradients(layers=2, *, half=False):
+    torch.manual_seed(0)
+    network = RecurrentLM(
+        make_model("lstm", layers, hidden_size=12).config, kernel=Kernel("torch", half=half)
+    )
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    return network
+
+
+def test_larger_singular_values_become_alike_and_directions_stay():
+    torch.manual_seed(0)
+    u, v = (torch.linalg.qr(torch.randn(3, 20, 20, dtype=torch.float64))[0] for _ in range(2))
+    values = torch.cat([torch.full((10,), 3.0), torch.full((10,), 1.0)]).double()
+    matrices = u @ torch.diag_embed(values.expand(3, -1)) @ v.mT
+    inside = u.mT @ equalised(matrices, half=False) @ v
+    diagonal = torch.diagonal(inside, dim1=1, dim2=2)
+    assert torch.allclose(inside, torch.diag_embed(diagonal), atol=1e-9)
+    assert diagonal.min() > 0.6
+    assert diagonal.max() < 1.25
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+def test_equalising_does_not_look_at_the_scale_and_keeps_zeros(scale):
+    torch.manual_seed(0)
+    matrices = torch.randn(2, 8, 8)
+    expected = equalised(matrices, half=False)
+    assert torch.allclose(equalised(matrices * scale, half=False), expected, atol=1e-4)
+    assert not equalised(torch.zeros(2, 8, 8), half=False).any()
+
+
+def test_bfloat16_changes_a_direction_little():
+    torch.manual_seed(0)
+    exact = equalised(torch.randn(4, 32, 32), half=False)
+    torch.manual_seed(0)
+    rounded = equalised(torch.randn(4, 32, 32), half=True)
+    assert rounded.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact.flatten(), rounded.flatten(), 0) > 0.999
+
+
+def test_first_step_of_muon_is_the_equalised_gradient_a_gate():
+    network = network_and_gradients()
+    before = copy.deepcopy(network)
+    gradient = network.layers[1].weight_ih.grad.clone()
+    Optimizer(network, TrainConfig(steps=1)).step(0.01)
+    gates = equalised(gradient.view(4, 12, 12), half=False).view(48, 12)
+    moved = before.layers[1].weight_ih - network.layers[1].weight_ih
+    assert torch.allclose(moved, 0.01 * MUON_RATE * gates, atol=1e-6)
+
+
+def test_the_rest_has_adamw_and_only_its_matrices_decay():
+    network = network_and_gradients()
+    reference = copy.deepcopy(network)
+    config = TrainConfig(steps=1, weight_decay=0.5, clip=1e5, optimizer="adamw")
+    for parameter, twin in zip(network.parameters(), reference.parameters(), strict=True):
+        twin.grad = parameter.grad.clone()
+    Optimizer(network, config).step(0.01)
+    for (name, parameter), twin in zip(
+        network.named_parameters(), reference.parameters(), strict=True
+    ):
+        decay = 0.5 if parameter.ndim > 1 and not name.startswith("embedding") else 0.0
+        alone = torch.optim.AdamW([twin], lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
+        alone.step()
+        assert torch.allclose(parameter, twin, atol=1e-7), name
+
+
+def test_clipping_reports_the_whole_norm_and_spares_muon():
+    network = network_and_gradients()
+    gradients = [one.grad.clone() for one in network.parameters()]
+    whole = torch.cat([one.flatten() for one in gradients]).norm()
+    matrices = network.recurrent_matrices()
+    kept = {name: one.grad.clone() for name, one in matrices.items()}
+    assert torch.allclose(Optimizer(network, TrainConfig(steps=1, clip=0.5)).clip(), whole)
+    assert all(torch.equal(one.grad, kept[name]) for name, one in matrices.items())
+    rest = [one.grad for name, one in network.named_parameters() if name not in matrices]
+    assert torch.cat([one.flatten() for one in rest]).norm() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_directions_serve_for_four_steps_after_the_first_ones():
+    network = network_and_gradients(1)
+    optimizer = Optimizer(network, TrainConfig(steps=1))
+    changed = []
+    for _ in range(32):
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        before = optimizer.muon.directions[0].clone()
+        optimizer.step(1e-3)
+        changed.append(not torch.equal(before, optimizer.muon.directions[0]))
+    assert changed == [True] * 20 + [True, False, False, False] * 3
+
+
+def test_recurrent_matrices_are_those_between_hidden_units():
+    network = network_and_gradients(2)
+    assert set(network.recurrent_matrices()) == {
+        "layers.0.weight_hh", "layers.1.weight_hh", "layers.1.weight_ih",
+    }  # fmt: skip
