@@ -27,8 +27,13 @@ SHAPES = list(itertools.product(CELLS, (1, 2, 3)))
 
 
 @pytest.fixture(autouse=True)
-def own_place(tmp_path, monkeypatch):
+def own_place(tmp_path, tmp_path_factory, monkeypatch):
     """Every test runs in an empty folder, with a cache of its own and no network to wait for."""
+    # All but the compiled kernels, which need not be compiled hundreds of times.
+    kernels = tmp_path_factory.getbasetemp() / "kernels"
+    kernels.mkdir(exist_ok=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

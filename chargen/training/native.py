@@ -1,4 +1,4 @@
-"""The recurrences in C, for CPUs: built once with the machine's own compiler, never required.
+"""The recurrences in C, for CPUs, as autograd functions; never required.
 
 A step of a small recurrent network is a small product and a little arithmetic; calling torch for
 each costs as much again. `recurrence.c` does a whole window in one call, each thread with lanes of
@@ -11,27 +11,16 @@ Shape letters: T time, B batch, H hidden_size, G gates, V vocabulary, I input si
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
 import subprocess
-import tempfile
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.files import cache_folder, make_folder
+from chargen.training.build import build_recurrences
 
-_SOURCE = Path(__file__).with_name("recurrence.c")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-_SECONDS = 60
-"""Longest that the compiler may take."""
 _CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
 _NUMBERS = ("cell", "half", "threads", "steps", "batch", "size", "vocab")
 _POINTERS = (
@@ -49,11 +38,37 @@ class _Window(ctypes.Structure):
     ]
 
 
+class _Pool:
+    """Memory that goes round: fresh pages from the system cost as much as the arithmetic in them.
+
+    What a window takes in its forward pass comes back after its backward pass, for the next one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free: list[Tensor] = []
+
+    def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """An uninitialised tensor."""
+        for number, one in enumerate(self._free):
+            if one.shape == shape and one.dtype == dtype:
+                return self._free.pop(number)
+        return torch.empty(shape, dtype=dtype)
+
+    def give(self, *tensors: Tensor | None) -> None:
+        """Take back what nobody reads any more; the oldest of too many are let go."""
+        self._free += [one for one in tensors if one is not None]
+        del self._free[: -self._limit]
+
+
+_POOL = _Pool(limit=24)
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled recurrences, built on first use; None where that cannot be done."""
     try:
-        loaded = ctypes.CDLL(str(_built()))
+        loaded = ctypes.CDLL(str(build_recurrences()))
     except (OSError, subprocess.SubprocessError):
         return None
     whole, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
@@ -72,49 +87,6 @@ def has_bfloat16() -> bool:
     """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
     loaded = library()
     return loaded is not None and bool(loaded.has_half())
-
-
-def _built() -> Path:
-    """The shared library for this source, compiler, CPU and torch; compiled if it is not there.
-
-    Raises:
-        OSError: there is no compiler, or the cache cannot be written.
-        subprocess.SubprocessError: the compiler failed.
-    """
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or os.name == "nt":
-        raise FileNotFoundError("cc")
-    # torch's own OpenMP: a second pool of threads would fight with its idle ones for the cores.
-    pools = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")) + sorted(
-        (Path(torch.__file__).parent.parent / "torch.libs").glob("libgomp*.so*")
-    )
-    key = hashlib.sha256(_SOURCE.read_bytes())
-    for part in (*_FLAGS, compiler, torch.__version__, str(pools), _processor()):
-        key.update(part.encode())
-    folder = cache_folder() / "kernels"
-    target = folder / f"recurrence-{key.hexdigest()[:24]}.so"
-    if target.exists():
-        return target
-    make_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        compiled, linked = Path(scratch) / "recurrence.o", Path(scratch) / "recurrence.so"
-        flags = [one for one in _FLAGS if pools or one != "-fopenmp"]
-        for command in (
-            [compiler, *flags, "-c", str(_SOURCE), "-o", str(compiled)],
-            [compiler, "-shared", str(compiled), *map(str, pools), "-lm", "-o", str(linked)],
-        ):
-            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
-        linked.replace(target)
-    return target
-
-
-def _processor() -> str:
-    """What the compiler's `native` means here: a cache shared by machines must not mix them."""
-    text = platform.machine() + platform.processor()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        text += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return text
 
 
 def recurrence(
@@ -170,42 +142,45 @@ class _Recurrence(torch.autograd.Function):
         steps, batch = inputs.shape[:2] if tokens is None else tokens.shape
         threads = torch.get_num_threads()
         kept: dict[str, Tensor] = {
+            # Not from the pool: it goes out as the result.
             "hidden": inputs.new_empty(steps + 1, batch, size),
-            "operands": _operands(inputs, (steps + 1, batch), size, half),
+            "operands": _operands(steps + 1, batch, size, half),
             "packed": _pack(weight_hh, half, transposed=False),
+            "gates": _POOL.take(steps, batch, rows),
         }
         kept["hidden"][0] = hidden_before[0]
         if cell_before is not None:
-            kept["cells"] = torch.empty_like(kept["hidden"])
+            kept["cells"] = _POOL.take(steps + 1, batch, size)
             kept["cells"][0] = cell_before[0]
         if cell == "gru":
-            kept["products"] = inputs.new_empty(steps, batch, size)
+            kept["products"] = _POOL.take(steps, batch, size)
             kept["bias"] = bias_hh.detach()
+        ctx.inputs, vocab = None, 0
         if tokens is None:
-            inputs = inputs.contiguous()
-            operands = _to_operands(inputs, half)
+            ctx.inputs = _to_operands(inputs.contiguous(), half)
             bias = bias_ih if cell == "gru" else bias_ih + bias_hh
-            kept["gates"] = _product(operands, weight_ih, bias, half, transposed=False)
-            ctx.inputs, vocab = operands, 0
+            _product(ctx.inputs, weight_ih, bias, half, kept["gates"], transposed=False)
         else:
-            kept["gates"] = inputs.new_empty(steps, batch, rows)
             kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
             vocab = len(inputs)
         numbers = (_CELLS.index(cell), half, min(threads, batch), steps, batch, size, vocab)
         ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
         _call("forward", ctx.numbers, kept)
-        del kept["packed"]
+        _POOL.give(kept.pop("packed"))
         ctx.kept, ctx.weights = kept, (weight_ih, weight_hh)
-        last = kept["hidden"][-1:].clone()
+        hidden = kept["hidden"]
+        last = hidden[-1:].clone()
         cells = kept["cells"][-1:].clone() if "cells" in kept else None
-        return kept["hidden"][1:], last, cells
+        if not any(ctx.needs_input_grad):
+            _give_back(kept, ctx.inputs)
+        return hidden[1:], last, cells
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, d_output: Tensor, d_last: Tensor, d_cells: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        numbers, kept = ctx.numbers, dict(ctx.kept)
+        numbers, kept = ctx.numbers, ctx.kept
         weight_ih, weight_hh = ctx.weights
         rows = len(weight_hh)
         steps, batch, half = numbers["steps"], numbers["batch"], bool(numbers["half"])
@@ -214,16 +189,16 @@ class _Recurrence(torch.autograd.Function):
             "packed": _pack(weight_hh, half, transposed=True),
             "d_hidden": d_output.contiguous(),
             "d_state": d_last.clone(),
-            "d_gates": _operands(weight_hh, (steps, batch), rows, half),
+            "d_gates": _operands(steps, batch, rows, half),
             "d_bias": weight_hh.new_zeros(numbers["threads"], 2, rows),
         }
-        kept["d_inputs"] = torch.empty_like(kept["d_gates"]) if gru else kept["d_gates"]
+        kept["d_inputs"] = _operands(steps, batch, rows, half) if gru else kept["d_gates"]
         before = [kept["d_state"]]
         if d_cells is not None:
             kept["d_cell"] = d_cells.clone()
             before.append(kept["d_cell"])
         if "table" in kept:
-            kept["d_table"] = weight_hh.new_zeros(numbers["threads"], numbers["vocab"], rows)
+            kept["d_table"] = _POOL.take(numbers["threads"], numbers["vocab"], rows).zero_()
         _call("backward", numbers, kept)
         d_weight_hh = _outer(kept["d_gates"], kept["operands"][:steps], weight_hh)
         d_bias_ih, d_bias_hh = kept["d_bias"].sum(0)
@@ -232,9 +207,11 @@ class _Recurrence(torch.autograd.Function):
             d_inputs, d_weight_ih, d_bias_ih = kept["d_table"].sum(0), None, None
             d_bias_hh = d_bias_hh if gru else None
         else:
-            d_inputs = _product(kept["d_inputs"], weight_ih, None, half, transposed=True)
+            d_inputs = weight_ih.new_empty(steps, batch, weight_ih.shape[1])
+            _product(kept["d_inputs"], weight_ih, None, half, d_inputs, transposed=True)
             d_weight_ih = _outer(kept["d_inputs"], ctx.inputs, weight_ih)
             d_bias_hh = d_bias_hh if gru else d_bias_ih
+        _give_back(kept, ctx.inputs)
         weights = d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
         return None, None, d_inputs, None, *weights, *before
 
@@ -246,15 +223,26 @@ def _call(name: str, numbers: dict[str, int], tensors: dict[str, Tensor]) -> Non
     getattr(loaded, name)(ctypes.byref(_Window(**numbers, **pointers)))
 
 
-def _operands(like: Tensor, shape: tuple[int, int], size: int, half: bool) -> Tensor:
+def _give_back(tensors: dict[str, Tensor], inputs: Tensor | None) -> None:
+    """Return to the pool what came from it; nothing may read it any more."""
+    names = ("operands", "gates", "cells", "products", "packed", "d_gates", "d_table")
+    own = {tensors[name].data_ptr(): tensors[name] for name in names if name in tensors}
+    if "d_inputs" in tensors:
+        own[tensors["d_inputs"].data_ptr()] = tensors["d_inputs"]
+    _POOL.give(inputs, *own.values())
+    tensors.clear()
+
+
+def _operands(steps: int, batch: int, size: int, half: bool) -> Tensor:
     """Room for what products read: bfloat16 rows have an even length."""
-    kind = torch.bfloat16 if half else torch.float32
-    return like.new_empty(*shape, size + size % 2 if half else size, dtype=kind)
+    if half:
+        return _POOL.take(steps, batch, size + size % 2, dtype=torch.bfloat16)
+    return _POOL.take(steps, batch, size)
 
 
 def _to_operands(values: Tensor, half: bool) -> Tensor:
     steps, batch, size = values.shape
-    result = _operands(values, (steps, batch), size, half)
+    result = _operands(steps, batch, size, half)
     loaded = library()
     assert loaded is not None
     loaded.to_operand(
@@ -273,7 +261,7 @@ def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
     loaded = library()
     assert loaded is not None
     kind = torch.bfloat16 if half else torch.float32
-    packed = matrix.new_empty(loaded.packed_elements(n, k, half), dtype=kind)
+    packed = _POOL.take(loaded.packed_elements(n, k, half), dtype=kind)
     loaded.pack(
         *(n, k, matrix.data_ptr(), stride_n, stride_k, packed.data_ptr(), half),
         torch.get_num_threads(),
@@ -282,21 +270,25 @@ def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
 
 
 def _product(
-    operands: Tensor, matrix: Tensor, bias: Tensor | None, half: bool, *, transposed: bool
-) -> Tensor:
-    """(T, B, K) operands times a matrix (N, K), or (K, N) when transposed: (T, B, N) floats."""
-    steps, batch = operands.shape[:2]
+    operands: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None,
+    half: bool,
+    out: Tensor,
+    *,
+    transposed: bool,
+) -> None:
+    """Operands (T, B, K) times a matrix (N, K), or (K, N) when transposed, to `out` (T, B, N)."""
     k, n = matrix.shape if transposed else matrix.shape[::-1]
     packed = _pack(matrix, half, transposed=transposed)
-    result = matrix.new_empty(steps, batch, n)
     loaded = library()
     assert loaded is not None
     loaded.product(
-        *(steps * batch, n, k, operands.data_ptr(), packed.data_ptr()),
-        *(None if bias is None else bias.data_ptr(), result.data_ptr(), half),
+        *(len(out.flatten(0, 1)), n, k, operands.data_ptr(), packed.data_ptr()),
+        *(None if bias is None else bias.data_ptr(), out.data_ptr(), half),
         torch.get_num_threads(),
     )
-    return result
+    _POOL.give(packed)
 
 
 def _outer(left: Tensor, right: Tensor, like: Tensor) -> Tensor:

@@ -178,6 +178,27 @@ def test_a_kernel_repeats_itself_to_the_bit(kernel, cell):
     assert all(torch.equal(once[name], again[name]) for name in once)
 
 
+@pytest.mark.parametrize("kernel", [*EXACT, *HALF], ids=label)
+@pytest.mark.parametrize("cell", CELLS)
+def test_windows_do_not_touch_each_others_memory(kernel, cell):
+    # As in training with evaluations in between: memory goes round, results must not.
+    first, second = Case(cell, 7, 6, 8, 32, vocab=9), Case(cell, 7, 6, 8, 32, vocab=9, seed=1)
+    alone = first.by(kernel)
+
+    def interrupted(leaves):
+        weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        state = tuple(leaves[name] for name in ("h", "c") if name in leaves)
+        output, after = kernel(cell, leaves["inputs"], first.tokens, weights, state)
+        with torch.no_grad():
+            silent, _ = kernel(cell, leaves["inputs"], first.tokens, weights, state)
+        assert torch.equal(silent, output)
+        second.by(kernel)
+        return output, after
+
+    again = first.run(interrupted)
+    assert all(torch.equal(alone[name], again[name]) for name in alone)
+
+
 def test_candidates_keep_what_was_asked_for():
     assert candidates("lstm", "cuda", "auto", "auto") == [STOCK]
     assert candidates("gru", "cpu", "stock", "auto") == [STOCK]

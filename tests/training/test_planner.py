@@ -7,9 +7,11 @@ import os
 import pytest
 import torch
 
-from chargen.errors import UsageError
+from chargen.errors import ChargenError, UsageError
+from chargen.training import planner
 from chargen.training.config import TrainConfig, check_settings
-from chargen.training.planner import make_plan
+from chargen.training.kernels import Kernel, candidates
+from chargen.training.planner import flop_per_token, make_plan
 
 
 def plan(train_tokens=1_000_000, **given):
@@ -42,6 +44,70 @@ def test_minutes_are_turned_into_steps_at_this_machines_speed():
     assert made.train.threads in (1, torch.get_num_threads(), os.cpu_count())
     assert made.train.steps >= 1
     assert "tokens a second" in made.reasons[0]
+    chosen = Kernel(made.train.kernel, half=made.train.precision == "bf16")
+    assert chosen in candidates("lstm", "cpu", "auto", "auto")
+    assert chosen.label in made.reasons[0]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Plans as on a machine of that many FLOP a second, without waiting for it."""
+
+    def of(flops):
+        def seconds(model, train, kernel, threads, count):
+            torch.set_num_threads(torch.get_num_threads())
+            work = flop_per_token(model) * train.batch_size * train.bptt
+            return work / flops / (1 if kernel.half else 0.5)
+
+        monkeypatch.setattr(planner, "_seconds_per_step", seconds)
+
+    return of
+
+
+def test_the_longer_and_the_faster_the_wider(machine):
+    machine(230e9)
+    widths = [plan(minutes=minutes).model.hidden_size for minutes in (0.2, 2, 30)]
+    assert 150 < widths[0] < widths[1] < widths[2] <= 1024
+    machine(23e9)
+    slow = plan(minutes=2).model.hidden_size
+    assert slow < widths[1]
+    assert plan(minutes=2, hidden_size=widths[1]).model.hidden_size == widths[1]
+
+
+@pytest.mark.parametrize("minutes", [0.2, 2, 5, 30])
+@pytest.mark.parametrize("train_tokens", [9_000, 1_000_000, 100_000_000])
+def test_every_length_and_every_corpus_gets_a_sensible_plan(machine, minutes, train_tokens):
+    machine(230e9)
+    made = plan(train_tokens=train_tokens, minutes=minutes)
+    seen = made.train.steps * made.train.batch_size * made.train.bptt / train_tokens
+    assert made.train.batch_size * made.train.bptt <= train_tokens
+    assert made.train.steps > 100
+    assert (made.train.dropout >= 0.3) == (seen > 3)
+    assert made.train.dropout <= 0.6
+    assert len(made.reasons) == 2
+
+
+def test_the_fastest_kernel_is_taken_for_minutes_and_the_rule_for_steps(monkeypatch):
+    there = [Kernel("torch", half=True), Kernel("stock", half=False)]
+    monkeypatch.setattr(planner, "candidates", lambda *_: there)
+    monkeypatch.setattr(
+        planner,
+        "_seconds_per_step",
+        lambda model, train, kernel, threads, count: 1.0 if kernel.half else 0.5 + threads,
+    )
+    timed = plan(minutes=1, threads=1).train
+    assert (timed.kernel, timed.precision) == ("torch", "bf16")
+    monkeypatch.setattr(
+        planner, "_seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
+    )
+    assert plan(minutes=1).train.kernel == "stock"
+    assert plan(steps=10).train.kernel == "torch"
+
+
+def test_a_kernel_that_is_not_here_is_said(monkeypatch):
+    monkeypatch.setattr(planner, "candidates", lambda *_: [])
+    with pytest.raises(ChargenError, match="--kernel native --precision bf16: this machine cannot"):
+        plan(steps=3, kernel="native", precision="bf16")
 
 
 def test_a_corpus_shorter_than_a_window_gets_a_smaller_one_and_is_told():
@@ -75,6 +141,9 @@ def test_a_tied_head_makes_embedding_and_layers_one_width():
         ({"cell": "lsmt"}, "did you mean 'lstm'"),
         ({"schedule": "linaer"}, "did you mean 'linear'"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"kernel": "nativ"}, "did you mean 'native'"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'"),
+        ({"optimizer": "muo"}, "did you mean 'muon'"),
         ({"dropout": 1.0}, "dropout 1.0"),
         ({"learning_rate": float("nan")}, "learning-rate nan"),
         ({"hidden_size": -1}, "hidden-size -1"),

@@ -1,0 +1,67 @@
+"""Builds `recurrence.c` with the machine's own compiler, once, into the cache folder.
+
+A few hundred lines of C need no build system: one call compiles, one links, in about a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from chargen.files import cache_folder
+
+_SOURCE = Path(__file__).with_name("recurrence.c")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+_SECONDS = 60
+"""Longest that the compiler may take."""
+
+
+def build_recurrences() -> Path:
+    """The shared library for this source, compiler, CPU and torch; compiled if it is not there.
+
+    Raises:
+        OSError: there is no compiler, or the cache cannot be written.
+        subprocess.SubprocessError: the compiler failed.
+    """
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or os.name == "nt":
+        raise FileNotFoundError("cc")
+    # torch's own OpenMP: a second pool of threads would fight with its idle ones for the cores.
+    pools = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")) + sorted(
+        (Path(torch.__file__).parent.parent / "torch.libs").glob("libgomp*.so*")
+    )
+    key = hashlib.sha256(_SOURCE.read_bytes())
+    for part in (*_FLAGS, compiler, torch.__version__, str(pools), _processor()):
+        key.update(part.encode())
+    folder = cache_folder() / "kernels"
+    target = folder / f"recurrence-{key.hexdigest()[:24]}.so"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        compiled, linked = Path(scratch) / "recurrence.o", Path(scratch) / "recurrence.so"
+        flags = [one for one in _FLAGS if pools or one != "-fopenmp"]
+        for command in (
+            [compiler, *flags, "-c", str(_SOURCE), "-o", str(compiled)],
+            [compiler, "-shared", str(compiled), *map(str, pools), "-lm", "-o", str(linked)],
+        ):
+            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        linked.replace(target)
+    return target
+
+
+def _processor() -> str:
+    """What the compiler's `native` means here: a cache shared by machines must not mix them."""
+    text = platform.machine() + platform.processor()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return text
