@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,7 +18,12 @@ _WINDOW = 128
 
 @torch.no_grad()
 def evaluate(
-    network: RecurrentLM, tokens: Tokens, lengths: npt.NDArray[np.int64], limit: int | None = None
+    network: RecurrentLM,
+    tokens: Tokens,
+    lengths: npt.NDArray[np.int64],
+    limit: int | None = None,
+    *,
+    exact: bool = True,
 ) -> Score:
     """Score a text in lanes side by side, each from a zero state.
 
@@ -28,6 +35,7 @@ def evaluate(
         tokens: (N,).
         lengths: (2, V) bytes and characters of each token, of `token_lengths`.
         limit: score about this many tokens, from places spread over the text; None scores all.
+        exact: in float32; otherwise as the network is trained, which may be faster.
     """
     count = len(tokens) - 1
     wanted = count if limit is None else min(count, limit)
@@ -39,8 +47,9 @@ def evaluate(
     ends = [start + span for start in starts]
     if wanted == count:
         ends = [*starts[1:], count]
-    was_training = network.training
+    was_training, kernel = network.training, network.kernel
     network.eval()
+    network.kernel = replace(kernel, half=kernel.half and not exact)
     state = network.zero_state(lanes)
     longest = max(end - start for start, end in zip(starts, ends, strict=True))
     nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
@@ -61,4 +70,5 @@ def evaluate(
         nats += float(losses[kept].double().sum())
         predicted += np.bincount(block[1:][mask], minlength=len(predicted))
     network.train(was_training)
+    network.kernel = kernel
     return make_score(nats, predicted, lengths)

@@ -9,7 +9,6 @@ Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T ti
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -55,7 +54,7 @@ class RecurrentLM(nn.Module):
             config: its shape.
             dropout: on the output of every layer while training.
             embedding_dropout: on the embedding's output while training.
-            kernel: what computes the recurrences; scoring always takes its float32 form.
+            kernel: what computes the recurrences.
         """
         super().__init__()
         self.config = config
@@ -131,7 +130,6 @@ class RecurrentLM(nn.Module):
         Returns:
             logits (T, B, V) after each token, and the state after the last.
         """
-        kernel = self.kernel if self.training else replace(self.kernel, half=False)
         dropping = self.training and self.embedding_dropout > 0
         # The kernel may then compute each embedding's product once instead of at every place.
         ids = None if dropping or self.config.vocab_size > tokens.numel() else tokens
@@ -142,7 +140,7 @@ class RecurrentLM(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
             own = tuple(part[number : number + 1] for part in state)
-            hidden, own = kernel(self.config.cell, hidden, ids, layer.weights, own)
+            hidden, own = self.kernel(self.config.cell, hidden, ids, layer.weights, own)
             ids = None
             hidden = self._drop(hidden, self.dropout)
             after.append(own)

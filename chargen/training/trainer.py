@@ -85,47 +85,54 @@ class Trainer:
         Raises:
             ChargenError: the loss is not a finite number.
         """
-        device = self.network.head.bias.device
         self.network.train()
         reason = "done"
-        while self.step < self.steps:
-            began = self._clock()
-            rate = self._learning_rate()
-            inputs, targets = (one.to(device) for one in self.stream.window(self.step))
-            logits, state = self.network(inputs, self.state)
-            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            length = self.optimizer.clip()
-            nats, norm = loss.item(), length.item()
-            self._check_finite(nats, norm)
-            self.optimizer.step(rate)
-            # Back-propagation through time is cut off here: the state goes on, its graph does not.
-            self.state = detach(state)
-            if self.average:
-                self.average.update()
-            self.step += 1
-            self._pace.append(self._clock() - began)
-            yield StepDone(
-                step=self.step,
-                steps=self.steps,
-                loss=nats,
-                learning_rate=rate,
-                gradient_norm=norm,
-                tokens=self.step * self.config.batch_size * self.config.bptt,
-                seconds=self._seconds(),
-            )
-            self._keep_time()
+        while True:
+            # Before the step and not after it: a run that is taken up again begins here too.
             if self._evaluation_is_due():
                 yield self._evaluate()
                 if self.config.patience and self._stale >= self.config.patience:
                     reason = "early stop"
                     break
+            if self.step >= self.steps:
+                break
             if self.stop_requested:
                 reason = "interrupted"
                 break
+            yield self._learn()
+            self._keep_time()
         if len(self.valid) and self._scored != self.step:
             yield self._evaluate()
         yield self._finish(reason)
+
+    def _learn(self) -> StepDone:
+        """One optimizer step on the next window of every lane."""
+        began = self._clock()
+        rate = self._learning_rate()
+        device = self.network.head.bias.device
+        inputs, targets = (one.to(device) for one in self.stream.window(self.step))
+        logits, state = self.network(inputs, self.state)
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        length = self.optimizer.clip()
+        nats, norm = loss.item(), length.item()
+        self._check_finite(nats, norm)
+        self.optimizer.step(rate)
+        # Back-propagation through time is cut off here: the state goes on, its graph does not.
+        self.state = detach(state)
+        if self.average:
+            self.average.update()
+        self.step += 1
+        self._pace.append(self._clock() - began)
+        return StepDone(
+            step=self.step,
+            steps=self.steps,
+            loss=nats,
+            learning_rate=rate,
+            gradient_norm=norm,
+            tokens=self.step * self.config.batch_size * self.config.bptt,
+            seconds=self._seconds(),
+        )
 
     def _learning_rate(self) -> float:
         config = self.config
@@ -167,33 +174,32 @@ class Trainer:
         if not each:
             # Reading forward costs about a third of learning.
             per_token = per_step / (self.config.batch_size * self.config.bptt) / 3
-            each = per_token * self._scored_at_once() * (2 if self.average else 1)
+            each = per_token * self._scored_at_once()
         ahead = math.ceil(self.config.evaluations * (1 - self.step / max(self.steps, self.step)))
-        final = min(len(self.valid), self.config.final_tokens)
-        full = final / self._scored_at_once() / (2 if self.average else 1)
-        return each * (ahead + full)
+        # The last scores both sets of weights; the final one reads all, and in float32.
+        full = 2 * min(len(self.valid), self.config.final_tokens) / self._scored_at_once()
+        return each * (ahead + 1 + full)
 
     def _scored_at_once(self) -> int:
         return min(len(self.valid), self.config.evaluation_tokens)
 
     def _evaluation_is_due(self) -> bool:
-        if not len(self.valid):
+        if not len(self.valid) or self._scored == self.step:
             return False
         every = max(1, self.steps // self.config.evaluations)
         return self.step - self._scored >= every or self.step >= self.steps
 
     def _evaluate(self) -> Evaluated:
-        """Score the weights and their average; remember the best of all."""
+        """Score the averaged weights, and at the end the last ones too; remember the best of all.
+
+        On the way the average is the better one nearly always, so that the other's score would be
+        a waste of time.
+        """
         began = self._clock()
-        limit = self.config.evaluation_tokens
-        score = evaluate(self.network, self.valid, self.lengths, limit)
-        weights, averaged = self.network.to_weights(), False
-        if self.average:
-            self.average.swap()
-            smooth = evaluate(self.network, self.valid, self.lengths, limit)
-            if smooth.nats_per_token < score.nats_per_token:
-                score, weights, averaged = smooth, self.network.to_weights(), True
-            self.average.swap()
+        candidates = [self._scored_average()] if self.average else []
+        if not candidates or self.step >= self.steps:
+            candidates.append((self._score(), self.network.to_weights(), False))
+        score, weights, averaged = min(candidates, key=lambda one: _nats(one[0]))
         best = self.best is None or _nats(score) < _nats(self.best.score)
         self._stale = 0 if best else self._stale + 1
         event = Evaluated(
@@ -209,6 +215,17 @@ class Trainer:
         self._scored = self.step
         self._scoring_seconds = self._clock() - began
         return event
+
+    def _scored_average(self) -> tuple[Score, Weights, bool]:
+        assert self.average is not None
+        self.average.swap()
+        result = self._score(), self.network.to_weights(), True
+        self.average.swap()
+        return result
+
+    def _score(self) -> Score:
+        limit = self.config.evaluation_tokens
+        return evaluate(self.network, self.valid, self.lengths, limit, exact=False)
 
     def _finish(self, reason: str) -> Finished:
         """The best weights, scored on the whole validation part, or on much of a large one."""
