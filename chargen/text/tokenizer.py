@@ -30,6 +30,10 @@ class TokenizerState:
     settings: dict[str, Any] = field(default_factory=dict)
     blob: bytes | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """All but the blob, as plain values."""
+        return {"kind": self.kind, **self.settings}
+
 
 class Tokenizer(Protocol):
     """Text to ids and back."""
