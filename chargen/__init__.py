@@ -7,7 +7,8 @@
     model = chargen.load("bard")
     print("".join(step.text for step in model.generate("ROMEO:", length=300)))
 
-Importing it is quick: torch is imported by `train` alone, numpy when a name is first used.
+Importing it is quick: torch is imported by `train` and `resume` alone, numpy when a name is first
+used.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from chargen._version import __version__
 from chargen.errors import ChargenError
 
 if TYPE_CHECKING:
-    from chargen.library import Model, load, train
+    from chargen.library import Model, load, resume, train
 
-__all__ = ["ChargenError", "Model", "__version__", "load", "train"]
+__all__ = ["ChargenError", "Model", "__version__", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

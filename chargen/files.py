@@ -6,11 +6,12 @@ a temporary file in the same folder, fsync, rename, fsync of the folder.
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +50,46 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Remove what `atomic_writer` leaves beside these files when it is killed in the middle."""
+    for name in names:
+        for left in folder.glob(f".{glob.escape(name)}.*"):
+            with suppress(OSError):
+                left.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process; the lock dies with it, however it dies.
+
+    Raises:
+        UsageError: another process has it.
+    """
+    if os.name == "nt":
+        path, flags = folder / ".lock", os.O_RDWR | os.O_CREAT
+    else:
+        path, flags = folder, os.O_RDONLY  # the folder itself: no file to leave behind
+    descriptor = os.open(path, flags)
+    try:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            else:
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"{folder}: another process is training this run; wait for it, or choose another "
+                "--run NAME"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ import numpy as np
 from chargen.errors import ChargenError, CorpusError
 from chargen.insight.trace import Trace, record
 from chargen.model.file import ModelFile, load_model
-from chargen.model.runs import choose_folder, locate_model
+from chargen.model.runs import TRAINING, choose_folder, locate_model, locate_run
 from chargen.model.score import Score, make_score
 from chargen.sampling.config import SampleConfig
 from chargen.sampling.generator import Step, generate, generate_batch
 from chargen.sampling.scoring import total_nats
 from chargen.sampling.stepper import Stepper, TokenIds
-from chargen.text.prepare import TextOptions, prepare
+from chargen.text.prepare import (
+    TextOptions,
+    options_from_json,
+    options_to_json,
+    prepare,
+    prepare_again,
+)
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.config import check_settings
@@ -173,7 +179,62 @@ def train(
         train=prepared.train,
         valid=prepared.valid,
         card=prepared.card,
-        text=asdict(options),
+        text=options_to_json(options),
+        given=given,
+        should_stop=should_stop,
+        started=started,
+    ):
+        if isinstance(event, Planned):
+            for note in prepared.notes:
+                on_note(note)
+        yield event
+
+
+def resume(
+    run: str | os.PathLike[str] | None = None,
+    *,
+    allow_changed_corpus: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    minutes: float | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+) -> Iterator[TrainEvent]:
+    """Go on with a run: exactly where it stopped, or, with a length, that much longer.
+
+    Args:
+        run: a run's folder, or its name below `checkpoints`; None is the newest.
+        allow_changed_corpus: if the corpus changed since, take it as it is now.
+        on_note: is told what a person should know, a line each.
+        should_stop: asked after every step; when true, the run is saved and ends.
+        minutes: train for so long from here, with a warm-up and a decay of its own; or
+        epochs: so many passes; or
+        steps: so many steps.
+
+    Raises:
+        ModelFileError: there is no such run, or its state is damaged.
+        CorpusError: the corpus changed or is gone, and is not in the cache.
+        UsageError: the run is over and no length was given; or another process has it.
+        ChargenError: training or writing failed.
+    """
+    started = time.monotonic()
+    lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
+    given = {name: value for name, value in lengths.items() if value is not None}
+    check_settings(given)
+    folder = locate_run(None if run is None else os.fspath(run))
+    from chargen.training.session import resume_run
+    from chargen.training.snapshot import load_snapshot
+
+    snapshot = load_snapshot(folder / TRAINING)
+    tokenizer = snapshot.build_tokenizer()
+    options = options_from_json(snapshot.text)
+    prepared = prepare_again(options, tokenizer, snapshot.card, allow_changed=allow_changed_corpus)
+    for event in resume_run(
+        folder,
+        snapshot,
+        tokenizer=tokenizer,
+        train=prepared.train,
+        valid=prepared.valid,
         given=given,
         should_stop=should_stop,
         started=started,

@@ -22,6 +22,7 @@ from chargen.terminal.safetext import safe
 COMMANDS: dict[str, str] = {
     "demo": "Train for a minute on the built-in corpus, then write.",
     "train": "Train a model on your text.",
+    "resume": "Go on with a run, exactly where it stopped.",
     "sample": "Write with a model.",
     "eval": "Score a text: how well a model predicts it.",
     "info": "What a model file or a run is.",

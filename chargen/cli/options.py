@@ -65,6 +65,24 @@ class ModelName(click.ParamType[str]):
         return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
+class RunName(click.ParamType[str]):
+    """RUN: a run folder or a run's name."""
+
+    name = "run"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        """Names of runs, then folders."""
+        from click.shell_completion import CompletionItem
+
+        from chargen.model.runs import CHECKPOINTS, TRAINING
+
+        names = sorted(one.parent.name for one in CHECKPOINTS.glob(f"*/{TRAINING}"))
+        found = [CompletionItem(one) for one in names if one.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="dir")]
+
+
 class CorpusName(click.ParamType[str]):
     """CORPUS: a file, a folder, -, builtin:NAME or hf:DATASET."""
 
@@ -102,4 +120,5 @@ class TableName(click.ParamType[str]):
 
 
 MODEL = ModelName()
+RUN_NAME = RunName()
 CORPUS = CorpusName()

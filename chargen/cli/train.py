@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,9 @@ from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
+
+if TYPE_CHECKING:
+    from chargen.training.events import TrainEvent
 
 _HELP = """Train a model on your text.
 
@@ -28,7 +33,8 @@ joined; none at all is the built-in corpus.
   chargen train haiku.txt --documents lines   a model of single lines
   chargen train book.txt --cell gru --hidden-size 256 --epochs 4
 
-The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves the best model and leaves.
+The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves and leaves; `chargen resume`
+goes on from there, and also after a crash or a power cut.
 """
 
 
@@ -115,22 +121,43 @@ def run_training(
     corpus: tuple[str, ...], options: dict[str, Any], terminal: Terminal, *, as_json: bool = False
 ) -> int:
     """Train, show it, and answer with the exit code. `demo` calls this too."""
-    from chargen.cli.interrupts import Interrupts
-    from chargen.cli.watch import Watch
     from chargen.library import train
     from chargen.model.runs import choose_folder
-    from chargen.training.events import event_record
 
     folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})
     settings = {**options, "run": None, "out": folder}
+    return follow(
+        folder,
+        lambda should_stop: train(
+            corpus, on_note=terminal.note, should_stop=should_stop, **settings
+        ),
+        terminal,
+        as_json=as_json,
+    )
+
+
+def follow(
+    folder: Path,
+    begin: Callable[[Callable[[], bool]], Iterator[TrainEvent]],
+    terminal: Terminal,
+    *,
+    as_json: bool,
+) -> int:
+    """Show a run to its end, or until it is interrupted; answers with the exit code.
+
+    Args:
+        folder: of the run.
+        begin: makes the run's events from a function that says whether to stop.
+        terminal: where it is shown.
+        as_json: an object a line on stdout as well.
+    """
+    from chargen.cli.interrupts import Interrupts
+    from chargen.cli.watch import Watch
+    from chargen.training.events import event_record
+
     watch, closed = Watch(terminal, folder), False
     with Interrupts(watch.notice) as interrupts:
-        events = train(
-            corpus,
-            on_note=terminal.note,
-            should_stop=lambda: closed or interrupts.stop_requested(),
-            **settings,
-        )
+        events = begin(lambda: closed or interrupts.stop_requested())
         with closing(watch):
             for event in events:
                 interrupts.begin_waiting()

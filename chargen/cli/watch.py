@@ -17,7 +17,14 @@ from chargen.terminal.context import Terminal
 from chargen.terminal.dashboard import Progress, open_display
 from chargen.terminal.figures import duration, plural, size
 from chargen.text.tokenizer import Tokenizer
-from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
+from chargen.training.events import (
+    Evaluated,
+    Finished,
+    Healed,
+    Planned,
+    StepDone,
+    TrainEvent,
+)
 
 _SAMPLE_LENGTH = 240
 
@@ -69,9 +76,13 @@ class Watch:
                 progress.best_bits_per_byte = event.score.bits_per_byte
             if self._terminal.is_live:
                 progress.sample = self._sample(event)
-        else:
+        elif isinstance(event, Finished):
             self._finished = event
             self._display.stop()
+        elif isinstance(event, Healed):
+            self.notice(event.what)
+        elif event.problem is not None:
+            self.notice(f"not saved: {event.problem}")
 
     def summarise(self) -> None:
         """The last words: where the model is, how good it is, what to do next."""
@@ -94,6 +105,8 @@ class Watch:
                 f"(lower is better); {took}"
             )
         name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
+        if event.reason == "interrupted":
+            terminal.note(f"go on with it: chargen resume {name}")
         terminal.note(f"write with it: chargen sample {name}")
 
     def _announce(self, event: Planned) -> None:

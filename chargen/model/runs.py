@@ -17,6 +17,7 @@ from chargen.files import parse_json
 
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
+TRAINING = "training.safetensors"
 
 
 def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
@@ -55,6 +56,27 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     known = [one.name for one in list_runs(folder)]
     if "/" in name or name.endswith(".safetensors") or not known:
         raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")
+    raise ModelFileError(unknown_name("run", name, known))
+
+
+def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
+    """The folder of a run that can be taken up again: a path, a run's name, or None: the newest.
+
+    Raises:
+        ModelFileError: there is none, or nothing was saved of it.
+    """
+    if name is None:
+        states = sorted(folder.glob(f"*/{TRAINING}"), key=lambda one: one.stat().st_mtime)
+        if not states:
+            raise ModelFileError(f"no run in {folder}/ to go on with; see chargen train --help")
+        return states[-1].parent
+    for path in (Path(name), folder / name):
+        if (path / TRAINING).is_file():
+            return path
+    for path in (Path(name), folder / name):
+        if path.is_dir():
+            raise ModelFileError(f"{path}: nothing to go on from ({TRAINING} is not there)")
+    known = [one.parent.name for one in folder.glob(f"*/{TRAINING}")]
     raise ModelFileError(unknown_name("run", name, known))
 
 
@@ -119,7 +141,7 @@ def choose_folder(
     if out is not None and not os.fspath(out):
         raise UsageError("--out '': must name a folder")
     try:
-        taken = any((folder / one).exists() for one in (MODEL, RUN, METRICS))
+        taken = any((folder / one).exists() for one in (MODEL, RUN, METRICS, TRAINING))
     except OSError as error:
         raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
     if taken and not overwrite:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, UsageError, unknown_name
-from chargen.text.corpus import DOCUMENT_MODES, Corpus, open_corpus
+from chargen.text.corpus import DOCUMENT_MODES, Corpus, Fingerprint, open_corpus
 from chargen.text.reading import Reading
 from chargen.text.registry import tokenizer_kind
-from chargen.text.store import MIN_VALID, Tokens, build_tokenizer, encode_corpus
+from chargen.text.store import (
+    MIN_VALID,
+    Tokens,
+    TokenStore,
+    build_tokenizer,
+    encode_corpus,
+    stored,
+)
 from chargen.text.tokenizer import Tokenizer
 
 
@@ -61,6 +69,31 @@ class TextOptions:
         return open_corpus(names, documents=self.documents, reading=reading)
 
 
+def options_to_json(options: TextOptions) -> dict[str, Any]:
+    """Plain values; paths from the root, so that they mean the same in another folder."""
+    value = asdict(options)
+    value["corpus"] = [_absolute(one) for one in options.corpus]
+    if options.valid is not None:
+        value["valid"] = _absolute(options.valid)
+    return value
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if name != "-" and Path(name).exists() else name
+
+
+def options_from_json(value: Mapping[str, Any]) -> TextOptions:
+    """The options that `options_to_json` made, from a file.
+
+    Raises:
+        CorpusError: they are not options.
+    """
+    try:
+        return TextOptions(**{**value, "corpus": tuple(value["corpus"])})
+    except (TypeError, KeyError, UsageError) as error:
+        raise CorpusError("the run does not say how its corpus was read") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A corpus, ready to train on."""
@@ -82,25 +115,115 @@ def prepare(options: TextOptions) -> Prepared:
     corpus = options.open(options.corpus)
     extra = [] if options.valid is None else [options.open([options.valid])]
     tokenizer = build_tokenizer(corpus, options.tokenizer, options.vocab_size, *extra)
-    store = encode_corpus(corpus, tokenizer)
+    stores = [encode_corpus(one, tokenizer) for one in (corpus, *extra)]
+    notes = [note for one in (corpus, *extra) for note in one.notes()]
+    prints = [one.fingerprints for one in (corpus, *extra)]
+    return _divided(options, tokenizer, stores, prints, notes)
+
+
+def prepare_again(
+    options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any], *, allow_changed: bool
+) -> Prepared:
+    """The corpus of a run that is taken up again, as it was when the run began.
+
+    What was read then is in the cache; a corpus that changed or is gone is said, and the cache
+    used. Where the cache is gone as well, the corpus as it is now must be allowed.
+
+    Args:
+        options: of the run.
+        tokenizer: of the run.
+        card: of the run: what the corpus was.
+        allow_changed: take the corpus as it is now.
+
+    Raises:
+        CorpusError: it changed or is gone, and so is the cache.
+    """
+    notes: list[str] = []
+    stores: list[TokenStore] = []
+    prints: list[Sequence[Fingerprint]] = []
+    then = [card.get("corpus"), card.get("split", {}).get("valid")]
+    names = [options.corpus, *([] if options.valid is None else [(options.valid,)])]
+    for number, spelled in enumerate(names):
+        before = _fingerprints(then[number])
+        corpus, difference = _compared(options, spelled, before)
+        store = None
+        if not (difference and allow_changed):
+            # Any corpus read in this way: the key needs only how, and what it was.
+            shape = corpus or options.open(())
+            store = stored(shape, tokenizer, [one.sha256 for one in before])
+        if store is not None and difference:
+            notes.append(f"{difference}; going on with the text as it was, from the cache")
+            prints.append(before)
+        elif store is None and corpus is not None and (allow_changed or not difference):
+            store = encode_corpus(corpus, tokenizer)
+            if difference:
+                notes.append(f"{difference}; going on with the text as it is now")
+        if store is None:
+            raise CorpusError(
+                f"{difference}, and the cache has it no more; "
+                "put it back, or add --allow-changed-corpus"
+            )
+        stores.append(store)
+        if len(prints) < len(stores):
+            prints.append(list(corpus.fingerprints) if corpus else before)
+    return _divided(options, tokenizer, stores, prints, notes)
+
+
+def _fingerprints(value: Any) -> list[Fingerprint]:
+    try:
+        return [Fingerprint(**one) for one in value]
+    except TypeError as error:
+        raise CorpusError("the run does not say what its corpus was") from error
+
+
+def _compared(
+    options: TextOptions, spelled: Sequence[str], before: Sequence[Fingerprint]
+) -> tuple[Corpus | None, str]:
+    """The corpus as it is now, if it can be read, and in words what became of it since."""
+    if "-" in spelled:
+        return None, "standard input cannot be read again"
+    try:
+        corpus = options.open(spelled)
+        for _ in corpus.pieces():
+            pass
+    except CorpusError as error:
+        return None, f"the corpus cannot be read any more ({error})"
+    now = corpus.fingerprints
+    if [one.sha256 for one in now] == [one.sha256 for one in before]:
+        return corpus, ""
+    for old, new in zip(before, now, strict=False):
+        if old.sha256 != new.sha256:
+            sizes = f"{old.bytes:,} bytes then, {new.bytes:,} now"
+            return corpus, f"{new.name}: the corpus changed since the run began ({sizes})"
+    counts = f"{len(before)} files then, {len(now)} now"
+    return corpus, f"the corpus changed since the run began ({counts})"
+
+
+def _divided(
+    options: TextOptions,
+    tokenizer: Tokenizer,
+    stores: Sequence[TokenStore],
+    prints: Sequence[Sequence[Fingerprint]],
+    notes: list[str],
+) -> Prepared:
+    """Tokens to learn and tokens to score, and what the card says of them."""
     split: dict[str, Any]
-    if extra:
-        train, _ = store.split(0.0)
-        valid = encode_corpus(extra[0], tokenizer).tokens
+    if options.valid is not None:
+        train, _ = stores[0].split(0.0)
+        valid = stores[1].tokens
         if len(valid) < MIN_VALID:
             raise CorpusError(f"the validation text has {len(valid)} tokens: too short to score")
-        split = {"valid": [asdict(one) for one in extra[0].fingerprints]}
+        split = {"valid": [asdict(one) for one in prints[1]]}
     else:
-        train, valid = store.split(options.valid_fraction, tokenizer.eos_id)
+        train, valid = stores[0].split(options.valid_fraction, tokenizer.eos_id)
         split = {"valid_fraction": options.valid_fraction}
-    notes = [note for one in (corpus, *extra) for note in one.notes()]
     if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
         notes.append(f"the corpus gives {tokenizer.vocab_size} subwords, not {options.vocab_size}")
     if 0 < len(valid) < 1000:
         notes.append(f"the validation part has only {len(valid)} tokens: its score says little")
     split |= {"train_tokens": len(train), "valid_tokens": len(valid)}
     card = {
-        "corpus": [asdict(one) for one in corpus.fingerprints],
+        "corpus": [asdict(one) for one in prints[0]],
         "documents": options.documents,
         "split": split,
     }

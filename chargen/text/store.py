@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from chargen.text.registry import tokenizer_kind
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 
 Tokens = npt.NDArray[Any]
-_FORMAT = 1
+_FORMAT = 2
+_CHECKED = 1 << 24
 _BATCH = 1 << 20
 _KEEP_DAYS = 30
 MIN_TRAIN, MIN_VALID = 16, 2
@@ -104,12 +106,20 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     if not corpus.fingerprints:
         for _ in corpus.pieces():
             pass
-    folder = cache_folder() / "tokens" / _key(corpus, tokenizer)
+    store = stored(corpus, tokenizer, [one.sha256 for one in corpus.fingerprints])
+    return store or _build(_folder(corpus, tokenizer), corpus, tokenizer)
+
+
+def stored(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str]) -> TokenStore | None:
+    """The store of a corpus that was read this way and had these SHA-256; None without one.
+
+    The corpus itself is not looked at: it may have changed, or be gone.
+    """
+    folder = _folder(corpus, tokenizer, digests)
     store = _open(folder, tokenizer)
-    if store is None:
-        store = _build(folder, corpus, tokenizer)
-    with suppress(OSError):
-        os.utime(folder / "meta.json")
+    if store is not None:
+        with suppress(OSError):
+            os.utime(folder / "meta.json")
     return store
 
 
@@ -125,7 +135,8 @@ def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if not meta["count"] or path.stat().st_size != meta["count"] * dtype.itemsize:
             return None
-        return TokenStore(tokens=_map(path, dtype), path=path)
+        tokens = _map(path, dtype)
+        return TokenStore(tokens=tokens, path=path) if _checksum(tokens) == meta["crc32"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or damaged: it is made again
 
@@ -138,18 +149,29 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     _prune(folder.parent, keep=folder)
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
     path = folder / "tokens.bin"
-    count = 0
+    count = checksum = 0
     before = list(corpus.fingerprints)
     with atomic_writer(path) as handle:
         for ids in encoded_chunks(corpus, tokenizer, dtype):
             handle.write(ids.data)
             count += len(ids)
+            checksum = zlib.crc32(ids.data, checksum)
     if corpus.fingerprints != before:
         raise CorpusError(f"{_names(corpus)}: the corpus changed while it was read; try again")
     if not count:
         raise CorpusError(f"{_names(corpus)}: the corpus is empty")
-    write_json(folder / "meta.json", {"format": _FORMAT, "dtype": dtype.name, "count": count})
-    return TokenStore(tokens=_map(path, dtype), path=path)
+    tokens = _map(path, dtype)
+    meta = {"format": _FORMAT, "dtype": dtype.name, "count": count, "crc32": checksum}
+    write_json(folder / "meta.json", meta)
+    return TokenStore(tokens=tokens, path=path)
+
+
+def _checksum(tokens: Tokens) -> int:
+    """CRC-32, at gigabytes a second: against a disk's mistakes, not against malice."""
+    checksum = 0
+    for start in range(0, len(tokens), _CHECKED):
+        checksum = zlib.crc32(np.ascontiguousarray(tokens[start : start + _CHECKED]).data, checksum)
+    return checksum
 
 
 def _map(path: Path, dtype: np.dtype[Any]) -> Tokens:
@@ -211,15 +233,16 @@ def _batches(corpus: Corpus) -> Iterator[tuple[str | bytes, bool]]:
         yield waiting[0][:0].join(waiting), False
 
 
-def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
+def _folder(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str] | None = None) -> Path:
     what = {
         "format": _FORMAT,
-        "corpus": [one.sha256 for one in corpus.fingerprints],
+        "corpus": list(digests or (one.sha256 for one in corpus.fingerprints)),
         "documents": corpus.documents,
         "encoding": corpus.reading.encoding,
         "tokenizer": tokenizer_digest(tokenizer.to_state()),
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / "tokens" / key
 
 
 def tokenizer_digest(state: TokenizerState) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,6 @@ from chargen.training.network import RecurrentLM
 _WINDOW = 128
 
 
-@torch.no_grad()
 def evaluate(
     network: RecurrentLM,
     tokens: Tokens,
@@ -37,6 +37,42 @@ def evaluate(
         limit: score about this many tokens, from places spread over the text; None scores all.
         exact: in float32; otherwise as the network is trained, which may be faster.
     """
+    nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
+    for logits, targets in _predictions(network, tokens, limit, exact=exact):
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+        nats += float(losses.double().sum())
+        predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
+    return make_score(nats, predicted, lengths)
+
+
+def confidence(network: RecurrentLM, tokens: Tokens, limit: int | None = None) -> float:
+    """The factor on the logits with which the network predicts a text best.
+
+    A network that has read its text many times is too sure of itself: below 1 (the inverse of the
+    temperature of Guo et al., 2017). One step of Newton's method from 1: the loss's slope in the
+    factor is the expected logit less the true one, its curvature the logits' variance.
+
+    Args:
+        network: its mode is restored afterwards.
+        tokens: (N,), not those it learns from.
+        limit: read about this many of them.
+    """
+    slope = curvature = 0.0
+    for logits, targets in _predictions(network, tokens, limit, exact=False):
+        likely = logits.softmax(-1)
+        mean = (likely * logits).sum(-1)
+        slope += float((mean - logits.gather(-1, targets[:, None])[:, 0]).double().sum())
+        curvature += float(((likely * logits * logits).sum(-1) - mean * mean).double().sum())
+    if not curvature > 0:
+        return 1.0
+    return min(max(1 - slope / curvature, 0.5), 2.0)
+
+
+@torch.no_grad()
+def _predictions(
+    network: RecurrentLM, tokens: Tokens, limit: int | None, *, exact: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits (N, V) and what followed (N,), window by window, of a text read in lanes."""
     count = len(tokens) - 1
     wanted = count if limit is None else min(count, limit)
     lanes = max(1, min(32, wanted // 1024))
@@ -52,7 +88,6 @@ def evaluate(
     network.kernel = replace(kernel, half=kernel.half and not exact)
     state = network.zero_state(lanes)
     longest = max(end - start for start, end in zip(starts, ends, strict=True))
-    nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
     for offset in range(0, longest, _WINDOW):
         block = np.zeros((_WINDOW + 1, lanes), np.int64)
         mask = np.zeros((_WINDOW, lanes), bool)
@@ -63,12 +98,7 @@ def evaluate(
                 mask[: len(part) - 1, lane] = True
         window = torch.from_numpy(block).to(device)
         logits, state = network(window[:-1], state)
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1).float(), window[1:].flatten(), reduction="none"
-        )
         kept = torch.from_numpy(mask).to(device).flatten()
-        nats += float(losses[kept].double().sum())
-        predicted += np.bincount(block[1:][mask], minlength=len(predicted))
+        yield logits.flatten(0, 1).float()[kept], window[1:].flatten()[kept]
     network.train(was_training)
     network.kernel = kernel
-    return make_score(nats, predicted, lengths)

@@ -57,6 +57,27 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Healed:
+    """Something went wrong, and the run goes on."""
+
+    step: int
+    """Steps done, after it."""
+    what: str
+    """What happened and what was done, for a person."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """The state of the run was written, or could not be."""
+
+    step: int
+    problem: str | None
+    """Why not; it is tried again at the next time."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """The run is over."""
 
@@ -68,10 +89,12 @@ class Finished:
     weights: Weights = field(repr=False)
     """The best weights."""
     averaged: bool
+    confidence: float
+    """Factor that the head's weights got, so that the model is as sure of itself as it may be."""
     seconds: float
 
 
-TrainEvent = Planned | StepDone | Evaluated | Finished
+TrainEvent = Planned | StepDone | Evaluated | Healed | Saved | Finished
 
 
 def event_record(event: TrainEvent) -> dict[str, Any]:
@@ -87,6 +110,8 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
         }
     if isinstance(event, StepDone):
         return {"event": "step", **asdict(event)}
+    if isinstance(event, Healed | Saved):
+        return {"event": type(event).__name__.lower(), **asdict(event)}
     record: dict[str, Any] = {
         "step": event.step,
         "averaged": event.averaged,
@@ -95,4 +120,9 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
     }
     if isinstance(event, Evaluated):
         return {"event": "evaluation", "best": event.best, **record}
-    return {"event": "finished", "reason": event.reason, **record}
+    return {
+        "event": "finished",
+        "reason": event.reason,
+        "confidence": event.confidence,
+        **record,
+    }

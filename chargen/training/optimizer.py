@@ -5,10 +5,12 @@ a matrix with its singular values made alike. A small recurrent network so learn
 much from the same text as with AdamW. Three things differ from its usual form, each measured
 (benchmarks/LOG.md): every gate is a matrix of its own; there are three Newton-Schulz steps instead
 of five, since lifting the smallest singular values too only amplifies noise; and the direction is
-worked out at every fourth step only, since momentum changes slowly.
+worked out at every eighth step only, since momentum changes slowly.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ _MOMENTUM = 0.95
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """a x + b x^3 + c x^5 drives singular values towards one (coefficients: Jordan et al.)."""
 _ITERATIONS = 3
-_EVERY = 4
+_EVERY = 8
 """Steps that a direction serves for."""
 _FIRST = 20
 """Steps at the beginning, when momentum changes quickly, that each get their own."""
@@ -67,14 +69,36 @@ class Optimizer:
         whole: Tensor = torch.stack(norms).norm()
         return whole
 
+    def tensors(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+        """Everything that it remembers, by the names of the parameters; zeros before a step."""
+        found: dict[str, Tensor] = {}
+        for parameter in self._rest:
+            memory: dict[str, Tensor] = self.adamw.state[parameter]
+            if not memory:
+                memory["step"] = torch.zeros((), device=parameter.device)
+                memory["exp_avg"] = torch.zeros_like(parameter)
+                memory["exp_avg_sq"] = torch.zeros_like(parameter)
+            found |= {f"adamw.{names[parameter]}.{kind}": one for kind, one in memory.items()}
+        muon = self.muon
+        for parameter, momentum, direction in zip(
+            muon.matrices, muon.momenta, muon.directions, strict=True
+        ):
+            found[f"muon.{names[parameter]}.momentum"] = momentum
+            found[f"muon.{names[parameter]}.direction"] = direction
+        return found
+
+    def forget_gradients(self) -> None:
+        """As before the backward pass."""
+        for parameter in (*self._rest, *self.muon.matrices):
+            parameter.grad = None
+
     def step(self, rate: float) -> None:
         """Change the weights by their gradients, at AdamW's learning rate `rate`; forget those."""
         for group in self.adamw.param_groups:
             group["lr"] = rate
         self.adamw.step()
         self.muon.step(MUON_RATE * rate)
-        for parameter in (*self._rest, *self.muon.matrices):
-            parameter.grad = None
+        self.forget_gradients()
 
 
 class Muon:

@@ -27,6 +27,8 @@ DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
 """FLOP a second that training reaches on the machine the recipe was found on."""
 _SCORING_SHARE = 0.05
+_WIDEST = 1280.0
+"""Units: more would no longer write faster than a person reads on every laptop."""
 _CLOSE = 0.15
 """A width this near to the wanted one stays."""
 _ROUNDS = 2
@@ -70,7 +72,7 @@ def make_plan(
         wishes["steps"] = max(1, math.ceil(epochs * train_tokens / lane))
     if minutes is None:
         # As many minutes as the reference machine would take with the width that they suggest.
-        worth = 2 * (wishes["steps"] * lane / 4.5e6) ** 1.5
+        worth = 2 * wishes["steps"] * lane / 4.5e6
         model, draft = _draft(wishes, vocab_size, _width(worth, train_tokens, wishes))
         kernel = _kernels(model, draft)[0]
     else:
@@ -144,14 +146,16 @@ def _fit_window(wishes: dict[str, Any], train_tokens: int) -> list[str]:
 def _width(minutes: float, train_tokens: int, wishes: Mapping[str, Any]) -> int:
     """Units that the time can train and the corpus can fill.
 
-    The cube root keeps tokens and weights in step: both grow alike with the time there is.
+    With the square root of the time the text is read about as often, by more weights: what more
+    time should buy, once a text has been read a few times (benchmarks/LOG.md).
     """
     if "hidden_size" in wishes:
         return int(wishes["hidden_size"])
-    width: float = 448 * (minutes / 2) ** (1 / 3)
+    # Below two minutes, no text of an ordinary size is read more than a few times anyway.
+    width: float = 448 * (minutes / 2) ** (1 / 2 if minutes > 2 else 1 / 3)
     width /= math.sqrt(2 * wishes.get("num_layers", 1) - 1)
-    by_text: float = 64 * (train_tokens / 1000) ** 0.35
-    return max(64, 32 * round(min(width, by_text, 1024.0) / 32))
+    by_text: float = 1280 * (train_tokens / 1e6) ** 0.35
+    return max(64, 32 * round(min(width, by_text, _WIDEST) / 32))
 
 
 def _rate(wishes: Mapping[str, Any]) -> float:

@@ -1,8 +1,9 @@
-"""Writes a run's folder from the events of its training: model, metrics, run.json.
+"""Writes a run's folder from the events of its training: model, state, metrics, run.json.
 
 Neither trains nor shows. `metrics.jsonl` gets a line for about every hundredth step and for every
-evaluation; the model file is replaced whenever a better one is found. Nothing of an older run in
-the folder is touched before there is a model to take its place.
+other event; the model file is replaced whenever a better one is found. Nothing of an older run in
+the folder is touched before there is something to take its place. A disk that is full is no end:
+what could not be written is kept and tried again with the next event.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from chargen._version import __version__
 from chargen.errors import ChargenError
 from chargen.files import write_json
 from chargen.model.file import ModelFile, save_model
-from chargen.model.runs import METRICS, MODEL, RUN
+from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.tokenizer import TokenizerState
 from chargen.training.events import (
     Evaluated,
@@ -28,6 +29,8 @@ from chargen.training.events import (
     TrainEvent,
     event_record,
 )
+from chargen.training.planner import Plan
+from chargen.training.snapshot import Snapshot, save_snapshot
 
 
 @dataclass
@@ -40,25 +43,58 @@ class Recorder:
     """What the model's card says besides what training adds: corpus and split."""
     text: Mapping[str, Any]
     """Where the corpus lay and how it was read."""
-    _planned: Planned | None = None
-    _waiting: list[str] = field(default_factory=list)
-    _metrics: IO[str] | None = None
+    resumed: int | None = None
+    """Bytes of metrics.jsonl that a run taken up again keeps; None for a new one."""
+    _plan: Plan | None = None
+    _lines: list[str] = field(default_factory=list)
+    _metrics: IO[bytes] | None = None
+    _written: int = 0
+    _unsaved: Evaluated | Finished | None = None
 
     def record(self, event: TrainEvent) -> None:
-        """Write what the event changes.
+        """Write what the event changes, and what could not be written before.
 
         Raises:
-            ChargenError: a file cannot be written; the ones before are unchanged.
+            ChargenError: a file cannot be written; those before are unchanged, and what is to be
+                written is kept for the next time.
         """
         if isinstance(event, Planned):
-            self._planned = event
+            self._plan = Plan(model=event.model, train=event.train, reasons=event.reasons)
         if not isinstance(event, StepDone) or _is_recorded(event):
-            self._line(event_record(event))
+            self._lines.append(json.dumps(event_record(event)) + "\n")
         if isinstance(event, Finished) or (isinstance(event, Evaluated) and event.best):
-            self._save(event)
+            self._unsaved = event
+        if not isinstance(event, StepDone):
+            self._save_model()
+        if self._metrics is not None:
+            self._write_lines()
         if isinstance(event, Finished):
             self._describe(event.reason, event)
-            self.close()
+
+    def save_state(self, tensors: dict[str, Any], position: dict[str, Any]) -> None:
+        """Write training.safetensors.
+
+        Raises:
+            ChargenError: it cannot be written; the one before is unchanged.
+        """
+        assert self._plan is not None
+        self._begin()
+        self._write_lines()
+        snapshot = Snapshot(
+            plan=self._plan,
+            tokenizer=self.tokenizer,
+            card=self.card,
+            text=dict(self.text),
+            position=position,
+            recorded=self._written,
+            tensors=tensors,
+        )
+        save_snapshot(self.folder / TRAINING, snapshot)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder holds something of this run."""
+        return self._metrics is not None
 
     def close(self) -> None:
         """Close metrics.jsonl."""
@@ -67,62 +103,69 @@ class Recorder:
             self._metrics = None
 
     def _begin(self) -> None:
-        """The first model is saved: now the folder is this run's, and no older one's."""
+        """Something is saved: now the folder is this run's, and no older one's."""
+        if self._metrics is not None:
+            return
         path = self.folder / METRICS
         try:
-            self._metrics = path.open("w", encoding="utf-8", newline="\n")
+            path.touch()
+            # Unbuffered: a write that failed must not come back when the file is closed.
+            self._metrics = path.open("r+b", buffering=0)
+            self._written = min(self.resumed or 0, path.stat().st_size)
+            self._metrics.truncate(self._written)
         except OSError as error:
             raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
         self._describe("training", None)
-        for line in self._waiting:
-            self._write(line)
 
-    def _line(self, value: dict[str, Any]) -> None:
-        line = json.dumps(value) + "\n"
-        if self._metrics is None:
-            self._waiting.append(line)
-        else:
-            self._write(line)
-
-    def _write(self, line: str) -> None:
+    def _write_lines(self) -> None:
         assert self._metrics is not None
+        data = "".join(self._lines).encode()
         try:
-            self._metrics.write(line)
-            self._metrics.flush()
+            # From where the last whole line ended: half a line of a full disk is written over.
+            self._metrics.seek(self._written)
+            count = self._metrics.write(data)
+            if count != len(data):
+                raise OSError(None, "the disk is full")
         except OSError as error:
             raise ChargenError(
                 f"{self.folder / METRICS}: cannot be written ({error.strerror}); "
                 "the model saved before is unchanged"
             ) from error
+        self._written += len(data)
+        self._lines.clear()
 
-    def _save(self, event: Evaluated | Finished) -> None:
-        assert self._planned is not None
+    def _save_model(self) -> None:
+        event = self._unsaved
+        if event is None:
+            return
+        assert self._plan is not None
         card = {
             **self.card,
-            "seed": self._planned.train.seed,
+            "seed": self._plan.train.seed,
             "steps": event.step,
             "weights": "averaged weights" if event.averaged else "last weights",
+            "confidence": event.confidence if isinstance(event, Finished) else 1.0,
             "validation": event.score.to_json() if event.score else None,
             "chargen": __version__,
         }
         model = ModelFile(
-            config=self._planned.model, tokenizer=self.tokenizer, weights=event.weights, card=card
+            config=self._plan.model, tokenizer=self.tokenizer, weights=event.weights, card=card
         )
         save_model(self.folder / MODEL, model)
-        if self._metrics is None:
-            self._begin()
+        self._unsaved = None
+        self._begin()
 
     def _describe(self, status: str, finished: Finished | None) -> None:
-        assert self._planned is not None
+        assert self._plan is not None
         write_json(
             self.folder / RUN,
             {
                 "status": status,
                 "updated": datetime.now(UTC).isoformat(timespec="seconds"),
                 "chargen": __version__,
-                "model": self._planned.model.to_json(),
-                "train": self._planned.train.to_json(),
-                "reasons": list(self._planned.reasons),
+                "model": self._plan.model.to_json(),
+                "train": self._plan.train.to_json(),
+                "reasons": list(self._plan.reasons),
                 "text": dict(self.text),
                 "card": self.card,
                 "steps": finished.step if finished else 0,

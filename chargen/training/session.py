@@ -1,25 +1,35 @@
-"""One run from plan to finished model file: planner, network, trainer and recorder put together."""
+"""A run from its beginning, or from where it stopped, to its end: all of this room put together."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from chargen.errors import ChargenError
-from chargen.files import make_folder
+from chargen.errors import ChargenError, UsageError
+from chargen.files import locked, make_folder, sweep
+from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
-from chargen.training.events import Finished, Planned, TrainEvent
-from chargen.training.kernels import Kernel
+from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
+from chargen.training.healing import is_out_of_memory
+from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM
-from chargen.training.planner import make_plan
+from chargen.training.planner import Plan, make_plan
 from chargen.training.recorder import Recorder
+from chargen.training.snapshot import Snapshot, capture, restore
 from chargen.training.trainer import Trainer, prepare_torch
+
+_FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
+"""Seconds between two saved states: soon at first, later at most so many."""
+_COST = 100
+"""A state is saved after this many times the seconds that saving it takes."""
 
 
 def train_run(
@@ -48,44 +58,173 @@ def train_run(
         started: `time.monotonic()` when the run's minutes began; None is now.
 
     Raises:
-        UsageError: a setting is out of range.
+        UsageError: a setting is out of range, or another process has the run.
         ChargenError: training or writing failed.
     """
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
-    with _tidy(folder, recorder), _enough_memory():
-        make_folder(folder)
+    make_folder(folder)
+    with _tidy(folder, recorder), locked(folder), _enough_memory():
         plan = make_plan(
             given,
             vocab_size=tokenizer.vocab_size,
             train_tokens=len(train),
             valid_tokens=len(valid),
         )
-        device = prepare_torch(plan.train)
-        network = RecurrentLM(
-            plan.model,
-            dropout=plan.train.dropout,
-            embedding_dropout=plan.train.embedding_dropout,
-            kernel=Kernel(plan.train.kernel, half=plan.train.precision == "bf16"),
-        ).to(device)
-        lengths = token_lengths(tokenizer)
-        trainer = Trainer(network, plan.train, train, valid, lengths, started=started)
-        planned = Planned(
-            model=plan.model,
-            train=plan.train,
-            reasons=plan.reasons,
-            tokenizer=tokenizer,
-            train_tokens=len(train),
-            valid_tokens=len(valid),
+        trainer = _trainer(plan, tokenizer, train, valid, started)
+        yield from _follow(trainer, recorder, plan, tokenizer, should_stop)
+
+
+def resume_run(
+    folder: Path,
+    snapshot: Snapshot,
+    *,
+    tokenizer: Tokenizer,
+    train: Tokens,
+    valid: Tokens,
+    given: Mapping[str, Any],
+    should_stop: Callable[[], bool],
+    started: float,
+) -> Iterator[TrainEvent]:
+    """Go on from a snapshot as if nothing had happened; or, with a new length, from there on.
+
+    Args:
+        folder: the run's folder.
+        snapshot: its state.
+        tokenizer: of the snapshot.
+        train: tokens to learn, the same as before.
+        valid: tokens to score, the same as before.
+        given: nothing, or one of `minutes`, `steps` and `epochs`: a stretch of that length
+            begins, with a warm-up and a decay of its own.
+        should_stop: asked after every step.
+        started: `time.monotonic()` when this sitting began.
+
+    Raises:
+        UsageError: the run is over and no length was given; or another process has it.
+        ChargenError: training or writing failed.
+    """
+    if snapshot.position["over"] and not given:
+        raise UsageError(
+            f"{folder}: this run is over ({snapshot.position['over']}); to go on from there say "
+            "for how long: --minutes, --epochs or --steps"
         )
-        recorder.record(planned)
-        yield planned
-        for event in trainer.run():
+    recorder = Recorder(
+        folder, snapshot.tokenizer, snapshot.card, snapshot.text, resumed=snapshot.recorded
+    )
+    with _tidy(folder, recorder), locked(folder), _enough_memory():
+        plan = _lengthened(snapshot, given, len(train))
+        began = started - snapshot.position["seconds"]
+        trainer = _trainer(plan, tokenizer, train, valid, began)
+        restore(trainer, snapshot)
+        if given:
+            trainer.begin_stretch()
+        yield from _follow(trainer, recorder, plan, tokenizer, should_stop)
+
+
+def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int) -> Plan:
+    plan, position = snapshot.plan, snapshot.position
+    if not given:
+        return plan
+    train = plan.train
+    lane = train.batch_size * train.bptt
+    if "minutes" in given:
+        pace = position["seconds"] / max(1, position["step"])
+        steps = max(1, int(given["minutes"] * 60 / pace)) if pace else train.steps
+    else:
+        steps = given.get("steps") or math.ceil(given["epochs"] * train_tokens / lane)
+    longer = replace(train, steps=max(1, steps), minutes=given.get("minutes"))
+    return replace(plan, train=longer, reasons=(f"goes on from step {position['step']:,}",))
+
+
+def _trainer(
+    plan: Plan, tokenizer: Tokenizer, train: Tokens, valid: Tokens, started: float
+) -> Trainer:
+    device = prepare_torch(plan.train)
+    kernel = Kernel(plan.train.kernel, half=plan.train.precision == "bf16")
+    there = candidates(plan.model.cell, device.type, "auto", "auto")
+    network = RecurrentLM(
+        plan.model,
+        dropout=plan.train.dropout,
+        embedding_dropout=plan.train.embedding_dropout,
+        # A run may have been begun on another machine.
+        kernel=kernel if kernel in there else there[0],
+    ).to(device)
+    return Trainer(network, plan.train, train, valid, token_lengths(tokenizer), started=started)
+
+
+def _follow(
+    trainer: Trainer,
+    recorder: Recorder,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    should_stop: Callable[[], bool],
+) -> Iterator[TrainEvent]:
+    """Record and save what the trainer does, and pass it on."""
+    sweep(recorder.folder, (MODEL, TRAINING, METRICS, RUN))
+    planned = Planned(
+        model=plan.model,
+        train=plan.train,
+        reasons=plan.reasons,
+        tokenizer=tokenizer,
+        train_tokens=trainer.stream.length,
+        valid_tokens=len(trainer.valid),
+    )
+    saver = _Saver(trainer, recorder)
+    recorder.record(planned)
+    yield planned
+    if not saver.waits_for_a_model:
+        yield saver.save()
+    for event in trainer.run():
+        problem = None
+        try:
             recorder.record(event)
-            yield event
+        except ChargenError as error:
             if isinstance(event, Finished):
-                break
-            trainer.stop_requested = should_stop()
+                raise
+            problem = str(error)
+        if isinstance(event, Finished) and event.reason != "interrupted":
+            yield saver.save(over=event.reason)
+        yield event
+        if isinstance(event, Finished):
+            return
+        if problem is not None:
+            yield Saved(step=trainer.step, problem=problem, seconds=trainer.seconds())
+        if isinstance(event, StepDone):
+            # Before the score that an interruption ends with: it is no part of the plan.
+            stop = should_stop()
+            if stop or saver.is_due():
+                yield saver.save()
+            trainer.stop_requested = stop
+
+
+class _Saver:
+    """When to save the state, and that a failure is no end."""
+
+    def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
+        self._trainer = trainer
+        self._recorder = recorder
+        self._wait = _FIRST_SAVE
+        self._last = time.monotonic()
+        # The model of an older run in the folder must go before its state does.
+        self.waits_for_a_model = recorder.resumed is None and (recorder.folder / MODEL).exists()
+
+    def is_due(self) -> bool:
+        """Whether enough time has gone by."""
+        return time.monotonic() - self._last >= self._wait
+
+    def save(self, over: str | None = None) -> Saved:
+        """Write the state; `over` says why the run ended, if it did."""
+        trainer = self._trainer
+        began, problem = time.monotonic(), None
+        if not self.waits_for_a_model or self._recorder.has_begun:
+            tensors, position = capture(trainer)
+            try:
+                self._recorder.save_state(tensors, {**position, "over": over})
+            except ChargenError as error:
+                problem = str(error)
+        self._last = time.monotonic()
+        self._wait = max(min(2 * self._wait, _SAVE_EVERY), _COST * (self._last - began))
+        return Saved(step=trainer.step, problem=problem, seconds=trainer.seconds())
 
 
 @contextmanager
@@ -106,9 +245,7 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch reports it on CPU as a plain RuntimeError, known by its text alone.
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text:
+        if is_out_of_memory(error):
             raise ChargenError(
                 "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
                 "or --bptt"

@@ -24,6 +24,7 @@ class LaneStream:
         self._tokens = tokens
         self.batch_size = batch_size
         self.bptt = bptt
+        self.length = len(tokens)
         self._starts = np.arange(batch_size, dtype=np.int64) * len(tokens) // batch_size
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from chargen.errors import ChargenError
@@ -21,8 +22,10 @@ from chargen.model.score import Score
 from chargen.text.store import Tokens
 from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
-from chargen.training.evaluate import evaluate
+from chargen.training.evaluate import confidence, evaluate
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
+from chargen.training.healing import Diverged, Healing
+from chargen.training.kernels import State
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
 from chargen.training.schedule import learning_rate
@@ -30,6 +33,8 @@ from chargen.training.stream import LaneStream
 
 _LEAVING = 0.5
 """Seconds that the start and the end of the process take besides."""
+_CALIBRATION = 4096
+"""Tokens of a validation part that can tell how sure a network may be."""
 _PACE = 50
 """Steps over which the speed is measured."""
 
@@ -65,13 +70,16 @@ class Trainer:
         self.stop_requested = False
         self.step = 0
         self.steps = config.steps
+        self.begun, self.begun_seconds = 0, 0.0
+        """Where the present schedule began: later than 0 when a finished run goes on."""
         self.best: Evaluated | None = None
         self._clock = clock
         self._started = clock() if started is None else started
         self._pace: deque[float] = deque(maxlen=_PACE)
         self._scoring_seconds = 0.0
-        self._scored = 0
-        self._stale = 0
+        self.scored = 0
+        self.stale = 0
+        self.healing = Healing()
         self.stream = LaneStream(train, config.batch_size, config.bptt)
         self.state = network.zero_state(config.batch_size)
         self.optimizer = Optimizer(network, config)
@@ -83,7 +91,7 @@ class Trainer:
         """Train to the end of the plan, or until `stop_requested` is set.
 
         Raises:
-            ChargenError: the loss is not a finite number.
+            ChargenError: the run diverges again and again, or a single lane does not fit memory.
         """
         self.network.train()
         reason = "done"
@@ -91,7 +99,7 @@ class Trainer:
             # Before the step and not after it: a run that is taken up again begins here too.
             if self._evaluation_is_due():
                 yield self._evaluate()
-                if self.config.patience and self._stale >= self.config.patience:
+                if self.config.patience and self.stale >= self.config.patience:
                     reason = "early stop"
                     break
             if self.step >= self.steps:
@@ -99,27 +107,35 @@ class Trainer:
             if self.stop_requested:
                 reason = "interrupted"
                 break
-            yield self._learn()
+            self.healing.remember(self)
+            try:
+                event: TrainEvent = self._learn()
+            except Diverged as problem:
+                event = self.healing.go_back(self, problem)
+            except (MemoryError, RuntimeError) as error:
+                event = self.healing.split(self, error)
+            yield event
             self._keep_time()
-        if len(self.valid) and self._scored != self.step:
+        if len(self.valid) and self.scored != self.step:
             yield self._evaluate()
         yield self._finish(reason)
+
+    def begin_stretch(self) -> None:
+        """Let the plan begin here, after the steps of an earlier one: a schedule of its own."""
+        self.begun, self.begun_seconds = self.step, self.seconds()
+        self.steps = self.step + self.config.steps
+        self.stale = 0
 
     def _learn(self) -> StepDone:
         """One optimizer step on the next window of every lane."""
         began = self._clock()
         rate = self._learning_rate()
-        device = self.network.head.bias.device
-        inputs, targets = (one.to(device) for one in self.stream.window(self.step))
-        logits, state = self.network(inputs, self.state)
-        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        length = self.optimizer.clip()
-        nats, norm = loss.item(), length.item()
-        self._check_finite(nats, norm)
+        nats, state = self._backward()
+        norm = self.optimizer.clip().item()
+        self.healing.check(self, nats, norm)
         self.optimizer.step(rate)
         # Back-propagation through time is cut off here: the state goes on, its graph does not.
-        self.state = detach(state)
+        self.state = state
         if self.average:
             self.average.update()
         self.step += 1
@@ -131,35 +147,60 @@ class Trainer:
             learning_rate=rate,
             gradient_norm=norm,
             tokens=self.step * self.config.batch_size * self.config.bptt,
-            seconds=self._seconds(),
+            seconds=self.seconds(),
         )
+
+    def _backward(self) -> tuple[float, State]:
+        """Gradients of the next window: (nats per token, the state after it, cut off).
+
+        All lanes at once, unless memory was short: then some at a time, their gradients summed.
+        """
+        device = self.network.head.bias.device
+        window = self.stream.window(self.step + self.healing.skipped)
+        inputs, targets = (one.to(device) for one in window)
+        lanes = self.config.batch_size
+        width = math.ceil(lanes / self.healing.parts)
+        total, states = 0.0, []
+        for first in range(0, lanes, width):
+            own = slice(first, first + width)
+            before = tuple(part[:, own] for part in self.state)
+            logits, after = self.network(inputs[:, own], before)
+            nats = functional.cross_entropy(logits.flatten(0, 1), targets[:, own].flatten())
+            share = nats * (inputs[:, own].numel() / inputs.numel())
+            share.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+            total += share.item()
+            states.append(detach(after))
+        return total, tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that steps change, by a name of its own: what there is to remember."""
+        named = dict(self.network.named_parameters())
+        found: dict[str, Tensor] = {f"weights.{name}": one for name, one in named.items()}
+        if self.average:
+            averages = zip(named, self.average.values, strict=True)
+            found |= {f"average.{name}": one for name, one in averages}
+        found |= self.optimizer.tensors({one: name for name, one in named.items()})
+        return found | {f"state.{number}": part for number, part in enumerate(self.state)}
 
     def _learning_rate(self) -> float:
         config = self.config
-        return learning_rate(
-            self.step,
-            self.steps,
+        return self.healing.rate * learning_rate(
+            self.step - self.begun,
+            self.steps - self.begun,
             peak=config.learning_rate,
             warmup=config.warmup,
             schedule=config.schedule,
         )
 
-    def _check_finite(self, loss: float, norm: float) -> None:
-        """Stop before a step that would ruin the weights."""
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise ChargenError(
-                f"step {self.step + 1}: the loss is {loss} and the gradient's norm {norm}; "
-                "weights saved before are kept; lower --learning-rate or --clip"
-            )
-
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Wall time of the run so far, sittings before this one included."""
         return self._clock() - self._started
 
     def _keep_time(self) -> None:
         """With `minutes`: plan as many steps as the time left allows at the speed so far."""
         if self.config.minutes is None:
             return
-        whole, gone = self.config.minutes * 60, self._seconds()
+        whole, gone = self.config.minutes * 60, self.seconds() - self.begun_seconds
         if len(self._pace) < _PACE and gone < whole / 2:
             return  # the first steps are no measure
         per_step = sum(self._pace) / len(self._pace)
@@ -184,10 +225,11 @@ class Trainer:
         return min(len(self.valid), self.config.evaluation_tokens)
 
     def _evaluation_is_due(self) -> bool:
-        if not len(self.valid) or self._scored == self.step:
+        if not len(self.valid) or self.scored == self.step:
             return False
+        # At fixed places, whatever else was scored in between: an interruption shifts nothing.
         every = max(1, self.steps // self.config.evaluations)
-        return self.step - self._scored >= every or self.step >= self.steps
+        return self.step // every != self.scored // every or self.step >= self.steps
 
     def _evaluate(self) -> Evaluated:
         """Score the averaged weights, and at the end the last ones too; remember the best of all.
@@ -201,18 +243,18 @@ class Trainer:
             candidates.append((self._score(), self.network.to_weights(), False))
         score, weights, averaged = min(candidates, key=lambda one: _nats(one[0]))
         best = self.best is None or _nats(score) < _nats(self.best.score)
-        self._stale = 0 if best else self._stale + 1
+        self.stale = 0 if best else self.stale + 1
         event = Evaluated(
             step=self.step,
             score=score,
             averaged=averaged,
             best=best,
-            seconds=self._seconds(),
+            seconds=self.seconds(),
             weights=weights,
         )
         if best:
             self.best = event
-        self._scored = self.step
+        self.scored = self.step
         self._scoring_seconds = self._clock() - began
         return event
 
@@ -230,10 +272,12 @@ class Trainer:
     def _finish(self, reason: str) -> Finished:
         """The best weights, scored on the whole validation part, or on much of a large one."""
         weights: Weights = self.best.weights if self.best else self.network.to_weights()
-        score = None
+        score, factor = None, 1.0
         if len(self.valid):
             kept = self.network.to_weights()
             self.network.load_weights(weights)
+            factor = self._calibrate()
+            weights = self.network.to_weights()
             limit = self.config.final_tokens
             score = evaluate(self.network, self.valid, self.lengths, limit)
             self.network.load_weights(kept)
@@ -243,8 +287,20 @@ class Trainer:
             score=score,
             weights=weights,
             averaged=self.best.averaged if self.best else False,
-            seconds=self._seconds(),
+            confidence=factor,
+            seconds=self.seconds(),
         )
+
+    @torch.no_grad()
+    def _calibrate(self) -> float:
+        """Make the network as sure of itself as it may be; the factor that its head got."""
+        few = len(self.valid) < _CALIBRATION
+        if few or self.network.config.tied_head:
+            return 1.0  # too little to judge by; or the head's weights serve another end as well
+        factor = confidence(self.network, self.valid, self.config.final_tokens)
+        self.network.head.weight.mul_(factor)
+        self.network.head.bias.mul_(factor)
+        return factor
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:

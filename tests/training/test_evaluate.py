@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from chargen.library import Model
 from chargen.model.score import make_score
 from chargen.sampling.stepper import Stepper, log_softmax
 from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import evaluate
+from chargen.training.evaluate import confidence, evaluate
 from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
@@ -67,3 +68,36 @@ def test_scoring_in_pieces_is_scoring_the_whole(monkeypatch, prose):
     whole = model.score(prose[:3000])
     monkeypatch.setattr("chargen.sampling.scoring._SCORED_AT_ONCE", 100)
     assert model.score(prose[:3000]).nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
+
+
+def test_confidence_is_the_best_factor_on_the_logits():
+    model = make_model("lstm", 1, hidden_size=16)
+    model.weights["head.weight"] *= 4
+    random, stepper = np.random.default_rng(0), Stepper(model.config, model.weights)
+    state, token, ids = stepper.zero_state(), 0, []
+    for _ in range(8000):  # a text that the model is exactly as sure of as it may be
+        logits = stepper.step(token, state, state)
+        token = int(random.choice(10, p=np.exp(log_softmax(logits.astype(np.float64)))))
+        ids.append(token)
+    ids = np.array(ids, np.uint8)
+    network = RecurrentLM(model.config)
+
+    def scaled(by):
+        network.load_weights(model.weights)
+        with torch.no_grad():
+            network.head.weight.mul_(by)
+            network.head.bias.mul_(by)
+        return network
+
+    assert confidence(scaled(1.0), ids) == pytest.approx(1, abs=0.03)
+    assert confidence(scaled(1.1), ids) == pytest.approx(1 / 1.1, abs=0.03)
+    assert confidence(scaled(0.9), ids) == pytest.approx(1 / 0.9, abs=0.03)
+
+
+def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
+    model = make_model("lstm", 1, hidden_size=16)
+    for name in ("head.weight", "head.bias"):
+        model.weights[name][...] = 0
+    network = RecurrentLM(model.config)
+    network.load_weights(model.weights)
+    assert confidence(network, np.arange(5000, dtype=np.uint16) % 10) == 1

@@ -67,7 +67,7 @@ def machine(monkeypatch):
 def test_the_longer_and_the_faster_the_wider(machine):
     machine(230e9)
     widths = [plan(minutes=minutes).model.hidden_size for minutes in (0.2, 2, 30)]
-    assert 150 < widths[0] < widths[1] < widths[2] <= 1024
+    assert 150 < widths[0] < widths[1] < widths[2] <= 1280
     machine(23e9)
     slow = plan(minutes=2).model.hidden_size
     assert slow < widths[1]
@@ -82,7 +82,7 @@ def test_every_length_and_every_corpus_gets_a_sensible_plan(machine, minutes, tr
     seen = made.train.steps * made.train.batch_size * made.train.bptt / train_tokens
     assert made.train.batch_size * made.train.bptt <= train_tokens
     assert made.train.steps > 100
-    assert (made.train.dropout >= 0.3) == (seen > 3)
+    assert (made.train.dropout > 0.2) == (seen > 3)
     assert made.train.dropout <= 0.6
     assert len(made.reasons) == 2
 

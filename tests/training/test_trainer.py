@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.text.char import CharBuilder
 from chargen.text.tokenizer import token_lengths
 from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
-from chargen.training.events import Evaluated, Finished, StepDone
+from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.training.healing import Diverged
 from chargen.training.network import RecurrentLM
 from chargen.training.trainer import Trainer, prepare_torch
 from tests.conftest import CELLS
@@ -141,17 +141,29 @@ def test_without_validation_the_last_weights_are_the_model(text):
         assert np.array_equal(events[-1].weights[name], tensor)
 
 
-def test_a_loss_that_is_no_number_stops_before_the_step(text):
+def test_a_loss_that_is_no_number_changes_no_weight(text):
     trainer = trainer_of(text)
     steps = trainer.run()
     next(steps)
+    good = {name: one.clone() for name, one in trainer.tensors().items()}
+    trainer.healing.remember(trainer)  # too soon: the copy is the one from before the first step
     with torch.no_grad():
         trainer.network.head.bias[0] = math.nan
-    kept = trainer.network.to_weights()
-    with pytest.raises(ChargenError, match=r"step 2: the loss is nan.*--learning-rate"):
-        next(steps)
-    for name, tensor in trainer.network.to_weights().items():
-        assert np.array_equal(tensor, kept[name], equal_nan=True)
+    healed = next(steps)
+    assert isinstance(healed, Healed)
+    assert "step 2: the loss was nan" in healed.what
+    assert (trainer.step, trainer.healing.rate, trainer.healing.skipped) == (0, 0.5, 2)
+    assert all(torch.isfinite(one).all() for one in trainer.tensors().values())
+    assert good.keys() == trainer.tensors().keys()
+    assert isinstance(next(steps), StepDone)
+
+
+def test_a_loss_far_above_the_usual_is_noticed(text):
+    trainer = trainer_of(text)
+    trainer.step, trainer.healing.usual = 101, 1.5
+    trainer.healing.check(trainer, 3.9, 1.0)
+    with pytest.raises(Diverged, match=r"jumped from 1\.\d+ to 4\.5"):
+        trainer.healing.check(trainer, 4.5, 1.0)
 
 
 @pytest.mark.parametrize("seconds_a_look", [0.001, 0.01, 0.3])

@@ -1,0 +1,377 @@
+"""A run that stopped and went on is the run that did not: bit for bit, whatever it is made of."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import chargen
+from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
+from chargen.model.file import load_model
+from chargen.training import native
+from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.training.snapshot import load_snapshot
+from tests.conftest import CELLS
+
+KERNELS = [("stock", "fp32"), ("torch", "fp32"), ("torch", "bf16")]
+if native.library() is not None:
+    KERNELS.append(("native", "fp32"))
+    if native.has_bfloat16():
+        KERNELS.append(("native", "bf16"))
+
+
+@pytest.fixture
+def corpus(tmp_path, prose):
+    path = tmp_path / "corpus.txt"
+    path.write_text(prose[:9_000], encoding="utf-8")
+    return path
+
+
+def settings(**more):
+    return {
+        "steps": 60, "hidden_size": 16, "batch_size": 5, "bptt": 20, "dropout": 0.3, "seed": 7,
+        "evaluations": 6, "threads": 1, **more,
+    }  # fmt: skip
+
+
+def until(events, step):
+    """Let a run go on to a step and no further, as a kill would."""
+    for event in events:
+        if isinstance(event, StepDone) and event.step == step:
+            events.close()
+            return
+
+
+def stop_at(step, **more):
+    """Train, and ask for a stop after that many steps."""
+    done = itertools.count(1)
+    return list(chargen.train(should_stop=lambda: next(done) >= step, **more))
+
+
+def losses(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return {one["step"]: one["loss"] for one in records if one["event"] == "step"}
+
+
+def everything(folder):
+    """Tensors of the state and of the model, by name."""
+    state = load_snapshot(folder / "training.safetensors").tensors
+    model = load_model(folder / "model.safetensors").weights
+    return {**state, **{f"model.{name}": one for name, one in model.items()}}
+
+
+def assert_same(one, other):
+    left, right = everything(one), everything(other)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert np.array_equal(left[name], right[name]), name
+    assert losses(one) == losses(other)
+
+
+def check(tmp_path, corpus, **more):
+    """2N steps in one go, and in three sittings."""
+    plan = settings(**more)
+    list(chargen.train(corpus, out=tmp_path / "whole", **plan))
+    stop_at(23, corpus=corpus, out=tmp_path / "parts", **plan)
+    done = itertools.count(1)
+    list(chargen.resume(tmp_path / "parts", should_stop=lambda: next(done) >= 18))
+    events = list(chargen.resume(tmp_path / "parts"))
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "done"
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=" ".join)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_and_kernel(tmp_path, corpus, cell, kernel):
+    check(tmp_path, corpus, cell=cell, kernel=kernel[0], precision=kernel[1])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tokenizer": "byte"},
+        {"tokenizer": "subword", "vocab_size": 400},
+        {"documents": "lines"},
+        {"num_layers": 2, "embedding_dropout": 0.1},
+        {"optimizer": "adamw", "ema": 0.0},
+        {"schedule": "wsd", "tied_head": True, "hidden_size": 12},
+        {"valid_fraction": 0.0},
+        {"batch_size": 30, "bptt": 100},  # the whole text every three steps
+    ],
+    ids=str,
+)
+def test_every_kind_of_run(tmp_path, corpus, more):
+    check(tmp_path, corpus, **more)
+
+
+def test_a_killed_run_goes_on_from_the_last_state(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr("chargen.training.session._FIRST_SAVE", 0.0)
+    monkeypatch.setattr("chargen.training.session._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("chargen.training.session._COST", 0)
+    list(chargen.train(corpus, out=tmp_path / "whole", **settings()))
+    until(chargen.train(corpus, out=tmp_path / "parts", **settings()), 31)
+    assert load_snapshot(tmp_path / "parts" / "training.safetensors").position["step"] == 30
+    until(chargen.resume(tmp_path / "parts"), 32)
+    list(chargen.resume(tmp_path / "parts"))
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_killed_before_its_first_steps_can_be_taken_up(tmp_path, corpus):
+    events = chargen.train(corpus, out=tmp_path / "run", **settings())
+    next(events), next(events)
+    events.close()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert list(chargen.resume(tmp_path / "run"))[-1].step == 60
+
+
+def test_a_finished_run_goes_on_for_as_long_as_is_said(tmp_path, corpus):
+    run = tmp_path / "run"
+    list(chargen.train(corpus, out=run, **settings(patience=0)))
+    with pytest.raises(UsageError, match=r"this run is over \(done\).*--minutes, --epochs or"):
+        list(chargen.resume(run))
+    events = list(chargen.resume(run, steps=40))
+    rates = [event.learning_rate for event in events if isinstance(event, StepDone)]
+    assert (events[-1].step, len(rates)) == (100, 40)
+    # A warm-up and a decay of its own, to zero.
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[-1] < 0.1 * rates[peak]
+    assert [event.step for event in events if isinstance(event, Evaluated)][-1] == 100
+    assert list(losses(run))[-1] == 100
+    assert list(chargen.resume(run, epochs=0.5))[-1].step > 100
+
+
+def test_two_processes_cannot_train_one_run(tmp_path, corpus):
+    first = chargen.train(corpus, out=tmp_path / "run", **settings())
+    next(first), next(first)
+    with pytest.raises(UsageError, match="another process is training this run"):
+        list(chargen.resume(tmp_path / "run"))
+    first.close()
+    assert list(chargen.resume(tmp_path / "run"))[-1].step == 60
+
+
+def test_what_a_kill_left_behind_is_swept_away(tmp_path, corpus):
+    run = tmp_path / "run"
+    stop_at(5, corpus=corpus, out=run, **settings())
+    for name in (".model.safetensors.x1", ".training.safetensors.y2", ".run.json.z3"):
+        (run / name).write_bytes(b"half")
+    list(chargen.resume(run))
+    assert sorted(one.name for one in run.iterdir()) == [
+        "metrics.jsonl", "model.safetensors", "run.json", "training.safetensors",
+    ]  # fmt: skip
+
+
+class TestCorpus:
+    """What became of the text meanwhile."""
+
+    @pytest.fixture
+    def run(self, tmp_path, corpus):
+        stop_at(20, corpus=corpus, out=tmp_path / "run", **settings())
+        return tmp_path / "run"
+
+    @staticmethod
+    def resumed(run, **options):
+        notes = []
+        events = list(chargen.resume(run, on_note=notes.append, **options))
+        return events[-1], notes
+
+    def test_gone_but_in_the_cache(self, run, corpus):
+        corpus.unlink()
+        finished, notes = self.resumed(run)
+        assert finished.step == 60
+        assert "cannot be read any more" in notes[0]
+        assert "from the cache" in notes[0]
+
+    def test_changed_but_in_the_cache(self, run, corpus, tmp_path):
+        original = corpus.read_text()
+        corpus.write_text("something else altogether " * 400)
+        finished, notes = self.resumed(run)
+        assert "bytes then, 10,400 now" in notes[0]
+        whole = tmp_path / "whole.txt"
+        whole.write_text(original)
+        list(chargen.train(whole, out=tmp_path / "whole", **settings()))
+        assert (
+            finished.score == list(chargen.train(whole, out=tmp_path / "b", **settings()))[-1].score
+        )
+
+    def test_changed_and_allowed(self, run, corpus):
+        corpus.write_text("something else altogether " * 400)
+        _, notes = self.resumed(run, allow_changed_corpus=True)
+        assert "going on with the text as it is now" in notes[0]
+
+    @pytest.mark.parametrize("change", ["gone", "changed"])
+    def test_not_in_the_cache_either(self, run, corpus, change, monkeypatch, tmp_path):
+        monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "empty"))
+        corpus.unlink() if change == "gone" else corpus.write_text("other " * 2000)
+        with pytest.raises(CorpusError, match=r"corpus.txt.*put it back, or add --allow-changed"):
+            list(chargen.resume(run))
+
+    def test_a_damaged_store_is_rebuilt(self, run, tmp_path):
+        (store,) = (tmp_path / "cache" / "tokens").glob("*/tokens.bin")
+        data = bytearray(store.read_bytes())
+        data[1234] ^= 1
+        store.write_bytes(data)
+        finished, notes = self.resumed(run)
+        assert finished.step == 60
+        assert not any("changed" in note or "cannot" in note for note in notes)
+        assert store.read_bytes() != bytes(data)
+
+
+class TestFullDisk:
+    """Nothing that was there is harmed, and training goes on when there is room again."""
+
+    def test_it_is_said_and_tried_again(self, tmp_path, corpus, monkeypatch):
+        monkeypatch.setattr("chargen.training.session._FIRST_SAVE", 0.0)
+        monkeypatch.setattr("chargen.training.session._SAVE_EVERY", 0.0)
+        monkeypatch.setattr("chargen.training.session._COST", 0)
+        import os
+
+        real, full = os.fsync, []
+
+        def fsync(descriptor):
+            if full:
+                raise OSError(28, "No space left on device")
+            real(descriptor)
+
+        monkeypatch.setattr("os.fsync", fsync)
+        problems, run = [], tmp_path / "run"
+        for event in chargen.train(corpus, out=run, **settings()):
+            if isinstance(event, StepDone):
+                full[:] = [1] if 20 <= event.step < 30 else []
+            problems += [getattr(event, "problem", None)]
+        said = [one for one in problems if one]
+        assert "No space left on device" in said[0]
+        assert "what was there is unchanged" in said[0]
+        list(chargen.train(corpus, out=tmp_path / "other", **settings()))
+        assert_same(run, tmp_path / "other")
+
+    def test_a_disk_that_stays_full_ends_in_one_line(self, tmp_path, corpus, monkeypatch):
+        def fsync(descriptor):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", fsync)
+        with pytest.raises(ChargenError, match="No space left on device"):
+            list(chargen.train(corpus, out=tmp_path / "run", **settings()))
+
+
+class TestHealing:
+    """Divergence and want of memory."""
+
+    def test_a_bad_window_is_passed_over(self, tmp_path, corpus, monkeypatch):
+        from chargen.training.trainer import Trainer
+
+        real, calls = Trainer._backward, itertools.count(1)
+
+        def backward(self):
+            nats, state = real(self)
+            return (math.nan if next(calls) == 40 else nats), state
+
+        monkeypatch.setattr(Trainer, "_backward", backward)
+        events = list(chargen.train(corpus, out=tmp_path / "run", **settings()))
+        healed = [event for event in events if isinstance(event, Healed)]
+        assert len(healed) == 1
+        assert "step 40: the loss was nan" in healed[0].what
+        assert "half the learning rate" in healed[0].what
+        assert events[-1].step == 60
+        lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        assert any(json.loads(line)["event"] == "healed" for line in lines)
+
+    def test_three_times_in_a_row_is_the_end(self, tmp_path, corpus, monkeypatch):
+        from chargen.training.trainer import Trainer
+
+        real = Trainer._backward
+        monkeypatch.setattr(Trainer, "_backward", lambda self: (math.inf, real(self)[1]))
+        with pytest.raises(ChargenError, match=r"3rd time in a row.*lower --learning-rate"):
+            list(chargen.train(corpus, out=tmp_path / "run", **settings()))
+
+    def test_too_little_memory_halves_the_lanes_and_not_the_result(
+        self, tmp_path, corpus, monkeypatch
+    ):
+        from chargen.training.network import RecurrentLM
+
+        plan = settings(dropout=0.0, batch_size=6, kernel="torch", precision="fp32", steps=12)
+        whole = list(chargen.train(corpus, out=tmp_path / "whole", **plan))
+        real = RecurrentLM.forward
+
+        def forward(self, tokens, state):
+            if self.training and tokens.shape[1] > 2:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return real(self, tokens, state)
+
+        monkeypatch.setattr(RecurrentLM, "forward", forward)
+        events = list(chargen.train(corpus, out=tmp_path / "parts", **plan))
+        said = [event.what for event in events if isinstance(event, Healed)]
+        assert [one.partition("; ")[2] for one in said] == [
+            "3 lanes at a time from now on", "2 lanes at a time from now on",
+        ]  # fmt: skip
+        ours = [event.loss for event in events if isinstance(event, StepDone)]
+        theirs = [event.loss for event in whole if isinstance(event, StepDone)]
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+    def test_other_errors_are_not_taken_for_want_of_memory(self, tmp_path, corpus, monkeypatch):
+        from chargen.training.network import RecurrentLM
+
+        def forward(self, tokens, state):
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(RecurrentLM, "forward", forward)
+        with pytest.raises(RuntimeError, match="a mistake"):
+            list(chargen.train(corpus, out=tmp_path / "run", **settings()))
+
+
+def refusal(path):
+    """The line that refuses a snapshot; empty when the change was to a name or number in it."""
+    try:
+        load_snapshot(path)
+    except ChargenError as error:
+        return str(error)
+    return ""
+
+
+class TestFile:
+    """A snapshot is somebody else's until it is checked."""
+
+    @pytest.fixture
+    def run(self, tmp_path, corpus):
+        stop_at(3, corpus=corpus, out=tmp_path / "run", **settings())
+        return tmp_path / "run"
+
+    def test_every_kind_of_damage_is_one_line(self, run):
+        path = run / "training.safetensors"
+        whole = path.read_bytes()
+        random = np.random.default_rng(0)
+        for _ in range(200):
+            data = bytearray(whole)
+            for place in random.integers(len(data), size=random.integers(1, 4)):
+                data[place] ^= 1 << random.integers(8)
+            path.write_bytes(data[: random.integers(len(data))] if random.random() < 0.2 else data)
+            complaint = refusal(path)
+            assert "\n" not in complaint
+            assert not complaint or str(path) in complaint
+
+    def test_a_model_is_no_state(self, run):
+        with pytest.raises(ModelFileError, match="not the state of a chargen training run"):
+            load_snapshot(run / "model.safetensors")
+
+    def test_no_run_and_nothing_saved(self, run, tmp_path):
+        with pytest.raises(ModelFileError, match="no run in checkpoints/"):
+            list(chargen.resume())
+        with pytest.raises(ModelFileError, match="unknown run 'nothing'"):
+            list(chargen.resume("nothing"))
+        (run / "training.safetensors").unlink()
+        with pytest.raises(ModelFileError, match="nothing to go on from"):
+            list(chargen.resume(run))
+
+
+def test_random_numbers_go_on_where_they_were(tmp_path, corpus):
+    stop_at(9, corpus=corpus, out=tmp_path / "run", **settings())
+    torch.manual_seed(99)
+    state = load_snapshot(tmp_path / "run" / "training.safetensors").tensors["random.cpu"]
+    assert not np.array_equal(state, torch.get_rng_state().numpy())
