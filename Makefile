@@ -25,6 +25,8 @@ types: $(READY)
 check: lint types test
 
 bench: $(READY)
+	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/encode.py

@@ -71,7 +71,7 @@ class TrainConfig:
     """Tokens of the validation part scored each time, from places spread over it."""
     final_tokens: int = 10**12
     """Tokens of it that the best weights are scored on at the end."""
-    patience: int = 8
+    patience: int = 10
     """Evaluations without improvement after which the run ends early; 0 never."""
     seed: int = 0
     """Seed of initial weights and dropout."""

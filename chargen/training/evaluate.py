@@ -45,27 +45,36 @@ def evaluate(
     return make_score(nats, predicted, lengths)
 
 
-def confidence(network: RecurrentLM, tokens: Tokens, limit: int | None = None) -> float:
-    """The factor on the logits with which the network predicts a text best.
+def judge(
+    network: RecurrentLM, tokens: Tokens, lengths: npt.NDArray[np.int64], limit: int
+) -> tuple[Score, float]:
+    """The score that a network has once it is as sure of itself as it may be, and what that takes.
 
-    A network that has read its text many times is too sure of itself: below 1 (the inverse of the
-    temperature of Guo et al., 2017). One step of Newton's method from 1: the loss's slope in the
-    factor is the expected logit less the true one, its curvature the logits' variance.
+    A network that has read its text many times is too sure. The second result is the factor on its
+    logits that predicts best (the inverse of the temperature of Guo et al., 2017), by one step of
+    Newton's method from 1: the loss's slope in the factor is the expected logit less the true
+    one, its curvature the logits' variance. The score is the parabola's, to rank by; `evaluate`
+    tells what it comes to.
 
     Args:
         network: its mode is restored afterwards.
         tokens: (N,), not those it learns from.
-        limit: read about this many of them.
+        lengths: (2, V) bytes and characters of each token.
+        limit: read about this many tokens, from places spread over the text.
     """
-    slope = curvature = 0.0
+    nats = slope = curvature = 0.0
+    predicted = np.zeros(len(lengths[0]), np.int64)
     for logits, targets in _predictions(network, tokens, limit, exact=False):
-        likely = logits.softmax(-1)
+        logs = logits.log_softmax(-1)
+        likely, true = logs.exp(), targets[:, None]
         mean = (likely * logits).sum(-1)
-        slope += float((mean - logits.gather(-1, targets[:, None])[:, 0]).double().sum())
+        nats -= float(logs.gather(-1, true).double().sum())
+        slope += float((mean - logits.gather(-1, true)[:, 0]).double().sum())
         curvature += float(((likely * logits * logits).sum(-1) - mean * mean).double().sum())
-    if not curvature > 0:
-        return 1.0
-    return min(max(1 - slope / curvature, 0.5), 2.0)
+        predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
+    change = min(max(-slope / curvature, -0.5), 1.0) if curvature > 0 else 0.0
+    nats += slope * change + curvature * change * change / 2
+    return make_score(nats, predicted, lengths), 1 + change
 
 
 @torch.no_grad()

@@ -89,8 +89,6 @@ class Finished:
     weights: Weights = field(repr=False)
     """The best weights."""
     averaged: bool
-    confidence: float
-    """Factor that the head's weights got, so that the model is as sure of itself as it may be."""
     seconds: float
 
 
@@ -120,9 +118,4 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
     }
     if isinstance(event, Evaluated):
         return {"event": "evaluation", "best": event.best, **record}
-    return {
-        "event": "finished",
-        "reason": event.reason,
-        "confidence": event.confidence,
-        **record,
-    }
+    return {"event": "finished", "reason": event.reason, **record}

@@ -26,7 +26,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 3
 _EVERY = 8
 """Steps that a direction serves for."""
-_FIRST = 20
+FIRST_STEPS = 20
 """Steps at the beginning, when momentum changes quickly, that each get their own."""
 
 
@@ -119,7 +119,7 @@ class Muon:
             return
         gradients = [one.grad for one in self.matrices if one.grad is not None]
         torch._foreach_lerp_(self.momenta, gradients, 1 - _MOMENTUM)
-        if self.steps < _FIRST or self.steps % _EVERY == 0:
+        if self.steps < FIRST_STEPS or self.steps % _EVERY == 0:
             for gradient, momentum, direction in zip(
                 gradients, self.momenta, self.directions, strict=True
             ):

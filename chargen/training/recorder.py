@@ -144,7 +144,6 @@ class Recorder:
             "seed": self._plan.train.seed,
             "steps": event.step,
             "weights": "averaged weights" if event.averaged else "last weights",
-            "confidence": event.confidence if isinstance(event, Finished) else 1.0,
             "validation": event.score.to_json() if event.score else None,
             "chargen": __version__,
         }

@@ -22,7 +22,7 @@ from chargen.model.score import Score
 from chargen.text.store import Tokens
 from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
-from chargen.training.evaluate import confidence, evaluate
+from chargen.training.evaluate import evaluate, judge
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
 from chargen.training.healing import Diverged, Healing
 from chargen.training.kernels import State
@@ -35,6 +35,7 @@ _LEAVING = 0.5
 """Seconds that the start and the end of the process take besides."""
 _CALIBRATION = 4096
 """Tokens of a validation part that can tell how sure a network may be."""
+_HEAD = ("head.weight", "head.bias")
 _PACE = 50
 """Steps over which the speed is measured."""
 
@@ -238,9 +239,13 @@ class Trainer:
         a waste of time.
         """
         began = self._clock()
-        candidates = [self._scored_average()] if self.average else []
+        candidates = []
+        if self.average:
+            self.average.swap()
+            candidates.append((*self._judged(), True))
+            self.average.swap()
         if not candidates or self.step >= self.steps:
-            candidates.append((self._score(), self.network.to_weights(), False))
+            candidates.append((*self._judged(), False))
         score, weights, averaged = min(candidates, key=lambda one: _nats(one[0]))
         best = self.best is None or _nats(score) < _nats(self.best.score)
         self.stale = 0 if best else self.stale + 1
@@ -258,26 +263,27 @@ class Trainer:
         self._scoring_seconds = self._clock() - began
         return event
 
-    def _scored_average(self) -> tuple[Score, Weights, bool]:
-        assert self.average is not None
-        self.average.swap()
-        result = self._score(), self.network.to_weights(), True
-        self.average.swap()
-        return result
+    def _judged(self) -> tuple[Score, Weights]:
+        """The network's score, and its weights, as sure of themselves as they may be."""
+        score, factor = self._judge(self.config.evaluation_tokens)
+        weights = self.network.to_weights()
+        for name in _HEAD if factor != 1 else ():
+            weights[name] *= np.float32(factor)
+        return score, weights
 
-    def _score(self) -> Score:
-        limit = self.config.evaluation_tokens
-        return evaluate(self.network, self.valid, self.lengths, limit, exact=False)
+    def _judge(self, limit: int) -> tuple[Score, float]:
+        if len(self.valid) < _CALIBRATION or self.network.config.tied_head:
+            # Too little to judge by; or the head's weights serve another end as well.
+            return evaluate(self.network, self.valid, self.lengths, limit, exact=False), 1.0
+        return judge(self.network, self.valid, self.lengths, limit)
 
     def _finish(self, reason: str) -> Finished:
         """The best weights, scored on the whole validation part, or on much of a large one."""
         weights: Weights = self.best.weights if self.best else self.network.to_weights()
-        score, factor = None, 1.0
+        score = None
         if len(self.valid):
             kept = self.network.to_weights()
             self.network.load_weights(weights)
-            factor = self._calibrate()
-            weights = self.network.to_weights()
             limit = self.config.final_tokens
             score = evaluate(self.network, self.valid, self.lengths, limit)
             self.network.load_weights(kept)
@@ -287,20 +293,8 @@ class Trainer:
             score=score,
             weights=weights,
             averaged=self.best.averaged if self.best else False,
-            confidence=factor,
             seconds=self.seconds(),
         )
-
-    @torch.no_grad()
-    def _calibrate(self) -> float:
-        """Make the network as sure of itself as it may be; the factor that its head got."""
-        few = len(self.valid) < _CALIBRATION
-        if few or self.network.config.tied_head:
-            return 1.0  # too little to judge by; or the head's weights serve another end as well
-        factor = confidence(self.network, self.valid, self.config.final_tokens)
-        self.network.head.weight.mul_(factor)
-        self.network.head.bias.mul_(factor)
-        return factor
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:

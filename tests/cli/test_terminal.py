@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, save_model
+from chargen.model.file import ModelFile, load_model, save_model
 from chargen.model.runs import MODEL
 from chargen.text.tokenizer import ByteTokenizer
 
@@ -116,6 +117,57 @@ def test_no_control_sequence_of_a_model_reaches_the_screen():
     assert not {"\u202e", "\u2028"} & set(text)
     assert "␛" in text
     assert "⟨U+202E⟩" in text
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202e\u2066\u2028\u200b\ufeff\x00"
+NEVER = ["\x1b]", "\x07", "\x1b[2J", "\x9b", "\x7f", "\x00", *"\u202e\u2066\u2028"]
+
+
+@pytest.fixture
+def hostile_run(prose) -> Path:
+    """A run whose every text is an attack: name, card, characters, its corpus's name."""
+    name = "evil\x1b[2J\x07\u202e"
+    run, corpus = Path("checkpoints", name), Path(f"{name}.txt")
+    characters = "".join(dict.fromkeys(f"{HOSTILE} \nabc".replace("\x00", "")))
+    corpus.write_text((characters + prose[:400]) * 9, encoding="utf-8")
+    quietly = ["--quiet", "--steps", "3", *QUICK]
+    subprocess.run([*CHARGEN, "train", corpus, "--out", run, *quietly], check=True)
+    file = load_model(run / MODEL)
+    card = dict.fromkeys(("documents", "steps", "seed", "weights", "chargen"), HOSTILE)
+    card["corpus"] = [{"name": HOSTILE, "bytes": 3, "sha256": HOSTILE}]
+    save_model(run / MODEL, replace(file, card=card))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": HOSTILE, "updated": HOSTILE}))
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", "RUN"], ["info", "RUN", "--json"], ["runs"], ["runs", "--json"], ["corpora"],
+        ["sample", "RUN", "-p", HOSTILE.replace("\x00", ""), "--length", "400"],
+        ["sample", "RUN", "--length", "50", "-n", "3"],
+        ["sample", "RUN", "--length", "9", "--json"],
+        ["eval", "RUN", "CORPUS"], ["eval", "RUN", "CORPUS", "--json"],
+        ["eval", "RUN", HOSTILE[:9]],
+        ["train", "CORPUS", "--steps", "30", "--overwrite", "--out", "RUN", *QUICK],
+        ["train", HOSTILE[:9]], ["train", "--run", HOSTILE[:9]], ["info", HOSTILE[:9]],
+        ["resume", "RUN"], ["resume", "RUN", "--steps", "3"], ["resume", HOSTILE[:9]],
+        [HOSTILE[:9]], ["train", f"--{HOSTILE[:9]}"], ["train", "--cell", HOSTILE[:9]],
+    ],
+    ids=lambda one: " ".join(one).encode("unicode_escape").decode()[:40],
+)  # fmt: skip
+def test_nothing_hostile_reaches_the_screen(hostile_run, arguments):
+    corpus = next(Path().glob("evil*.txt"))
+    words = {"RUN": str(hostile_run), "CORPUS": str(corpus)}
+    child = spawn(*(words.get(one, one) for one in arguments))
+    child.expect(pexpect.EOF)
+    text = child.before.decode()
+    child.close()
+    assert child.exitstatus in (0, 2, 3), text
+    assert text
+    assert "Traceback" not in text
+    assert [one for one in NEVER if one in text] == []
 
 
 def test_the_same_model_writes_raw_bytes_into_a_pipe():

@@ -13,7 +13,7 @@ from chargen.library import Model
 from chargen.model.score import make_score
 from chargen.sampling.stepper import Stepper, log_softmax
 from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import confidence, evaluate
+from chargen.training.evaluate import evaluate, judge
 from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
@@ -89,9 +89,14 @@ def test_confidence_is_the_best_factor_on_the_logits():
             network.head.bias.mul_(by)
         return network
 
-    assert confidence(scaled(1.0), ids) == pytest.approx(1, abs=0.03)
-    assert confidence(scaled(1.1), ids) == pytest.approx(1 / 1.1, abs=0.03)
-    assert confidence(scaled(0.9), ids) == pytest.approx(1 / 0.9, abs=0.03)
+    lengths = np.ones((2, 10), np.int64)
+    for by in (1.0, 1.1, 0.9):
+        score, factor = judge(scaled(by), ids, lengths, 10**6)
+        assert factor == pytest.approx(1 / by, abs=0.03)
+        # What the parabola promises is what the factor brings.
+        reached = evaluate(scaled(by * factor), ids, lengths).nats_per_token
+        assert score.nats_per_token == pytest.approx(reached, abs=1e-3)
+        assert reached <= evaluate(scaled(by), ids, lengths).nats_per_token
 
 
 def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
@@ -100,4 +105,7 @@ def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
         model.weights[name][...] = 0
     network = RecurrentLM(model.config)
     network.load_weights(model.weights)
-    assert confidence(network, np.arange(5000, dtype=np.uint16) % 10) == 1
+    ids = np.arange(5000, dtype=np.uint16) % 10
+    score, factor = judge(network, ids, np.ones((2, 10), np.int64), 10**6)
+    assert factor == 1
+    assert score.nats_per_token == pytest.approx(math.log(10))
