@@ -45,7 +45,10 @@ def command(
     from chargen.cli.train import follow
     from chargen.library import resume
     from chargen.model.runs import locate_run
+    from chargen.training.config import check_settings
 
+    lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
+    check_settings({name: value for name, value in lengths.items() if value is not None})
     folder = locate_run(run)
     return follow(
         folder,
@@ -54,9 +57,7 @@ def command(
             allow_changed_corpus=allow_changed_corpus,
             on_note=terminal.note,
             should_stop=should_stop,
-            minutes=minutes,
-            epochs=epochs,
-            steps=steps,
+            **lengths,
         ),
         terminal,
         as_json=as_json,

@@ -56,6 +56,7 @@ def test_train_sample_eval_info_runs(cli, corpus):
         "model.safetensors",
         "metrics.jsonl",
         "run.json",
+        "training.safetensors",
     }
     first = cli("sample", "bard", "-p", "The ", "--length", "50", "--seed", "1")
     assert first == cli("sample", "bard", "-p", "The ", "--length", "50", "--seed", "1")

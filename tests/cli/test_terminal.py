@@ -223,7 +223,8 @@ def test_signals_finish_the_step_and_save(corpus, number, code):
     assert process.returncode == code
     assert json.loads(last)["event"] == "finished"
     assert json.loads(last)["reason"] == "interrupted"
-    assert "interrupted" in errors.splitlines()[-2]
+    assert "interrupted" in errors.splitlines()[-3]
+    assert errors.splitlines()[-2] == "go on with it: chargen resume a"
     assert Path("checkpoints/a", MODEL).is_file()
 
 
