@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from chargen.cli.options import RUN_NAME, json_option, terminal_options
@@ -47,7 +49,7 @@ def command(
     from chargen.model.runs import locate_run
     from chargen.training.config import check_settings
 
-    lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
+    lengths: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "steps": steps}
     check_settings({name: value for name, value in lengths.items() if value is not None})
     folder = locate_run(run)
     return follow(

@@ -89,22 +89,20 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
         kernel: a name of `KERNELS`; auto leaves the choice here.
         precision: a name of `PRECISIONS`; auto leaves the choice here.
     """
-    if device != "cpu":
-        return [STOCK]
-    # oneDNN is at the limit of float32 already; torch's other cells are far from it.
-    without = [STOCK, Kernel("torch", half=False)]
-    if cell != "lstm":
-        without.reverse()
-    every = []
-    if native.library() is not None:
+    every = [STOCK]
+    if device == "cpu":
+        every.append(Kernel("torch", half=False))
+        if cell != "lstm":
+            every.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            every.insert(0, Kernel("torch", half=True))
+        if native.library() is not None:
+            every.insert(0, Kernel("native", half=False))
         if native.has_bfloat16():
-            every.append(Kernel("native", half=True))
-        every.append(Kernel("native", half=False))
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        without.insert(0, Kernel("torch", half=True))
+            every.insert(0, Kernel("native", half=True))
     return [
         one
-        for one in every + without
+        for one in every
         if kernel in ("auto", one.name) and precision in ("auto", "bf16" if one.half else "fp32")
     ]
 

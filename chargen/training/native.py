@@ -60,8 +60,17 @@ class _Pool:
         self._free += [one for one in tensors if one is not None]
         del self._free[: -self._limit]
 
+    def clear(self) -> None:
+        """Let everything go."""
+        self._free.clear()
+
 
 _POOL = _Pool(limit=24)
+
+
+def release() -> None:
+    """Give back the memory that waits for the next window: training is over."""
+    _POOL.clear()
 
 
 @cache
@@ -163,6 +172,8 @@ class _Recurrence(torch.autograd.Function):
         else:
             kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
             vocab = len(inputs)
+            if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
+                raise IndexError(f"a token is outside of the vocabulary of {vocab}")
         numbers = (_CELLS.index(cell), half, min(threads, batch), steps, batch, size, vocab)
         ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
         _call("forward", ctx.numbers, kept)

@@ -17,6 +17,7 @@ from chargen.files import locked, make_folder, sweep
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.training import native
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
 from chargen.training.healing import is_out_of_memory
 from chargen.training.kernels import Kernel, candidates
@@ -235,6 +236,7 @@ def _tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
     finally:
         recorder.close()
         torch.set_flush_denormal(False)
+        native.release()
         with suppress(OSError):
             folder.rmdir()  # which fails, as it should, when anything was saved
 

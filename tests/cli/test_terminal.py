@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,22 +124,31 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202e\u2066\u2028\u200b\ufeff\x00"
 NEVER = ["\x1b]", "\x07", "\x1b[2J", "\x9b", "\x7f", "\x00", *"\u202e\u2066\u2028"]
 
 
-@pytest.fixture
-def hostile_run(prose) -> Path:
+@pytest.fixture(scope="module")
+def hostile_folder(tmp_path_factory, prose) -> Path:
     """A run whose every text is an attack: name, card, characters, its corpus's name."""
+    folder = tmp_path_factory.mktemp("hostile")
     name = "evil\x1b[2J\x07\u202e"
-    run, corpus = Path("checkpoints", name), Path(f"{name}.txt")
+    run, corpus = folder / "checkpoints" / name, folder / f"{name}.txt"
     characters = "".join(dict.fromkeys(f"{HOSTILE} \nabc".replace("\x00", "")))
     corpus.write_text((characters + prose[:400]) * 9, encoding="utf-8")
     quietly = ["--quiet", "--steps", "3", *QUICK]
-    subprocess.run([*CHARGEN, "train", corpus, "--out", run, *quietly], check=True)
+    environ = {**os.environ, "CHARGEN_CACHE": str(folder / "cache")}
+    subprocess.run([*CHARGEN, "train", corpus, "--out", run, *quietly], check=True, env=environ)
     file = load_model(run / MODEL)
     card = dict.fromkeys(("documents", "steps", "seed", "weights", "chargen"), HOSTILE)
-    card["corpus"] = [{"name": HOSTILE, "bytes": 3, "sha256": HOSTILE}]
-    save_model(run / MODEL, replace(file, card=card))
+    lies = {"corpus": [{"name": HOSTILE, "bytes": 3, "sha256": HOSTILE}]}
+    save_model(run / MODEL, replace(file, card={**card, **lies}))
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "status": HOSTILE, "updated": HOSTILE}))
-    return run
+    return folder
+
+
+@pytest.fixture
+def hostile_run(hostile_folder) -> Path:
+    """The same in this test's own folder."""
+    shutil.copytree(hostile_folder, ".", dirs_exist_ok=True, ignore=lambda *_: ["cache"])
+    return next(Path("checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -199,8 +199,17 @@ def test_windows_do_not_touch_each_others_memory(kernel, cell):
     assert all(torch.equal(alone[name], again[name]) for name in alone)
 
 
+@pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+def test_tokens_outside_of_the_vocabulary_are_refused():
+    case = Case("lstm", 3, 2, 4, 5, vocab=6)
+    case.tokens[1, 1] = 6
+    with pytest.raises(IndexError, match="outside of the vocabulary of 6"):
+        case.by(Kernel("native", half=False))
+
+
 def test_candidates_keep_what_was_asked_for():
     assert candidates("lstm", "cuda", "auto", "auto") == [STOCK]
+    assert candidates("gru", "cuda", "auto", "bf16") == []
     assert candidates("gru", "cpu", "stock", "auto") == [STOCK]
     assert candidates("gru", "cpu", "torch", "fp32") == [Kernel("torch", half=False)]
     assert all(not one.half for one in candidates("lstm", "cpu", "auto", "fp32"))
@@ -214,6 +223,7 @@ def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
     try:
         assert native.library() is None
         assert candidates("lstm", "cpu", "auto", "fp32")[0] == STOCK
+        assert not native.has_bfloat16()
         assert candidates("gru", "cpu", "auto", "fp32")[0] == Kernel("torch", half=False)
         assert candidates("gru", "cpu", "native", "auto") == []
     finally:
