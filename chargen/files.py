@@ -74,6 +74,8 @@ def locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(path, flags)
     try:
         try:
+            if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                raise OSError("the folder was replaced meanwhile")
             if os.name == "nt":
                 import msvcrt
 

@@ -235,6 +235,7 @@ def resume(
         tokenizer=tokenizer,
         train=prepared.train,
         valid=prepared.valid,
+        card=prepared.card,
         given=given,
         should_stop=should_stop,
         started=started,

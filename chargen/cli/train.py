@@ -166,8 +166,8 @@ def follow(
                     try:
                         terminal.out.write(json.dumps(event_record(event)) + "\n")
                         terminal.out.flush()
-                    except BrokenPipeError:
-                        # Nobody reads on: as with Ctrl-C, what was learned is saved.
+                    except OSError:
+                        # Nobody reads on, or the disk is full: what was learned is saved.
                         as_json, closed = False, True
     watch.summarise()
     return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.errors import CorpusError, NetworkError, UsageError, unknown_name
 from chargen.text.corpus import DOCUMENT_MODES, Corpus, Fingerprint, open_corpus
 from chargen.text.reading import Reading
 from chargen.text.registry import tokenizer_kind
@@ -88,10 +88,19 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     Raises:
         CorpusError: they are not options.
     """
+    texts = ("tokenizer", "documents", "encoding", "column", "valid")
+    corpus = value.get("corpus")
+    fine = isinstance(corpus, list) and all(isinstance(one, str) for one in corpus)
+    fine &= all(isinstance(value.get(name), str | None) for name in texts)
+    fine &= isinstance(value.get("tokenizer"), str) and isinstance(value.get("documents"), str)
+    fine &= isinstance(value.get("vocab_size"), int | None)
+    fine &= isinstance(value.get("valid_fraction"), int | float)
     try:
-        return TextOptions(**{**value, "corpus": tuple(value["corpus"])})
-    except (TypeError, KeyError, UsageError) as error:
-        raise CorpusError("the run does not say how its corpus was read") from error
+        if fine and isinstance(corpus, list):
+            return TextOptions(**{**value, "corpus": tuple(corpus)})
+    except (TypeError, UsageError):
+        pass
+    raise CorpusError("the run does not say how its corpus was read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +150,14 @@ def prepare_again(
     notes: list[str] = []
     stores: list[TokenStore] = []
     prints: list[Sequence[Fingerprint]] = []
-    then = [card.get("corpus"), card.get("split", {}).get("valid")]
+    split = card.get("split")
+    then = [card.get("corpus"), split.get("valid") if isinstance(split, dict) else None]
     names = [options.corpus, *([] if options.valid is None else [(options.valid,)])]
     for number, spelled in enumerate(names):
         before = _fingerprints(then[number])
         corpus, difference = _compared(options, spelled, before)
         store = None
-        if not (difference and allow_changed):
+        if corpus is None or not (difference and allow_changed):
             # Any corpus read in this way: the key needs only how, and what it was.
             shape = corpus or options.open(())
             store = stored(shape, tokenizer, [one.sha256 for one in before])
@@ -171,22 +181,26 @@ def prepare_again(
 
 def _fingerprints(value: Any) -> list[Fingerprint]:
     try:
-        return [Fingerprint(**one) for one in value]
-    except TypeError as error:
-        raise CorpusError("the run does not say what its corpus was") from error
+        found = [Fingerprint(**one) for one in value]
+    except TypeError:
+        found = []
+    kinds = {(type(one.name), type(one.bytes), type(one.sha256)) for one in found}
+    if kinds != {(str, int, str)}:
+        raise CorpusError("the run does not say what its corpus was")
+    return found
 
 
 def _compared(
     options: TextOptions, spelled: Sequence[str], before: Sequence[Fingerprint]
 ) -> tuple[Corpus | None, str]:
     """The corpus as it is now, if it can be read, and in words what became of it since."""
-    if "-" in spelled:
-        return None, "standard input cannot be read again"
+    if "-" in spelled or any(Path(one).is_fifo() for one in spelled):
+        return None, "what came through a pipe cannot be read again"
     try:
         corpus = options.open(spelled)
         for _ in corpus.pieces():
             pass
-    except CorpusError as error:
+    except (CorpusError, NetworkError, OSError) as error:
         return None, f"the corpus cannot be read any more ({error})"
     now = corpus.fingerprints
     if [one.sha256 for one in now] == [one.sha256 for one in before]:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import ChargenError, CorpusError, UsageError
-from chargen.files import atomic_writer, cache_folder, make_folder, write_json
+from chargen.files import atomic_writer, cache_folder, make_folder, sweep, write_json
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus
 from chargen.text.registry import tokenizer_kind
@@ -146,6 +146,7 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
         make_folder(folder)
     except UsageError as error:
         raise ChargenError(f"{error}; set CHARGEN_CACHE to a folder that can be written") from error
+    sweep(folder, ("tokens.bin", "meta.json"))
     _prune(folder.parent, keep=folder)
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
     path = folder / "tokens.bin"

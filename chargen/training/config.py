@@ -14,6 +14,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 KERNELS = ("auto", "native", "torch", "stock")
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
+_FRACTIONS = (
+    *("minutes", "learning_rate", "warmup", "beta1", "beta2", "weight_decay", "clip", "dropout"),
+    *("embedding_dropout", "ema"),
+)
 _WHOLE = {
     "steps": (1, 10**12),
     "batch_size": (1, 65_536),
@@ -87,10 +91,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check every field and report all problems at once."""
         problems = [
-            f"{name.replace('_', '-')} {getattr(self, name)}: must be from {low} to {high:,}"
+            f"{name.replace('_', '-')} {getattr(self, name)}: must be a whole number from {low} to "
+            f"{high:,}"
             for name, (low, high) in _WHOLE.items()
-            if not low <= getattr(self, name) <= high
+            if type(getattr(self, name)) is not int or not low <= getattr(self, name) <= high
         ]
+        shown = {name: getattr(self, name) for name in _FRACTIONS}
+        problems += [
+            f"{name.replace('_', '-')} {value!r}: must be a number"
+            for name, value in shown.items()
+            if type(value) not in (int, float) and not (name == "minutes" and value is None)
+        ]
+        if problems:
+            raise UsageError("; ".join(problems))
         shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema")
         problems += [
             f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 0 and below 1"
@@ -115,7 +128,7 @@ class TrainConfig:
         }
         for name, rows in choices.items():
             if getattr(self, name) not in rows:
-                problems.append(unknown_name(name, getattr(self, name), rows))
+                problems.append(unknown_name(name, str(getattr(self, name)), rows))
         if problems:
             raise UsageError("; ".join(problems))
 

@@ -15,6 +15,8 @@ from chargen.text.store import Tokens
 from chargen.training.network import RecurrentLM
 
 _WINDOW = 128
+_LOGITS = 1 << 24
+"""Numbers that the logits of a window may have."""
 
 
 def evaluate(
@@ -40,7 +42,7 @@ def evaluate(
     nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
     for logits, targets in _predictions(network, tokens, limit, exact=exact):
         losses = functional.cross_entropy(logits, targets, reduction="none")
-        nats += float(losses.double().sum())
+        nats += _total(losses)
         predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
     return make_score(nats, predicted, lengths)
 
@@ -68,13 +70,18 @@ def judge(
         logs = logits.log_softmax(-1)
         likely, true = logs.exp(), targets[:, None]
         mean = (likely * logits).sum(-1)
-        nats -= float(logs.gather(-1, true).double().sum())
-        slope += float((mean - logits.gather(-1, true)[:, 0]).double().sum())
-        curvature += float(((likely * logits * logits).sum(-1) - mean * mean).double().sum())
+        nats -= _total(logs.gather(-1, true))
+        slope += _total(mean - logits.gather(-1, true)[:, 0])
+        curvature += _total((likely * logits * logits).sum(-1) - mean * mean)
         predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
     change = min(max(-slope / curvature, -0.5), 1.0) if curvature > 0 else 0.0
     nats += slope * change + curvature * change * change / 2
     return make_score(nats, predicted, lengths), 1 + change
+
+
+def _total(values: torch.Tensor) -> float:
+    """The sum in float64, which not every device has."""
+    return float(values.cpu().double().sum())
 
 
 @torch.no_grad()
@@ -96,18 +103,20 @@ def _predictions(
     network.eval()
     network.kernel = replace(kernel, half=kernel.half and not exact)
     state = network.zero_state(lanes)
+    # A large vocabulary takes fewer steps at a time.
+    window = max(1, min(_WINDOW, _LOGITS // (lanes * network.config.vocab_size)))
     longest = max(end - start for start, end in zip(starts, ends, strict=True))
-    for offset in range(0, longest, _WINDOW):
-        block = np.zeros((_WINDOW + 1, lanes), np.int64)
-        mask = np.zeros((_WINDOW, lanes), bool)
+    for offset in range(0, longest, window):
+        block = np.zeros((window + 1, lanes), np.int64)
+        mask = np.zeros((window, lanes), bool)
         for lane, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            part = tokens[start + offset : min(end, start + offset + _WINDOW) + 1]
+            part = tokens[start + offset : min(end, start + offset + window) + 1]
             if len(part) > 1:
                 block[: len(part), lane] = part
                 mask[: len(part) - 1, lane] = True
-        window = torch.from_numpy(block).to(device)
-        logits, state = network(window[:-1], state)
+        tokens_read = torch.from_numpy(block).to(device)
+        logits, state = network(tokens_read[:-1], state)
         kept = torch.from_numpy(mask).to(device).flatten()
-        yield logits.flatten(0, 1).float()[kept], window[1:].flatten()[kept]
+        yield logits.flatten(0, 1).float()[kept], tokens_read[1:].flatten()[kept]
     network.train(was_training)
     network.kernel = kernel

@@ -2,7 +2,9 @@
 
 A loss or gradient that is no finite number, or a loss far above the usual, has ruined nothing yet:
 it is noticed before the optimizer's step. But the weights that led there may be bad already, so
-the run goes back to a copy of some steps ago, passes over the window, and halves its rate.
+the run goes back to a copy of some steps ago, passes over the window, and halves its rate. (The
+copies are not part of a snapshot: a run that was taken up again and then diverges may go back to
+another step than the run that never stopped.)
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from chargen.errors import ChargenError
+from chargen.training import native
 from chargen.training.events import Healed
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ _EVERY = 64
 """Steps between two copies in memory."""
 _SETTLED = 100
 """Steps before a loss can be unusual."""
+_MANY = 512
+"""Tokens in a window from which its loss says something about the network, not about the text."""
 _ATTEMPTS = 3
 
 
@@ -80,7 +85,8 @@ class Healing:
         """
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"the loss was {loss:.4g} and the gradient's norm {norm:.4g}")
-        if trainer.step > _SETTLED and self.usual and loss > 2 * self.usual + 1:
+        judges = trainer.step > _SETTLED and self.usual and trainer.stream.tokens_a_step >= _MANY
+        if judges and loss > 2 * self.usual + 1:
             raise Diverged(f"the loss jumped from {self.usual:.3f} to {loss:.3f}")
         self.usual = loss if not self.usual else 0.95 * self.usual + 0.05 * loss
 
@@ -123,6 +129,7 @@ class Healing:
         if not is_out_of_memory(error) or self.parts >= trainer.config.batch_size:
             raise error
         trainer.optimizer.forget_gradients()
+        native.release()  # memory for windows of the full width
         self.parts = min(trainer.config.batch_size, self.parts * 2)
         lanes = math.ceil(trainer.config.batch_size / self.parts)
         return Healed(

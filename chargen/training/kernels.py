@@ -94,7 +94,8 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
         every.append(Kernel("torch", half=False))
         if cell != "lstm":
             every.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        # Builds without oneDNN do not have the question, either.
+        if getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)():
             every.insert(0, Kernel("torch", half=True))
         if native.library() is not None:
             every.insert(0, Kernel("native", half=False))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import threading
 from functools import cache
 from typing import Any
 
@@ -38,10 +39,11 @@ class _Window(ctypes.Structure):
     ]
 
 
-class _Pool:
+class _Pool(threading.local):
     """Memory that goes round: fresh pages from the system cost as much as the arithmetic in them.
 
     What a window takes in its forward pass comes back after its backward pass, for the next one.
+    Every thread has a pool of its own.
     """
 
     def __init__(self, limit: int) -> None:

@@ -9,6 +9,7 @@ what could not be written is kept and tried again with the next event.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,6 +81,11 @@ class Recorder:
         assert self._plan is not None
         self._begin()
         self._write_lines()
+        assert self._metrics is not None
+        try:
+            os.fsync(self._metrics.fileno())  # the state counts these bytes
+        except OSError as error:
+            raise ChargenError(f"{self.folder / METRICS}: {error.strerror}") from error
         snapshot = Snapshot(
             plan=self._plan,
             tokenizer=self.tokenizer,
@@ -108,6 +114,9 @@ class Recorder:
             return
         path = self.folder / METRICS
         try:
+            if self.resumed is None:
+                # An older run's state must not outlive its model.
+                (self.folder / TRAINING).unlink(missing_ok=True)
             path.touch()
             # Unbuffered: a write that failed must not come back when the file is closed.
             self._metrics = path.open("r+b", buffering=0)

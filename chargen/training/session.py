@@ -14,6 +14,7 @@ import torch
 
 from chargen.errors import ChargenError, UsageError
 from chargen.files import locked, make_folder, sweep
+from chargen.model.container import Tensors
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
@@ -24,7 +25,7 @@ from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.recorder import Recorder
-from chargen.training.snapshot import Snapshot, capture, restore
+from chargen.training.snapshot import Snapshot, capture, load_snapshot, restore
 from chargen.training.trainer import Trainer, prepare_torch
 
 _FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
@@ -65,7 +66,7 @@ def train_run(
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
     make_folder(folder)
-    with _tidy(folder, recorder), locked(folder), _enough_memory():
+    with locked(folder), _tidy(folder, recorder), _enough_memory():
         plan = make_plan(
             given,
             vocab_size=tokenizer.vocab_size,
@@ -83,6 +84,7 @@ def resume_run(
     tokenizer: Tokenizer,
     train: Tokens,
     valid: Tokens,
+    card: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float,
@@ -93,8 +95,9 @@ def resume_run(
         folder: the run's folder.
         snapshot: its state.
         tokenizer: of the snapshot.
-        train: tokens to learn, the same as before.
-        valid: tokens to score, the same as before.
+        train: tokens to learn, the same as before unless a changed corpus was allowed.
+        valid: tokens to score, likewise.
+        card: what the model's card says of the corpus.
         given: nothing, or one of `minutes`, `steps` and `epochs`: a stretch of that length
             begins, with a warm-up and a decay of its own.
         should_stop: asked after every step.
@@ -110,15 +113,19 @@ def resume_run(
             "for how long: --minutes, --epochs or --steps"
         )
     recorder = Recorder(
-        folder, snapshot.tokenizer, snapshot.card, snapshot.text, resumed=snapshot.recorded
+        folder, snapshot.tokenizer, dict(card), snapshot.text, resumed=snapshot.recorded
     )
-    with _tidy(folder, recorder), locked(folder), _enough_memory():
+    with locked(folder), _tidy(folder, recorder), _enough_memory():
+        if load_snapshot(folder / TRAINING).position != snapshot.position:
+            raise UsageError(f"{folder}: another process went on with this run; try again")
         plan = _lengthened(snapshot, given, len(train))
         began = started - snapshot.position["seconds"]
         trainer = _trainer(plan, tokenizer, train, valid, began)
         restore(trainer, snapshot)
+        if dict(card) != snapshot.card:
+            trainer.healing.usual = 0.0  # another text: what was usual is no measure
         if given:
-            trainer.begin_stretch()
+            trainer.begin_stretch(snapshot.position["seconds"])
         yield from _follow(trainer, recorder, plan, tokenizer, should_stop)
 
 
@@ -183,8 +190,8 @@ def _follow(
             if isinstance(event, Finished):
                 raise
             problem = str(error)
-        if isinstance(event, Finished) and event.reason != "interrupted":
-            yield saver.save(over=event.reason)
+        if isinstance(event, Finished):
+            yield saver.save(over=event.reason) if event.reason != "interrupted" else saver.flush()
         yield event
         if isinstance(event, Finished):
             return
@@ -205,6 +212,7 @@ class _Saver:
         self._trainer = trainer
         self._recorder = recorder
         self._wait = _FIRST_SAVE
+        self._waiting: tuple[Tensors, dict[str, Any]] | None = None
         self._last = time.monotonic()
         # The model of an older run in the folder must go before its state does.
         self.waits_for_a_model = recorder.resumed is None and (recorder.folder / MODEL).exists()
@@ -216,16 +224,27 @@ class _Saver:
     def save(self, over: str | None = None) -> Saved:
         """Write the state; `over` says why the run ended, if it did."""
         trainer = self._trainer
-        began, problem = time.monotonic(), None
-        if not self.waits_for_a_model or self._recorder.has_begun:
+        began = time.monotonic()
+        try:
             tensors, position = capture(trainer)
-            try:
-                self._recorder.save_state(tensors, {**position, "over": over})
-            except ChargenError as error:
-                problem = str(error)
+        except MemoryError:
+            return Saved(step=trainer.step, problem="not enough memory", seconds=trainer.seconds())
+        self._waiting = tensors, {**position, "over": over}
+        saved = self.flush()
         self._last = time.monotonic()
         self._wait = max(min(2 * self._wait, _SAVE_EVERY), _COST * (self._last - began))
-        return Saved(step=trainer.step, problem=problem, seconds=trainer.seconds())
+        return saved
+
+    def flush(self) -> Saved:
+        """Write what was captured last, if it was not written and may be now."""
+        problem = None
+        if self._waiting is not None and (not self.waits_for_a_model or self._recorder.has_begun):
+            try:
+                self._recorder.save_state(*self._waiting)
+                self._waiting = None
+            except ChargenError as error:
+                problem = str(error)
+        return Saved(step=self._trainer.step, problem=problem, seconds=self._trainer.seconds())
 
 
 @contextmanager

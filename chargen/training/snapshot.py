@@ -9,6 +9,8 @@ the same machine, with the same threads.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -39,6 +41,9 @@ from chargen.training.trainer import Trainer
 KEY = "chargen-training"
 FORMAT = 1
 _RANDOM = "random.cpu"
+_BEST = {"step", "averaged", "seconds", "score"}
+_LARGEST_WINDOW = 1 << 28
+"""Tokens: no plan reads so many in a step, but a hostile file might say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "position": snapshot.position,
         "recorded": snapshot.recorded,
     }
-    write_container(path, KEY, header, tensors)
+    write_container(path, KEY, {**header, "seal": _seal(header)}, tensors)
 
 
 def load_snapshot(path: Path) -> Snapshot:
@@ -94,14 +99,17 @@ def load_snapshot(path: Path) -> Snapshot:
     with complaints_about(path):
         kind = "the state of a chargen training run"
         with opened_container(path, KEY, kind, FORMAT) as (header, handle):
+            if header.get("seal") != _seal(header) or not header.get("digest"):
+                raise ModelFileError("its header does not match its seal: the file is damaged")
             plan = _plan(header)
-            _check_shapes(handle, plan)
-            tensors = read_tensors(header, handle, handle.keys())
+            for name in ("card", "text", "position"):
+                if not isinstance(header.get(name), dict):
+                    raise ModelFileError(f"its header has no {name}")
+            position = _checked_position(header["position"], plan)
+            names = _check_tensors(handle, plan, has_best=position["best"] is not None)
+            tensors = read_tensors(header, handle, names)
         blob = tensors.pop(BLOB, None)
         recorded = header.get("recorded")
-        for name in ("card", "text", "position"):
-            if not isinstance(header.get(name), dict):
-                raise ModelFileError(f"its header has no {name}")
         if type(recorded) is not int or recorded < 0:
             raise ModelFileError(f"its header says {recorded!r} of metrics.jsonl")
         snapshot = Snapshot(
@@ -109,7 +117,7 @@ def load_snapshot(path: Path) -> Snapshot:
             tokenizer=tokenizer_state(header.get("tokenizer"), blob),
             card=header["card"],
             text=header["text"],
-            position=_checked_position(header["position"]),
+            position=position,
             recorded=recorded,
             tensors=tensors,
         )
@@ -147,18 +155,11 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
 
 
 def restore(trainer: Trainer, snapshot: Snapshot) -> None:
-    """Put a trainer made for the same plan where the snapshot was taken.
-
-    Raises:
-        ModelFileError: the snapshot lacks something.
-    """
+    """Put a trainer made for the snapshot's plan where the snapshot was taken."""
     position, tensors = snapshot.position, snapshot.tensors
-    for name, target in trainer.tensors().items():
-        source = tensors.get(name)
-        if source is None or source.shape != tuple(target.shape):
-            raise ModelFileError(f"the training state lacks tensor {name}, or it has another shape")
-        with torch.no_grad():
-            target.copy_(torch.from_numpy(source))
+    with torch.no_grad():
+        for name, target in trainer.tensors().items():
+            target.copy_(torch.from_numpy(tensors[name]))
     trainer.step, trainer.steps = position["step"], position["steps"]
     trainer.begun, trainer.begun_seconds = position["begun"], position["begun_seconds"]
     trainer.scored, trainer.stale = position["scored"], position["stale"]
@@ -195,6 +196,8 @@ def _plan(header: Mapping[str, Any]) -> Plan:
         config = TrainConfig(**train)
     except (TypeError, UsageError) as error:
         raise ModelFileError(f"its plan is not one ({error})") from error
+    if config.batch_size * config.bptt > _LARGEST_WINDOW:
+        raise ModelFileError("its plan reads more in a step than any memory holds")
     return Plan(
         model=ModelConfig.from_json(header.get("model")),
         train=config,
@@ -202,28 +205,71 @@ def _plan(header: Mapping[str, Any]) -> Plan:
     )
 
 
-def _check_shapes(handle: Any, plan: Plan) -> None:
-    """The weights have the plan's shapes; the rest is compared when it is put in its place."""
+def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
+    """The names of the tensors, once all have the kinds and shapes that the plan asks for."""
+    model, train = plan.model, plan.train
+    shapes = model.tensor_shapes()
+    heart = {f"layers.{layer}.weight_hh" for layer in range(model.num_layers)}
+    heart |= {f"layers.{layer}.weight_ih" for layer in range(1, model.num_layers)}
+    layers, states, size = model.state_shape
+    wanted: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"state.{number}": ("F32", (layers, train.batch_size, size)) for number in range(states)
+    }
+    for name, shape in shapes.items():
+        copies = ["weights", *(["average"] if train.ema else []), *(["best"] if has_best else [])]
+        wanted |= {f"{copy}.{name}": ("F32", shape) for copy in copies}
+        if train.optimizer == "muon" and name in heart:
+            wanted |= {f"muon.{name}.{one}": ("F32", shape) for one in ("momentum", "direction")}
+        else:
+            wanted |= {f"adamw.{name}.{one}": ("F32", shape) for one in ("exp_avg", "exp_avg_sq")}
+            wanted[f"adamw.{name}.step"] = ("F32", ())
+    wanted[_RANDOM] = ("U8", tuple(torch.get_rng_state().shape))
     present = set(handle.keys())
-    for name, shape in plan.model.tensor_shapes().items():
-        full = f"weights.{name}"
-        if full not in present or tuple(handle.get_slice(full).get_shape()) != shape:
-            raise ModelFileError(f"its tensor {full} does not fit its plan")
+    for name in sorted(wanted.keys() ^ (present - {BLOB})):
+        raise ModelFileError(f"it lacks tensor {name}, or should not have it")
+    for name, (kind, shape) in wanted.items():
+        part = handle.get_slice(name)
+        if part.get_dtype() != kind or tuple(part.get_shape()) != shape:
+            raise ModelFileError(f"its tensor {name} does not fit its plan")
+    if BLOB in present and handle.get_slice(BLOB).get_dtype() != "U8":
+        raise ModelFileError(f"its tensor {BLOB} is not bytes")
+    return sorted(present)
 
 
-def _checked_position(position: dict[str, Any]) -> dict[str, Any]:
-    counters = ("step", "steps", "begun", "scored", "stale", "averaged", "muon")
-    fine = all(type(position.get(name)) is int and position[name] >= 0 for name in counters)
-    for name in ("seconds", "begun_seconds"):
-        fine &= isinstance(position.get(name), int | float)
-    fine &= isinstance(position.get("over"), str | None)
-    healing = position.get("healing")
-    fine &= isinstance(healing, dict) and healing.keys() == Healing().counters().keys()
+def _checked_position(position: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """The counters, once each is of its kind and in its range."""
+    healing: Any = position.get("healing")
     best = position.get("best")
+    counters = ("step", "steps", "begun", "scored", "stale", "averaged", "muon")
+    fine = all(_whole(position.get(name)) for name in counters)
+    fine = fine and position["begun"] <= position["step"] <= position["steps"]
+    fine &= all(_number(position.get(name)) for name in ("seconds", "begun_seconds"))
+    fine &= "over" in position and isinstance(position["over"], str | None)
+    fine = fine and isinstance(healing, dict) and healing.keys() == Healing().counters().keys()
+    fine = fine and _number(healing["rate"]) and 0 < healing["rate"] <= 1
+    fine = fine and _number(healing["usual"]) and _whole(healing["skipped"])
+    fine = fine and _whole(healing["parts"]) and 1 <= healing["parts"] <= plan.train.batch_size
     if best is not None:
         names = {one.name for one in fields(Score)}
-        fine &= isinstance(best, dict) and set(best) == {"step", "averaged", "seconds", "score"}
-        fine = fine and isinstance(best["score"], dict) and set(best["score"]) == names
+        fine = fine and isinstance(best, dict) and best.keys() == _BEST
+        fine = fine and _whole(best["step"]) and _number(best["seconds"])
+        fine = fine and isinstance(best["averaged"], bool) and isinstance(best["score"], dict)
+        fine = fine and best["score"].keys() == names
+        fine = fine and all(_number(one) for one in best["score"].values())
     if not fine:
         raise ModelFileError("its position in the run makes no sense")
     return position
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e15
+
+
+def _seal(header: Mapping[str, Any]) -> str:
+    """A hash over the header: one changed digit in it would go unnoticed otherwise."""
+    own = {key: value for key, value in header.items() if key not in ("seal", "digest")}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()

@@ -25,6 +25,7 @@ class LaneStream:
         self.batch_size = batch_size
         self.bptt = bptt
         self.length = len(tokens)
+        self.tokens_a_step = batch_size * bptt
         self._starts = np.arange(batch_size, dtype=np.int64) * len(tokens) // batch_size
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,7 +39,6 @@ class LaneStream:
         return block[:-1], block[1:]
 
     def _slice(self, first: int, length: int) -> Tokens:
-        part = self._tokens[first : first + length]
-        while len(part) < length:
-            part = np.concatenate([part, self._tokens[: length - len(part)]])
-        return part
+        if first + length <= self.length:
+            return self._tokens[first : first + length]
+        return self._tokens[np.arange(first, first + length) % self.length]

@@ -121,9 +121,9 @@ class Trainer:
             yield self._evaluate()
         yield self._finish(reason)
 
-    def begin_stretch(self) -> None:
-        """Let the plan begin here, after the steps of an earlier one: a schedule of its own."""
-        self.begun, self.begun_seconds = self.step, self.seconds()
+    def begin_stretch(self, seconds: float) -> None:
+        """Let the plan begin here, after steps and `seconds` of an earlier one."""
+        self.begun, self.begun_seconds = self.step, seconds
         self.steps = self.step + self.config.steps
         self.stale = 0
 
@@ -247,7 +247,7 @@ class Trainer:
         if not candidates or self.step >= self.steps:
             candidates.append((*self._judged(), False))
         score, weights, averaged = min(candidates, key=lambda one: _nats(one[0]))
-        best = self.best is None or _nats(score) < _nats(self.best.score)
+        best = _nats(score) < (math.inf if self.best is None else _nats(self.best.score))
         self.stale = 0 if best else self.stale + 1
         event = Evaluated(
             step=self.step,
@@ -285,7 +285,8 @@ class Trainer:
             kept = self.network.to_weights()
             self.network.load_weights(weights)
             limit = self.config.final_tokens
-            score = evaluate(self.network, self.valid, self.lengths, limit)
+            found = evaluate(self.network, self.valid, self.lengths, limit)
+            score = found if math.isfinite(found.nats_per_token) else None
             self.network.load_weights(kept)
         return Finished(
             step=self.step,
@@ -317,4 +318,5 @@ def _devices() -> dict[str, bool]:
 
 
 def _nats(score: Score) -> float:
-    return score.nats_per_token
+    """To rank by: weights whose numbers overflow are the worst."""
+    return score.nats_per_token if math.isfinite(score.nats_per_token) else math.inf

@@ -9,13 +9,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import chargen
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
+from chargen.model.container import write_container
 from chargen.model.file import load_model
 from chargen.training import native
 from chargen.training.events import Evaluated, Finished, Healed, StepDone
-from chargen.training.snapshot import load_snapshot
+from chargen.training.snapshot import KEY, _seal, load_snapshot
 from tests.conftest import CELLS
 
 KERNELS = [("stock", "fp32"), ("torch", "fp32"), ("torch", "bf16")]
@@ -146,6 +148,33 @@ def test_a_finished_run_goes_on_for_as_long_as_is_said(tmp_path, corpus):
     assert [event.step for event in events if isinstance(event, Evaluated)][-1] == 100
     assert list(losses(run))[-1] == 100
     assert list(chargen.resume(run, epochs=0.5))[-1].step > 100
+
+
+def test_the_second_process_takes_nothing_from_the_first(tmp_path, corpus, monkeypatch):
+    from chargen.training import session
+
+    plan, folders = session.make_plan, []
+
+    def planning(*arguments, **options):
+        folders.append((tmp_path / "run").is_dir())
+        if len(folders) == 1:
+            with pytest.raises(UsageError, match="another process"):
+                list(chargen.train(corpus, out=tmp_path / "run", **settings()))
+            folders.append((tmp_path / "run").is_dir())
+        return plan(*arguments, **options)
+
+    monkeypatch.setattr(session, "make_plan", planning)
+    assert list(chargen.train(corpus, out=tmp_path / "run", **settings()))[-1].step == 60
+    assert folders == [True, True]
+
+
+def test_overwriting_a_run_leaves_no_state_of_the_old_one(tmp_path, corpus):
+    run = tmp_path / "run"
+    list(chargen.train(corpus, out=run, **settings(hidden_size=9)))
+    stop_at(4, corpus=corpus, out=run, overwrite=True, **settings(hidden_size=11))
+    snapshot = load_snapshot(run / "training.safetensors")
+    assert (snapshot.plan.model.hidden_size, snapshot.position["step"]) == (11, 4)
+    assert list(chargen.resume(run))[-1].step == 60
 
 
 def test_two_processes_cannot_train_one_run(tmp_path, corpus):
@@ -327,12 +356,59 @@ class TestHealing:
 
 
 def refusal(path):
-    """The line that refuses a snapshot; empty when the change was to a name or number in it."""
+    """The line that refuses a snapshot; empty when it is taken."""
     try:
         load_snapshot(path)
     except ChargenError as error:
         return str(error)
     return ""
+
+
+def forge(run, change):
+    """Rewrite the header and its seal, as somebody with bad intentions would."""
+    path = run / "training.safetensors"
+    with safe_open(path, framework="numpy") as handle:
+        header = json.loads(handle.metadata()[KEY])
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    change(header, tensors)
+    header = {key: one for key, one in header.items() if key not in ("seal", "digest")}
+    write_container(path, KEY, {**header, "seal": _seal(header)}, tensors)
+
+
+FORGERIES = {
+    "over": lambda h, t: h["position"].pop("over"),
+    "parts 0": lambda h, t: h["position"]["healing"].update(parts=0),
+    "parts of text": lambda h, t: h["position"]["healing"].update(parts="2"),
+    "rate of text": lambda h, t: h["position"]["healing"].update(rate="1"),
+    "rate above one": lambda h, t: h["position"]["healing"].update(rate=9),
+    "begun later": lambda h, t: h["position"].update(begun=99),
+    "huge step": lambda h, t: h["position"].update(step=10**40, steps=10**40),
+    "negative step": lambda h, t: h["position"].update(step=-1),
+    "seconds of text": lambda h, t: h["position"].update(seconds="1"),
+    "no score": lambda h, t: h["position"]["best"].update(score={}),
+    "no random": lambda h, t: t.pop("random.cpu"),
+    "short random": lambda h, t: t.update({"random.cpu": np.zeros(3, np.uint8)}),
+    "random of floats": lambda h, t: t.update({"random.cpu": np.zeros(5056, np.float32)}),
+    "best of other shape": lambda h, t: t.update({"best.head.bias": np.zeros(1, np.float32)}),
+    "no best": lambda h, t: t.pop("best.head.bias"),
+    "foreign tensor": lambda h, t: t.update(wings=np.zeros(3, np.float32)),
+    "many lanes": lambda h, t: h["train"].update(batch_size=65_536),
+    "long window": lambda h, t: h["train"].update(bptt=1_000_000, batch_size=65_536),
+    "batch of half": lambda h, t: h["train"].update(batch_size=5.0),
+    "schedule of number": lambda h, t: h["train"].update(schedule=5),
+    "wide model": lambda h, t: h["model"].update(hidden_size=60_000),
+    "no card": lambda h, t: h.pop("card"),
+    "recorded of text": lambda h, t: h.update(recorded="1"),
+}
+LIES = {
+    "tokenizer of number": lambda h, t: h["text"].update(tokenizer=5),
+    "corpus of numbers": lambda h, t: h["text"].update(corpus=[5]),
+    "documents of nothing": lambda h, t: h["text"].update(documents=None),
+    "encoding of number": lambda h, t: h["text"].update(encoding=5),
+    "split of list": lambda h, t: h["card"].update(split=[]),
+    "corpus of text": lambda h, t: h["card"].update(corpus="x"),
+    "bytes of text": lambda h, t: h["card"]["corpus"][0].update(bytes="x"),
+}
 
 
 class TestFile:
@@ -354,7 +430,23 @@ class TestFile:
             path.write_bytes(data[: random.integers(len(data))] if random.random() < 0.2 else data)
             complaint = refusal(path)
             assert "\n" not in complaint
-            assert not complaint or str(path) in complaint
+            assert complaint.startswith(f"{path}: ") or path.read_bytes() == whole
+
+    @pytest.mark.parametrize("change", FORGERIES.values(), ids=list(FORGERIES))
+    def test_what_makes_no_sense_is_refused(self, run, change):
+        forge(run, change)
+        complaint = refusal(run / "training.safetensors")
+        assert complaint.startswith(str(run))
+        assert "\n" not in complaint
+
+    @pytest.mark.parametrize("change", LIES.values(), ids=list(LIES))
+    def test_lies_about_the_text_are_one_line(self, run, change):
+        forge(run, change)
+        if change is LIES["split of list"]:
+            assert list(chargen.resume(run))[-1].step == 60, "it is made anew"
+            return
+        with pytest.raises(CorpusError, match="the run does not say"):
+            list(chargen.resume(run))
 
     def test_a_model_is_no_state(self, run):
         with pytest.raises(ModelFileError, match="not the state of a chargen training run"):
