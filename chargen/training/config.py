@@ -90,20 +90,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every field and report all problems at once."""
+        kinds = dict.fromkeys(_WHOLE, (int,)) | dict.fromkeys(_FRACTIONS, (int, float))
         problems = [
-            f"{name.replace('_', '-')} {getattr(self, name)}: must be a whole number from {low} to "
-            f"{high:,}"
-            for name, (low, high) in _WHOLE.items()
-            if type(getattr(self, name)) is not int or not low <= getattr(self, name) <= high
-        ]
-        shown = {name: getattr(self, name) for name in _FRACTIONS}
-        problems += [
-            f"{name.replace('_', '-')} {value!r}: must be a number"
-            for name, value in shown.items()
-            if type(value) not in (int, float) and not (name == "minutes" and value is None)
+            f"{name.replace('_', '-')} {getattr(self, name)!r}: must be a number"
+            for name, allowed in kinds.items()
+            if type(getattr(self, name)) not in allowed
+            and not (name == "minutes" and self.minutes is None)
         ]
         if problems:
             raise UsageError("; ".join(problems))
+        problems = [
+            f"{name.replace('_', '-')} {getattr(self, name)}: must be from {low} to {high:,}"
+            for name, (low, high) in _WHOLE.items()
+            if not low <= getattr(self, name) <= high
+        ]
         shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema")
         problems += [
             f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 0 and below 1"

@@ -154,7 +154,7 @@ def _width(minutes: float, train_tokens: int, wishes: Mapping[str, Any]) -> int:
     # Below two minutes, no text of an ordinary size is read more than a few times anyway.
     width: float = 448 * (minutes / 2) ** (1 / 2 if minutes > 2 else 1 / 3)
     width /= math.sqrt(2 * wishes.get("num_layers", 1) - 1)
-    by_text: float = 1280 * (train_tokens / 1e6) ** 0.35
+    by_text: float = 704 * (train_tokens / 1e6) ** 0.35
     return max(64, 32 * round(min(width, by_text, _WIDEST) / 32))
 
 
@@ -178,8 +178,8 @@ def _dropout(passes: float, width: int) -> float:
 def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
     """How often and on how many tokens to score, in about a twentieth of the time of training."""
     evaluations = min(20, max(4, total_tokens // 400_000))
-    # Reading forward costs a third of learning.
-    tokens = int(_SCORING_SHARE * total_tokens * 3 / evaluations)
+    # Reading forward and judging costs two thirds of learning.
+    tokens = int(_SCORING_SHARE * total_tokens * 3 / 2 / evaluations)
     final = int(_SCORING_SHARE * total_tokens * 3)
     return {
         "evaluations": evaluations,

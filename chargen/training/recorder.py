@@ -85,7 +85,10 @@ class Recorder:
         try:
             os.fsync(self._metrics.fileno())  # the state counts these bytes
         except OSError as error:
-            raise ChargenError(f"{self.folder / METRICS}: {error.strerror}") from error
+            raise ChargenError(
+                f"{self.folder / METRICS}: cannot be written ({error.strerror}); "
+                "what was there is unchanged"
+            ) from error
         snapshot = Snapshot(
             plan=self._plan,
             tokenizer=self.tokenizer,

@@ -67,7 +67,7 @@ def machine(monkeypatch):
 def test_the_longer_and_the_faster_the_wider(machine):
     machine(230e9)
     widths = [plan(minutes=minutes).model.hidden_size for minutes in (0.2, 2, 30)]
-    assert 150 < widths[0] < widths[1] < widths[2] <= 1280
+    assert 150 < widths[0] < widths[1] < widths[2] <= 704
     machine(23e9)
     slow = plan(minutes=2).model.hidden_size
     assert slow < widths[1]

@@ -416,7 +416,7 @@ class TestFile:
 
     @pytest.fixture
     def run(self, tmp_path, corpus):
-        stop_at(3, corpus=corpus, out=tmp_path / "run", **settings())
+        stop_at(13, corpus=corpus, out=tmp_path / "run", **settings())
         return tmp_path / "run"
 
     def test_every_kind_of_damage_is_one_line(self, run):
