@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py corpus.txt --kills 100
 
-Trains once in one go; then again, killed with SIGKILL at random moments (while it starts, learns,
-scores and saves) and taken up each time. Compares the tensors of both models and states, and every
-loss; and looks for files that a kill left behind.
+Trains once in one go; then again, killed with SIGKILL and taken up each time: every other time at
+a random moment, otherwise as soon as a file is being written (its temporary file is there).
+Compares the tensors of both models and states, and every loss; and looks for files that a kill left behind.
 """
 
 from __future__ import annotations
@@ -43,20 +43,27 @@ def differences(one: Path, other: Path) -> int:
     return count
 
 
+def leftovers(run: Path) -> set[str]:
+    """Files that no finished run has."""
+    return {one.name for one in run.iterdir()} - _FILES if run.exists() else set()
+
+
 def run_killed(train: list[str], resume: list[str], run: Path, kills: int, longest: float) -> int:
     """Kill a run so many times, then let it end; how many were in the middle of a save."""
     halves = 0
-    for _ in range(kills):
+    for number in range(kills):
         begun = (run / "training.safetensors").exists()
+        left = leftovers(run)
         process = subprocess.Popen(resume if begun else train, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(random.uniform(0.3, longest))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        else:
+        until = time.monotonic() + random.uniform(0.3, longest)
+        while time.monotonic() < until and process.poll() is None:
+            if number % 2 and leftovers(run) - left:
+                break
+        if process.poll() is not None:
             raise SystemExit("the run ended before it was killed often enough: add --steps")
-        halves += bool({one.name for one in run.glob("*")} - _FILES) if run.exists() else 0
+        process.kill()
+        process.wait()
+        halves += bool(leftovers(run))
     if not (run / "training.safetensors").exists():
         resume = train
     subprocess.run(resume, check=True)
@@ -88,7 +95,7 @@ def main(file: Path, kills: int, steps: int, hidden_size: int, longest: float, t
         halves = run_killed(commands[1], resume, parts, kills, longest)
         killed = time.perf_counter() - began
         different = differences(whole, parts)
-        left = sorted({one.name for one in parts.iterdir()} - _FILES)
+        left = leftovers(parts)
     if table:
         report.write(
             "kills",
@@ -98,7 +105,8 @@ def main(file: Path, kills: int, steps: int, hidden_size: int, longest: float, t
             [[str(kills), str(halves), str(different), str(len(left)), f"{alone:.0f}",
               f"{killed:.0f}"]],
             f"{steps} steps of an LSTM of {hidden_size} units with dropout, SIGKILL between 0.3 "
-            f"and {longest:g} seconds after each start.",
+            f"and {longest:g} seconds after each start; every other time as soon as a temporary "
+            "file is seen.",
         )  # fmt: skip
     sys.exit(bool(different or left))
 

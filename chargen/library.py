@@ -173,7 +173,7 @@ def train(
     prepared = prepare(options)
     from chargen.training.session import train_run  # torch, once all else is in order
 
-    for event in train_run(
+    events = train_run(
         folder,
         tokenizer=prepared.tokenizer,
         train=prepared.train,
@@ -183,11 +183,8 @@ def train(
         given=given,
         should_stop=should_stop,
         started=started,
-    ):
-        if isinstance(event, Planned):
-            for note in prepared.notes:
-                on_note(note)
-        yield event
+    )
+    yield from _with_notes(events, prepared.notes, on_note)
 
 
 def resume(
@@ -229,7 +226,7 @@ def resume(
     tokenizer = snapshot.build_tokenizer()
     options = options_from_json(snapshot.text)
     prepared = prepare_again(options, tokenizer, snapshot.card, allow_changed=allow_changed_corpus)
-    for event in resume_run(
+    events = resume_run(
         folder,
         snapshot,
         tokenizer=tokenizer,
@@ -239,8 +236,16 @@ def resume(
         given=given,
         should_stop=should_stop,
         started=started,
-    ):
+    )
+    yield from _with_notes(events, prepared.notes, on_note)
+
+
+def _with_notes(
+    events: Iterator[TrainEvent], notes: Sequence[str], on_note: Callable[[str], None]
+) -> Iterator[TrainEvent]:
+    """The events; what is to be said of the text is said once the plan is made."""
+    for event in events:
         if isinstance(event, Planned):
-            for note in prepared.notes:
+            for note in notes:
                 on_note(note)
         yield event
