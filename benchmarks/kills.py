@@ -4,7 +4,8 @@
 
 Trains once in one go; then again, killed with SIGKILL and taken up each time: every other time at
 a random moment, otherwise as soon as a file is being written (its temporary file is there).
-Compares the tensors of both models and states, and every loss; and looks for files that a kill left behind.
+Compares the tensors of both models and states, and every loss; and looks for files that a kill
+left behind.
 """
 
 from __future__ import annotations
