@@ -18,20 +18,22 @@ import numpy as np
 from chargen.errors import ChargenError, CorpusError
 from chargen.insight.trace import Trace, record
 from chargen.model.file import ModelFile, load_model
-from chargen.model.runs import TRAINING, choose_folder, locate_model, locate_run
+from chargen.model.runs import TRAINING, choose_folder, locate_model, locate_run, read_run
 from chargen.model.score import Score, make_score
 from chargen.sampling.config import SampleConfig
 from chargen.sampling.generator import Step, generate, generate_batch
 from chargen.sampling.scoring import total_nats
 from chargen.sampling.stepper import Stepper, TokenIds
+from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.prepare import (
     TextOptions,
     options_from_json,
     options_to_json,
     prepare,
     prepare_again,
+    training_part,
 )
-from chargen.text.store import Tokens
+from chargen.text.store import Tokens, TokenStore
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -119,6 +121,24 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
     """
     path = locate_model(None if model is None else os.fspath(model))
     return Model(load_model(path), path)
+
+
+def training_text(model: Model) -> TokenStore | None:
+    """The text that a model was trained on, as ids; None where it is not on this machine."""
+    card = model.card
+    try:
+        written = read_run(model.path.parent).get("text") if model.path else None
+        options = options_from_json(written) if isinstance(written, dict) else None
+    except CorpusError:
+        options = None
+    if options is None:  # a file that travelled: read as most are
+        documents, split = card.get("documents"), card.get("split")
+        fraction = split.get("valid_fraction") if isinstance(split, dict) else None
+        if documents not in DOCUMENT_MODES or not isinstance(fraction, float):
+            return None
+        kind = model.file.tokenizer.kind
+        options = TextOptions(tokenizer=kind, documents=documents, valid_fraction=fraction)
+    return training_part(options, model.tokenizer, card)
 
 
 def draw_seed() -> int:

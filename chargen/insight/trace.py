@@ -5,12 +5,13 @@ Shape letters: T time, L layers, S states, G gates, H hidden_size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chargen.model.cells import Cell
-from chargen.sampling.stepper import Array, Stepper, TokenIds, log_softmax
+from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, log_softmax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,20 @@ class Trace:
     """(T, V): log-probabilities of what comes next."""
 
 
-def record(stepper: Stepper, ids: TokenIds, state: Array | None = None) -> Trace:
-    """Read a text step by step and keep everything: about 4·T·(L·(S+G)·H + V) bytes."""
+def record(
+    stepper: Stepper,
+    ids: TokenIds,
+    state: Array | None = None,
+    holds: Sequence[Holds] | None = None,
+) -> Trace:
+    """Read a text step by step and keep everything: about 4·T·(L·(S+G)·H + V) bytes.
+
+    Args:
+        stepper: the model.
+        ids: the text (T,).
+        state: the memory before it (L, S, H); None is none.
+        holds: for each token, the units that are held in its step.
+    """
     config = stepper.config
     layers, states, size = config.state_shape
     cell = config.cell_row
@@ -43,7 +56,8 @@ def record(stepper: Stepper, ids: TokenIds, state: Array | None = None) -> Trace
         logprobs=np.empty((len(ids), config.vocab_size), np.float32),
     )
     for time, token in enumerate(ids):
-        trace.logprobs[time] = log_softmax(stepper.step(int(token), now, now))
+        held = holds[time] if holds else None
+        trace.logprobs[time] = log_softmax(stepper.step(int(token), now, now, held))
         trace.states[time] = now
         for layer in range(layers):
             trace.gates[time, layer] = stepper.layers[layer].gates

@@ -23,7 +23,7 @@ from chargen.sampling.filters import RECENT, active_filters, draw
 from chargen.sampling.stepper import Array, Stepper, TokenIds
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
-_IMPOSSIBLE = -1e30
+IMPOSSIBLE = -1e30
 """A logit whose likelihood is zero and that, unlike -inf, can be multiplied by it."""
 
 
@@ -114,6 +114,11 @@ class Writer:
         entropy = log_total - float(likelihoods.dot(relative)) / total
         return token, float(own) - log_total, entropy, int(np.count_nonzero(relative > own))
 
+    def change(self, config: SampleConfig) -> None:
+        """Draw otherwise from here on; the random numbers go on."""
+        self._config = config
+        self._filters = active_filters(config)
+
     def _uniform(self) -> float:
         """The next random number in [0, 1)."""
         if not self._uniforms:  # drawn in bulk: one call costs as much as sixty numbers
@@ -167,7 +172,7 @@ def generate(
     logits = stepper.step(int(ids[-1]), state, state)
     recent = deque(map(int, prompt[-RECENT:]), RECENT)
     while not writer.done:
-        _forbid(logits, tokenizer)
+        forbid(logits, tokenizer)
         drawn = writer.write(logits, recent)
         recent.append(drawn[0])
         logits = stepper.step(drawn[0], state, state)
@@ -193,7 +198,7 @@ def generate_batch(
     many = stepper.batched(count)
     logits = many.step(np.full(count, ids[-1]), state, state)
     while not all(writer.done for writer in writers):
-        _forbid(logits, tokenizer)
+        forbid(logits, tokenizer)
         drawn = []
         for row, writer, recent in zip(logits, writers, recents, strict=True):
             drawn.append(writer.write(row, recent))
@@ -218,7 +223,7 @@ def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:
     return np.array([0]) if tokenizer.unseen("\n") else tokenizer.encode("\n")
 
 
-def _forbid(logits: Array, tokenizer: Tokenizer) -> None:
+def forbid(logits: Array, tokenizer: Tokenizer) -> None:
     """Make the token that no text has, SentencePiece's `<unk>`, impossible to draw."""
     if tokenizer.kind == "subword":
-        logits[..., 0] = _IMPOSSIBLE
+        logits[..., 0] = IMPOSSIBLE

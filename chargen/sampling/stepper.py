@@ -11,6 +11,7 @@ N batch. One state is (L, S, H); a batch of them is (L, S, N, H).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, cast
 
 import numpy as np
@@ -22,6 +23,8 @@ from chargen.model.file import Weights
 Array = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.integer]
 Batch = tuple[()] | tuple[int]
+Holds = Mapping[int, tuple[list[int], list[int], list[float]]]
+"""Units that are held: for a layer, which states, which units, at which values."""
 _MAX_TABLE = 1 << 24
 """Largest folded table in numbers (64 MB); a larger vocabulary looks up, then multiplies."""
 _HALF = np.array(0.5, np.float32)  # ufuncs take half a microsecond longer with a Python number
@@ -240,21 +243,29 @@ class Stepper:
         layers, states, size = self.config.state_shape
         return np.zeros((layers, states, *self._batch, size), np.float32)
 
-    def step(self, token: int | TokenIds, state: Array, out: Array) -> Array:
+    def step(
+        self, token: int | TokenIds, state: Array, out: Array, holds: Holds | None = None
+    ) -> Array:
         """Read one token from `state`, write the state after it to `out` (may be `state`).
 
         Args:
             token: an id, or (N,) ids for a batch.
             state: (L, S, H), or (L, S, N, H) for a batch.
             out: like `state`.
+            holds: units that are set to a value after the step, whatever it made of them; layers
+                above see the value held.
 
         Returns:
             logits (V,) or (N, V): a buffer that the next step overwrites.
         """
         self.layers[0].advance(self._first_inputs(token), state[0], out[0])
+        if holds:
+            _hold(out, 0, holds)
         hidden = out[0, 0]
         for number, layer in enumerate(self.layers[1:], 1):
             layer.climb(hidden, state[number], out[number])
+            if holds:
+                _hold(out, number, holds)
             hidden = out[number, 0]
         np.dot(hidden, self._head.T, self._logits)
         np.add(self._logits, self._head_bias, self._logits)
@@ -307,6 +318,14 @@ class Stepper:
             inputs = hidden @ layer.weight_ih.T + layer.input_bias
             hidden = _run(layer, inputs, state[number])
         return hidden
+
+
+def _hold(state: Array, layer: int, holds: Holds) -> None:
+    if layer in holds:
+        states, units, values = holds[layer]
+        state[layer, states, ..., units] = np.array(values, np.float32).reshape(
+            -1, *(1,) * (state.ndim - 3)
+        )
 
 
 def _run(layer: Layer, inputs: Array, state: Array) -> Array:

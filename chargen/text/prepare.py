@@ -179,6 +179,33 @@ def prepare_again(
     return _divided(options, tokenizer, stores, prints, notes)
 
 
+def training_part(
+    options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any]
+) -> TokenStore | None:
+    """The part of a corpus that a model was trained on; None where it is not on this machine.
+
+    Args:
+        options: how it was read.
+        tokenizer: of the model.
+        card: of the model: what the corpus was.
+    """
+    try:
+        before = _fingerprints(card.get("corpus"))
+        store = stored(options.open(()), tokenizer, [one.sha256 for one in before])
+        if store is None and options.corpus:
+            corpus, difference = _compared(options, options.corpus, before)
+            if corpus is None or difference:
+                return None
+            store = encode_corpus(corpus, tokenizer)
+        if store is None:
+            return None
+        fraction = 0.0 if options.valid is not None else options.valid_fraction
+        train, _ = store.split(fraction, tokenizer.eos_id)
+    except (CorpusError, UsageError, OSError):
+        return None
+    return TokenStore(tokens=train, path=store.path)
+
+
 def _fingerprints(value: Any) -> list[Fingerprint]:
     try:
         found = [Fingerprint(**one) for one in value]

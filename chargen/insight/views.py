@@ -1,0 +1,326 @@
+"""Views: pure functions from a Trace to a Grid of numbers; a table of them.
+
+A grid knows what it shows and between which limits, and nothing of colours, screens or widths.
+Shape letters: T time (columns), R rows, L layers, H hidden_size, G gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from chargen.errors import UsageError, unknown_name
+from chargen.insight.trace import Trace
+from chargen.model.cells import Cell
+from chargen.model.units import Unit
+from chargen.sampling.stepper import Array
+from chargen.text.tokenizer import StreamDecoder, Tokenizer
+
+GATED = frozenset({"input", "forget", "output", "reset", "update"})
+"""The gates that are sigmoids: between shut, 0, and open, 1."""
+ORDERS = ("similar", "activity", "index")
+_CLOSED, _OPEN = 0.1, 0.9
+"""Where a gate counts as shut or open (Karpathy, Johnson and Li, 2015)."""
+_GUESSES = 5
+_STRIP = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Numbers in rows and columns, ready to be coloured."""
+
+    values: Array = field(repr=False)
+    """(R, T); NaN where there is nothing."""
+    row_labels: tuple[str, ...]
+    column_labels: tuple[str, ...]
+    """Texts of the tokens; a model's, so not yet safe to show."""
+    low: float
+    high: float
+    kind: str
+    """`diverging` around the middle, or `sequential`."""
+    title: str
+    """What it is, in a few words."""
+    measure: str = ""
+    """What a value is: `bits`, `probability`."""
+    layout: str = "heat"
+    """`heat`: rows of cells over the text; `text`: one row, the text itself coloured; `cells`: a
+    text in each cell; `strips`: rows of cells with no text to stand under them."""
+    cells: tuple[tuple[str, ...], ...] = ()
+    """With `cells`: R rows of T texts."""
+    notes: tuple[str, ...] = ()
+    """Lines that say in words what there is to see."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """What of a trace is to be seen."""
+
+    labels: tuple[str, ...]
+    """The texts of its T tokens."""
+    tokenizer: Tokenizer
+    layer: int = 0
+    unit: Unit | None = None
+    rows: int = 64
+    """Units to show at most."""
+    order: str = "similar"
+    """A row of `ORDERS`."""
+    chosen: npt.NDArray[np.intp] | None = None
+    """Units to show, in order, when they were chosen before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A row of `VIEWS`."""
+
+    help: str
+    build: Callable[[Trace, ViewOptions], Grid]
+    of: frozenset[str] | None = None
+    """The states or gates of which a cell must have one; None suits every cell."""
+    every: bool = False
+    """Whether it shows one number for each unit and token, and so can be watched live."""
+
+
+def choose_units(values: Array, rows: int, order: str) -> npt.NDArray[np.intp]:
+    """Which units to show of (T, H), and in which order.
+
+    The most active are chosen, by the spread of their values. `similar` then puts units side by
+    side that move together: by the angle in the plane of the first two principal components.
+    """
+    count = values.shape[1]
+    if order == "index" and count <= rows:
+        return np.arange(count)
+    spread = values.std(0) if len(values) > 1 else np.abs(values).sum(0)
+    chosen = np.argsort(-np.nan_to_num(spread), kind="stable")[:rows]
+    if order == "index":
+        return np.sort(chosen)
+    if order == "similar" and len(values) > 2 and len(chosen) > 2:
+        centred = np.nan_to_num(values[:, chosen] - values[:, chosen].mean(0))
+        scale = np.linalg.norm(centred, axis=0)
+        _, _, axes = np.linalg.svd(centred / np.where(scale == 0, 1, scale), full_matrices=False)
+        angle = np.arctan2(axes[1], axes[0])
+        chosen = chosen[np.argsort(angle, kind="stable")]
+    return chosen
+
+
+def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
+    """The text that became whole with each token; a byte within a character has none."""
+    decoder = StreamDecoder()
+    return tuple(
+        "\n" if one == tokenizer.eos_id else decoder.feed(tokenizer.token_bytes(int(one)))
+        for one in tokens
+    )
+
+
+def build_view(name: str, trace: Trace, options: ViewOptions) -> Grid:
+    """The grid of a view.
+
+    Raises:
+        UsageError: there is no such view, or this cell or layer has none.
+    """
+    view = find_view(name, trace.cell)
+    layers = trace.states.shape[1]
+    if not 0 <= options.layer < layers:
+        raise UsageError(f"layer {options.layer + 1}: the model has layers 1 to {layers}")
+    if options.order not in ORDERS:
+        raise UsageError(unknown_name("order", options.order, ORDERS))
+    return view.build(trace, options)
+
+
+def find_view(name: str, cell: Cell) -> View:
+    """The row of the table, if this cell has it.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if name not in views_for(cell):
+        if name in VIEWS:
+            there = ", ".join(views_for(cell))
+            raise UsageError(f"view '{name}': {cell.label} has no such thing; it has {there}")
+        raise UsageError(unknown_name("view", name, views_for(cell)))
+    return VIEWS[name]
+
+
+def views_for(cell: Cell) -> list[str]:
+    """The names of the views that a cell has."""
+    parts = {*cell.states, *cell.gates}
+    return [name for name, view in VIEWS.items() if view.of is None or view.of & parts]
+
+
+def pick(name: str, trace: Trace, layer: int) -> Array:
+    """The values (T, H) of a state or a gate."""
+    if name in trace.cell.states:
+        return trace.states[:, layer, trace.cell.states.index(name)]
+    return trace.gates[:, layer, trace.cell.gates.index(name)]
+
+
+def unit_map(name: str, cell: Cell, values: Array, options: ViewOptions) -> Grid:
+    """Units as rows over the text, from the values (T, H) of a state or a gate."""
+    chosen = options.chosen
+    if chosen is None:
+        chosen = choose_units(values, options.rows, options.order)
+    count = values.shape[1]
+    size = f"{len(chosen)} of {count} units" if len(chosen) < count else f"{count} units"
+    what = f"{name} state" if name in cell.states else f"{name} gate" if name in GATED else name
+    relu = cell.name == "rnn-relu"
+    signed = name not in GATED and not relu  # what a rectifier lets through is never negative
+    bound = _bound(values) if relu or name == "cell" else 1.0
+    return Grid(
+        values=values[:, chosen].T,
+        row_labels=tuple(str(one) for one in chosen),
+        column_labels=options.labels,
+        low=-bound if signed else 0.0,
+        high=bound,
+        kind="diverging" if signed else "sequential",
+        title=f"{what}, layer {options.layer + 1}, {size}",
+        measure="activation",
+    )
+
+
+def _map(name: str) -> Callable[[Trace, ViewOptions], Grid]:
+    def build(trace: Trace, options: ViewOptions) -> Grid:
+        return unit_map(name, trace.cell, pick(name, trace, options.layer), options)
+
+    return build
+
+
+def _bound(values: Array) -> float:
+    """A limit that most values keep: the largest in a hundred, but never below one."""
+    finite = np.abs(values[np.isfinite(values)])
+    return max(1.0, round(float(np.quantile(finite, 0.99)), 1)) if finite.size else 1.0
+
+
+def unit_view(values: Array, labels: tuple[str, ...], unit: str, *, relu: bool = False) -> Grid:
+    """A text coloured by one unit's values (T,)."""
+    bound = _bound(values)
+    return Grid(
+        values=values[None],
+        row_labels=(unit,),
+        column_labels=labels,
+        low=0.0 if relu else -bound,
+        high=bound,
+        kind="sequential" if relu else "diverging",
+        title=f"unit {unit}",
+        measure="activation",
+        layout="text",
+    )
+
+
+def _unit(trace: Trace, options: ViewOptions) -> Grid:
+    unit = options.unit
+    if unit is None:
+        spread = trace.states[:, options.layer, 0].std(0)
+        unit = Unit(options.layer, int(np.argmax(spread)))
+    values = trace.states[:, unit.layer, unit.state, unit.index]
+    state = f".{trace.cell.states[unit.state]}" if unit.state else ""
+    name = f"L{unit.layer + 1}:{unit.index}{state}"
+    return unit_view(values, options.labels, name, relu=trace.cell.name == "rnn-relu")
+
+
+def surprise_view(bits: Array, labels: tuple[str, ...]) -> Grid:
+    """A text coloured by what each token cost, (T,) bits."""
+    known = bits[np.isfinite(bits)]
+    mean = float(known.mean()) if known.size else 0.0
+    return Grid(
+        values=bits[None].astype(np.float32),
+        row_labels=("surprise",),
+        column_labels=labels,
+        low=0.0,
+        high=8.0,
+        kind="sequential",
+        title=f"surprise, {mean:.2f} bits a token on average",
+        measure="bits",
+        layout="text",
+    )
+
+
+def _surprise(trace: Trace, options: ViewOptions) -> Grid:
+    ids = np.asarray(trace.token_ids)
+    bits = np.full(len(ids), np.nan, np.float32)
+    bits[1:] = -trace.logprobs[np.arange(len(ids) - 1), ids[1:]] / np.log(2)
+    return surprise_view(bits, options.labels)
+
+
+def _entropy(trace: Trace, options: ViewOptions) -> Grid:
+    bits = -(np.exp(trace.logprobs) * trace.logprobs).sum(1) / np.log(2)
+    title = "uncertainty about what comes next"
+    return replace(
+        surprise_view(bits, options.labels), row_labels=("entropy",), title=title, high=6.0
+    )
+
+
+def _predict(trace: Trace, options: ViewOptions) -> Grid:
+    """The likeliest tokens after each one, the likeliest first."""
+    guesses = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_GUESSES].T
+    times = np.arange(len(trace.token_ids))
+    chances = np.exp(trace.logprobs[times, guesses])
+    names = [
+        tuple(labels_of(options.tokenizer, [token])[0] for token in row) for row in guesses.tolist()
+    ]
+    return Grid(
+        values=chances,
+        row_labels=tuple(str(1 + one) for one in range(len(guesses))),
+        column_labels=options.labels,
+        low=0.0,
+        high=1.0,
+        kind="sequential",
+        title=f"the {len(guesses)} likeliest continuations after each token",
+        measure="probability",
+        layout="cells",
+        cells=tuple(names),
+    )
+
+
+def _gates(trace: Trace, options: ViewOptions) -> Grid:
+    """The gates of the last step, each sorted from shut to open, and how saturated they are."""
+    sigmoids = [one for one in trace.cell.gates if one != "candidate"]
+    rows, labels, notes = [], [], []
+    size = trace.gates.shape[-1]
+    for layer in range(trace.gates.shape[1]):
+        for name in sigmoids:
+            values = np.sort(trace.gates[-1, layer, trace.cell.gates.index(name)])
+            rows.append(values[np.linspace(0, size - 1, min(size, _STRIP)).astype(int)])
+            label = f"L{layer + 1} {name}"
+            labels.append(label)
+            shut, opened = (values < _CLOSED).mean(), (values > _OPEN).mean()
+            notes.append(
+                f"{label}: {values.mean():.0%} open on average; "
+                f"{shut:.0%} of units shut (below {_CLOSED}), {opened:.0%} open (above {_OPEN})"
+            )
+    return Grid(
+        values=np.array(rows, np.float32),
+        row_labels=tuple(labels),
+        column_labels=("",) * len(rows[0]),
+        low=0.0,
+        high=1.0,
+        kind="sequential",
+        title="gates at the last token, all units sorted from shut to open",
+        measure="activation",
+        layout="strips",
+        notes=tuple(notes),
+    )
+
+
+VIEWS: dict[str, View] = {
+    **{
+        name: View(help=text, build=_map(name), of=frozenset({name}), every=True)
+        for name, text in (
+            ("hidden", "hidden state of the units"),
+            ("cell", "cell state of the units"),
+            ("input", "input gates"),
+            ("forget", "forget gates"),
+            ("output", "output gates"),
+            ("reset", "reset gates"),
+            ("update", "update gates"),
+            ("candidate", "what would be written"),
+        )
+    },
+    "gates": View(help="all gates of the last step as strips", build=_gates, of=GATED),
+    "unit": View(help="the text, coloured by one unit", build=_unit),
+    "surprise": View(help="the text, coloured by each token's bits", build=_surprise),
+    "entropy": View(help="the text, coloured by the uncertainty after it", build=_entropy),
+    "predict": View(help="the likeliest continuations under each token", build=_predict),
+}
+"""The table of views: a name, what it shows, how it is made."""

@@ -1,0 +1,1 @@
+"""The interactive session: write with a model, and watch its memory while it writes."""

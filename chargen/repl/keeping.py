@@ -1,0 +1,100 @@
+"""Commands that keep and bring back: save, load, models, export, copy."""
+
+from __future__ import annotations
+
+import base64
+
+from chargen.errors import ModelFileError, UsageError
+from chargen.files import atomic_writer
+from chargen.library import load as load_model
+from chargen.model.runs import list_runs, read_run
+from chargen.repl.command import Context
+from chargen.repl.looking import view_grid
+from chargen.repl.places import show_place
+from chargen.repl.record import read_session, write_session
+from chargen.terminal.export import EXPORTS, export_grid
+from chargen.terminal.figures import is_figure
+from chargen.text.tokenizer import utf8
+
+_CLIPBOARD = 70_000
+"""Bytes that terminals take, as a rule."""
+
+
+def save(context: Context, argument: str) -> None:
+    """Keep texts, branches and settings."""
+    path = context.session.file_name(argument)
+    if path.suffix != ".json":
+        path = path.with_name(f"{path.name}.json")
+    write_session(path, context.session)
+    context.screen.line(f"saved to {path}; /load {path} brings it back", "dim")
+
+
+def load(context: Context, argument: str) -> None:
+    """Another model, or a session."""
+    session, screen = context.session, context.screen
+    if not argument:
+        raise UsageError("load: name a model (/models lists the runs) or a session's file")
+    if argument.endswith(".json"):
+        read_session(session.file_name(argument), session)
+        screen.set_background(session.settings.background)
+        screen.line(f"{len(session.tree.branches)} branches by {session.name}", "dim")
+        show_place(context)
+        return
+    model = load_model(argument)
+    text = session.text()
+    session.use(model, text)
+    read = f", which has read the text ({session.position} tokens)" if text else ""
+    screen.line(f"writing with {session.name}{read}", "dim")
+
+
+def model_names(context: Context) -> tuple[str, ...]:
+    """Runs that can be loaded."""
+    return tuple(one.name for one in list_runs())
+
+
+def models(context: Context, argument: str) -> None:
+    """The runs that can be loaded."""
+    rows = []
+    for folder in list_runs():
+        record = read_run(folder)
+        score, model = record.get("score"), record.get("model")
+        bits = score.get("bits_per_byte") if isinstance(score, dict) else None
+        what = ""
+        if isinstance(model, dict):
+            what = f"{model.get('cell')} {model.get('num_layers')}x{model.get('hidden_size')}"
+        rows.append((folder.name, what, f"{bits:.3f} bits/byte" if is_figure(bits) else ""))
+    if not rows:
+        raise ModelFileError("no run in checkpoints/ yet; /load takes a model's file as well")
+    context.screen.table(("run", "model", "validation"), rows)
+
+
+def export(context: Context, argument: str) -> None:
+    """The text, or a view, into a file."""
+    name, _, view = argument.partition(" ")
+    path = context.session.file_name(name)
+    if path.suffix == ".txt":
+        with atomic_writer(path) as handle:
+            handle.write(utf8(context.session.text()))
+    elif path.suffix in EXPORTS:
+        look = view.strip() or context.session.heat.view
+        export_grid(view_grid(context, look), path, dark=context.screen.palette.dark)
+    else:
+        kinds = ", ".join((".txt", *EXPORTS))
+        raise UsageError(f"export {name}: the file's name must end with one of {kinds}")
+    context.screen.line(f"written to {path}", "dim")
+
+
+def copy(context: Context, argument: str) -> None:
+    """The text to the clipboard, by the terminal itself."""
+    if not context.screen.interactive:
+        raise UsageError("copy: needs a terminal; /export FILE.txt writes the text to a file")
+    data = utf8(context.session.text())
+    if len(data) > _CLIPBOARD:
+        raise UsageError(
+            f"copy: {len(data):,} bytes are more than terminals take; /export FILE.txt instead"
+        )
+    encoded = base64.b64encode(data).decode("ascii")
+    context.screen.out.write(f"\x1b]52;c;{encoded}\x07")
+    context.screen.line(
+        f"{len(data):,} bytes handed to the terminal for its clipboard (some refuse)", "dim"
+    )

@@ -1,0 +1,133 @@
+"""The loop: read a line, do what it says. With a terminal, or without any."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TextIO, cast
+
+from chargen.errors import ChargenError, ExitCode
+from chargen.repl.command import Context
+from chargen.repl.commands import run_command
+from chargen.repl.line import QUOTES, LineReader, is_open, unquoted
+from chargen.repl.screen import Screen
+from chargen.repl.session import Session
+from chargen.repl.writing import more, read_and_write
+from chargen.terminal.context import Terminal
+
+
+def run_repl(session: Session, terminal: Terminal) -> int:
+    """Read and do until the person leaves; the exit code."""
+    if _has_terminal(terminal):
+        return _with_terminal(session, terminal)
+    return _without(session, terminal, sys.stdin)
+
+
+def _has_terminal(terminal: Terminal) -> bool:
+    """Whether a person sits at both ends, at a terminal that obeys."""
+    source = sys.stdin
+    return (
+        source is not None
+        and source.isatty()
+        and terminal.out.isatty()
+        and terminal.environ.get("TERM") not in ("dumb", "", None)
+    )
+
+
+def handle(context: Context, line: str, *, quoted: bool = False) -> None:
+    """Do what a line says.
+
+    Args:
+        context: the session and its screen.
+        line: as it was typed.
+        quoted: it stood between three quotes, so that it is text whatever it begins with.
+
+    Raises:
+        EOFError: the person wants to leave.
+    """
+    if line.strip():
+        context.session.history.append(line)
+    try:
+        if quoted:
+            read_and_write(context, line)
+        elif line.startswith("//"):
+            read_and_write(context, line[1:])
+        elif line.startswith("/"):
+            run_command(context, line)
+        elif not line:
+            more(context, "")
+        else:
+            read_and_write(context, line)
+    except ChargenError as error:
+        context.screen.complain(error)
+
+
+def _with_terminal(session: Session, terminal: Terminal) -> int:
+    from prompt_toolkit.input import create_input
+    from prompt_toolkit.output import create_output
+
+    from chargen.repl.chooser import choose_with_keys
+    from chargen.repl.keys import Keys
+
+    source, output = create_input(), create_output(cast(TextIO, terminal.out))
+    screen = Screen(terminal, interactive=True)
+    context = Context(
+        session=session,
+        screen=screen,
+        keys=Keys(source),
+        pick=choose_with_keys(source, output),
+    )
+    reader = LineReader(context, source, output)
+    config = session.model.config
+    screen.line(
+        f"{session.name}: {config.cell_row.label}, {config.num_layers} x {config.hidden_size} "
+        "units. Type how the text begins, and it goes on; /help tells the rest, Ctrl-D leaves."
+    )
+    while True:
+        try:
+            line = reader.read()
+            if line.startswith("/"):
+                mark = ">" if screen.palette.ascii else "›"
+                screen.line(f"{mark} {line}", "dim")
+            with _interruptible():
+                handle(context, unquoted(line), quoted=line.startswith(QUOTES))
+        except KeyboardInterrupt:
+            continue  # the line was given up, or a command that took long
+        except EOFError:
+            return ExitCode.DONE
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the command, not the session."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stdout.write("\n")
+
+
+def _without(session: Session, terminal: Terminal, source: IO[str] | None) -> int:
+    """Lines in, plain text out."""
+    context = Context(session=session, screen=Screen(terminal, interactive=False))
+    for line, quoted in _lines(source):
+        try:
+            handle(context, line, quoted=quoted)
+        except EOFError:
+            break
+    return ExitCode.DONE
+
+
+def _lines(source: IO[str] | None) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it is several between three quotes."""
+    if source is None:
+        return
+    collected: str | None = None
+    for raw in source:
+        line = raw.removesuffix("\n").removesuffix("\r")
+        collected = line if collected is None else f"{collected}\n{line}"
+        if not is_open(collected):
+            yield unquoted(collected), collected.startswith(QUOTES)
+            collected = None
+    if collected is not None:
+        yield unquoted(collected), True

@@ -1,0 +1,207 @@
+"""A session: a model, its tree of texts, the settings, what is held and what is watched.
+
+Knows no screen and no keys; the commands change it, and stream.py writes with it.
+Shape letters: T tokens, H hidden_size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from chargen.errors import UsageError
+from chargen.insight.trace import Trace, record
+from chargen.insight.views import ViewOptions, labels_of
+from chargen.library import Model, draw_seed, training_text
+from chargen.model.units import Unit
+from chargen.repl.live import LiveHeat
+from chargen.repl.settings import Settings, change_sample
+from chargen.sampling.composer import Composer, Writing
+from chargen.sampling.stepper import Array
+from chargen.sampling.tree import ROOT, TextTree
+from chargen.text.copies import CopyIndex, CopyWatch, build_index
+from chargen.text.tokenizer import describe_unseen
+
+LONGEST_TRACE = 4000
+"""Tokens of the text's end that a picture of the whole text shows at most."""
+
+
+class Session:
+    """Everything between two prompts.
+
+    Args:
+        model: to write with.
+        seed: of the draws; None draws one.
+    """
+
+    def __init__(self, model: Model, seed: int | None = None) -> None:
+        self.settings = Settings()
+        self.seed = draw_seed() if seed is None else seed
+        self.drawn = 0
+        """How many continuations were drawn from this seed."""
+        self.history: list[str] = []
+        self.heat_on = False
+        self.watched: list[Unit] = []
+        self.pinned: dict[Unit, float] = {}
+        self.last_start: int | None = None
+        """Where the last continuation began; what `/regen` takes back."""
+        self.use(model)
+
+    def use(self, model: Model, text: str = "") -> None:
+        """Write with this model from here on; a text that is there is read by it."""
+        self.model = model
+        self.tree = TextTree(model.stepper)
+        self.composer = Composer(model.stepper, model.tokenizer, self.tree)
+        self.composer.on_step = self._stepped
+        self.heat = LiveHeat(model.config)
+        self.pinned, self.watched, self.last_start = {}, [], None
+        self._copies: CopyWatch | None = None
+        self._index: CopyIndex | str | None = None
+        if text:
+            self.append(text)
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        path = self.model.path
+        if path is None:
+            return "model"
+        return path.parent.name if path.name == "model.safetensors" else path.stem
+
+    @property
+    def position(self) -> int:
+        """Tokens of text up to here."""
+        return self.tree.position(self.tree.tip)
+
+    def text(self, count: int | None = None, node: int | None = None) -> str:
+        """The text that ends at the tip or a node, or the last `count` tokens of it."""
+        node = self.tree.tip if node is None else node
+        return "".join(self.labels(self.tree.path(node, count)))
+
+    def labels(self, nodes: list[int]) -> tuple[str, ...]:
+        """The text of each node."""
+        return labels_of(self.model.tokenizer, (self.tree.token(one) for one in nodes))
+
+    def append(self, text: str) -> list[str]:
+        """Read a text after the tip; lines that say which characters were never seen.
+
+        Raises:
+            UsageError: the policy is `error`, and there are such characters.
+        """
+        tokenizer, policy = self.model.tokenizer, self.settings.unknown
+        ids = self.model.encode(text, policy)
+        unseen = tokenizer.unseen(text)
+        self.tree.branches[self.tree.branch] = self.composer.read(self.tree.tip, map(int, ids))
+        self.last_start = None
+        return list(describe_unseen(unseen, Counter(text), len(text), policy))
+
+    def begin(self) -> Writing:
+        """A new continuation after the tip."""
+        self.last_start = self.tree.tip
+        sample = change_sample(self.settings.sample, seed=self.seed)
+        writing = self.composer.write(self.tree.tip, sample, self.drawn)
+        self.drawn += 1
+        return writing
+
+    def reseed(self, seed: int) -> None:
+        """Draw from this seed from here on, from its beginning."""
+        self.settings.sample = change_sample(self.settings.sample, seed=seed)
+        self.seed, self.drawn = seed, 0
+
+    def hold(self, unit: Unit, value: float | None) -> None:
+        """Hold a unit at a value from the next step on; None lets it go."""
+        if value is None:
+            self.pinned.pop(unit, None)
+        else:
+            self.pinned[unit] = value
+        self.composer.hold(self.pinned)
+
+    def trace(self, count: int, node: int | None = None) -> tuple[Trace, ViewOptions]:
+        """The last tokens of the text, as the engine computed them, and how to see them.
+
+        Raises:
+            UsageError: there is no text.
+        """
+        node = self.tree.tip if node is None else node
+        nodes = self.tree.path(node, count)
+        if not nodes:
+            raise UsageError("there is no text yet; write something first")
+        ids = np.array([self.tree.token(one) for one in nodes])
+        before = self.tree.state(self.tree.parent(nodes[0]))
+        holds = [self.tree.holds(one) for one in nodes]
+        trace = record(self.model.stepper, ids, before, holds)
+        options = ViewOptions(labels=self.labels(nodes), tokenizer=self.model.tokenizer)
+        return trace, options
+
+    def unit_values(self, unit: Unit, nodes: list[int]) -> Array:
+        """One unit's values (T,) after each node."""
+        state = self.tree.state
+        values = [state(one)[unit.layer, unit.state, unit.index] for one in nodes]
+        return np.array(values, np.float32)
+
+    def surprise(self, nodes: list[int]) -> Array:
+        """What each node cost, (T,) bits; NaN at the very beginning, which nothing predicted."""
+        bits = [-self.tree.logprob(one) / np.log(2) for one in nodes]
+        if nodes and self.tree.parent(nodes[0]) == ROOT:
+            bits[0] = np.nan
+        return np.array(bits, np.float32)
+
+    def unit(self, text: str) -> Unit:
+        """The unit that a person wrote.
+
+        Raises:
+            UsageError: there is no such unit.
+        """
+        from chargen.model.units import parse_unit
+
+        return parse_unit(text, self.model.config)
+
+    def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
+        """What finds copies from the training text; None where that text is not here, or unwanted.
+
+        Args:
+            note: is told, once, when the text is not here, or large.
+        """
+        if not self.settings.copies:
+            return None
+        if self._index is None:
+            found = training_text(self.model)
+            if found is None:
+                self._index = "the training text is not on this machine: copies cannot be found"
+                note(self._index)
+            else:
+                if len(found.tokens) > 50_000_000:
+                    note("indexing the training text, once")
+                self._index = build_index(found.tokens, self.model.tokenizer, found.path.parent)
+                self._copies = CopyWatch(self._index)
+        return self._copies
+
+    @property
+    def longest_copy(self) -> int:
+        """Symbols of the longest copy from the training text so far."""
+        return self._copies.longest if self._copies is not None else 0
+
+    def file_name(self, text: str) -> Path:
+        """A file that a person named.
+
+        Raises:
+            UsageError: no name, or a folder.
+        """
+        if not text:
+            raise UsageError("name a file")
+        path = Path(text).expanduser()
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name a file")
+        return path
+
+    def _stepped(self, node: int) -> None:
+        if self.heat_on:
+            self.heat.stepped(node, self.model.stepper, self.tree.state(node))
+
+
+def tips(tree: TextTree) -> Iterator[tuple[str, int]]:
+    """Branches and their ends, the oldest end first."""
+    yield from sorted(tree.branches.items(), key=lambda one: one[1])
