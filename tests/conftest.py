@@ -89,3 +89,27 @@ def model_path(tmp_path) -> Path:
     path = tmp_path / "small.safetensors"
     save_model(path, make_model())
     return path
+
+
+CYCLE = "\n abcdefghijklmnopqrstuvwxyz"
+
+
+def make_cycle_model(sharpness: float = 16.0) -> ModelFile:
+    """An LSTM that writes its characters in order, and has a unit for each of them.
+
+    The unit of the character just read is on, all others are off; the next character is by far
+    the likeliest, the one after it the second.
+    """
+    tokenizer = CharTokenizer(CYCLE)
+    size = len(CYCLE)
+    config = ModelConfig(
+        vocab_size=size, cell="lstm", hidden_size=size, num_layers=1, embedding_size=size
+    )
+    weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    one = np.eye(size, dtype=np.float32)
+    weights["embedding.weight"] = one * 9
+    weights["layers.0.weight_ih"][2 * size : 3 * size] = one
+    bias = weights["layers.0.bias_ih"].reshape(4, size)
+    bias[[0, 1, 3]] = [[9.0], [-9.0], [9.0]]
+    weights["head.weight"] = sharpness * (np.roll(one, 1, axis=0) + 0.9 * np.roll(one, 2, axis=0))
+    return ModelFile(config=config, tokenizer=tokenizer.to_state(), weights=weights)

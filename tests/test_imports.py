@@ -21,16 +21,17 @@ BELOW = {
     "insight": {"sampling", "training", "model", "text"},
     "terminal": {"insight", "sampling", "training", "model", "text"},
     "library": {"insight", "sampling", "training", "model", "text"},
-    "cli": {"library", "terminal", "insight", "sampling", "training", "model", "text"},
+    "repl": {"library", "terminal", "insight", "sampling", "model", "text"},
+    "cli": {"repl", "library", "terminal", "insight", "sampling", "training", "model", "text"},
 }
 GROUND = {"errors", "files", "_version"}
 OUTSIDE = {
     "torch": {"training"},
-    "rich": {"terminal", "cli"},
+    "rich": {"terminal", "repl", "cli"},
     "click": {"cli"},
     "datasets": {"text"},
     "sentencepiece": {"text"},
-    "prompt_toolkit": set(),
+    "prompt_toolkit": {"repl"},
 }
 
 

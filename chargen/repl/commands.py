@@ -35,6 +35,7 @@ def help_command(context: Context, argument: str) -> None:
 def set_command(context: Context, argument: str) -> None:
     """Change a setting, or list all."""
     name, _, value = argument.partition(" ")
+    name = name.replace("_", "-").lower()
     settings, screen = context.session.settings, context.screen
     if not name:
         rows = [(one, row.read(settings), row.help) for one, row in TABLE.items()]
@@ -148,9 +149,9 @@ def find_command(name: str) -> Command:
     if begun:
         raise UsageError(f"command /{name}: is it {' or '.join(f'/{one}' for one in begun)}?")
     near = get_close_matches(name.lower(), COMMANDS, n=1)
-    hint = f"did you mean /{near[0]}? (" if near else "("
+    hint = f": did you mean /{near[0]}?" if near else ";"
     raise UsageError(
-        f"unknown command /{name}: {hint}/help lists all; //... is a text that begins with a slash)"
+        f"unknown command /{name}{hint} /help lists all (//... is a text that begins with a slash)"
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO, cast
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -13,12 +15,14 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.output import ColorDepth, Output
+from prompt_toolkit.output import ColorDepth, Output, create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
 
 from chargen.files import cache_folder, make_folder
 from chargen.repl.command import Context
 from chargen.repl.commands import COMMANDS
 from chargen.repl.settings import TABLE
+from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeText, safe_line
 
 QUOTES = '"""'
@@ -54,6 +58,26 @@ class Completions(Completer):
         if name == "set" and blank:
             return TABLE[first].choices if first in TABLE else ()
         return COMMANDS[name].complete(self._context) if name in COMMANDS else ()
+
+
+class QuietOutput(Vt100_Output):
+    """Asks the terminal nothing: an answer could come in the middle of a stream, as keys.
+
+    prompt_toolkit asks where the cursor is, to find room for menus and its toolbar; it is told that
+    there is one row, and takes what it needs.
+    """
+
+    def get_rows_below_cursor_position(self) -> int:
+        """Rows that are certain to be there."""
+        return 1
+
+
+def open_output(terminal: Terminal) -> Output:
+    """prompt_toolkit's end of a terminal."""
+    out = cast(TextIO, terminal.out)
+    if os.name == "nt":
+        return create_output(out)
+    return QuietOutput.from_pty(out, term=terminal.environ.get("TERM"))
 
 
 class LineReader:
@@ -109,15 +133,28 @@ class LineReader:
     def _toolbar(self) -> SafeText:
         session = self._context.session
         settings = session.settings
-        parts = [session.name, f"t {settings.sample.temperature:g}", f"seed {session.seed}"]
-        parts.append(f"{session.tree.branch}:{session.position}")
         copies = session.longest_copy
-        if copies:
-            parts.append(f"longest copy {copies}")
-        if session.pinned:
-            parts.append(f"{len(session.pinned)} held")
-        parts.append("/help")
-        return safe_line("  ".join(parts)[: self._context.screen.width])
+        place = f"{session.tree.branch}:{session.position}"
+        # In the order in which they are left out where there is no room.
+        shown = {
+            "/help": "/help",
+            "name": session.name,
+            "seed": f"seed {session.seed}",
+            "held": f"{len(session.pinned)} held" if session.pinned else "",
+            "temperature": f"t {settings.sample.temperature:g}",
+            "copies": f"longest copy {copies}" if copies else "",
+            "place": place,
+        }
+        order = ("name", "temperature", "seed", "place", "copies", "held", "/help")
+        dropped = iter(shown.copy())
+        while len(line := "  ".join(shown[one] for one in order if shown.get(one))) > (
+            self._context.screen.width
+        ):
+            name = next(dropped, None)
+            if name is None:
+                return safe_line(place[: self._context.screen.width])
+            del shown[name]
+        return safe_line(line)
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()

@@ -33,13 +33,16 @@ class LiveHeat:
     def look(self, *, view: str, layer: int, order: str) -> None:
         """Show something else from here on."""
         self.view, self.layer, self.order = view, layer, order
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the text goes on from somewhere else."""
         self._rows.clear()
         self._chosen = None
 
     def fill(self, trace: Trace, nodes: list[int]) -> None:
         """Begin with what was computed before."""
-        self._rows.clear()
-        self._chosen = None
+        self.clear()
         values = pick(self.view, trace, self.layer)
         self._rows.extend(zip(nodes, values, strict=True))
 

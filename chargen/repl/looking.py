@@ -23,7 +23,7 @@ from chargen.repl.session import LONGEST_TRACE
 from chargen.terminal.heatmap import one_line
 from chargen.terminal.safetext import safe
 from chargen.terminal.sparks import spark_line
-from chargen.text.copies import lines_before
+from chargen.text.copies import CopyWatch, lines_before
 
 _HEAT_ROWS = 16
 _WHY = 96
@@ -207,15 +207,17 @@ def show_pins(context: Context) -> None:
 def source(context: Context, argument: str) -> None:
     """Where the longest copy stands in the training text."""
     session, screen = context.session, context.screen
-    found = session.copies(context.note_once)
-    if found is None:
+    known = session.copies(context.note_once)
+    if known is None:
         raise UsageError(
             "source: the training text is not on this machine"
             if session.settings.copies
             else "source: copies are not looked for; /set copies on"
         )
+    found, tree = CopyWatch(known.index), session.tree
+    found.feed([tree.token(one) for one in tree.path(tree.tip)])
     if not found.longest:
-        screen.line("nothing longer than 30 characters was copied so far", "dim")
+        screen.line("nothing in this text is a copy of more than 30 characters", "dim")
         return
     index, place = found.index, found.place
     start = place - found.longest

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TextIO, cast
+from typing import IO
 
 from chargen.errors import ChargenError, ExitCode
 from chargen.repl.command import Context
 from chargen.repl.commands import run_command
-from chargen.repl.line import QUOTES, LineReader, is_open, unquoted
+from chargen.repl.line import QUOTES, LineReader, is_open, open_output, unquoted
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.repl.writing import more, read_and_write
@@ -65,12 +65,11 @@ def handle(context: Context, line: str, *, quoted: bool = False) -> None:
 
 def _with_terminal(session: Session, terminal: Terminal) -> int:
     from prompt_toolkit.input import create_input
-    from prompt_toolkit.output import create_output
 
     from chargen.repl.chooser import choose_with_keys
     from chargen.repl.keys import Keys
 
-    source, output = create_input(), create_output(cast(TextIO, terminal.out))
+    source, output = create_input(), open_output(terminal)
     screen = Screen(terminal, interactive=True)
     context = Context(
         session=session,

@@ -81,7 +81,7 @@ def read_session(path: Path, session: Session) -> None:
         raise UsageError(f"{path}: is no session's file ({error})") from error
     try:
         _restore(value, session)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: is no session's file, or is damaged ({error})") from error
     except ChargenError as error:
         raise UsageError(f"{path}: {error}") from error

@@ -71,7 +71,9 @@ class Stream:
     ) -> None:
         self._session, self._screen, self._keys = session, screen, keys
         self._writing: Writing = session.begin()
-        self._copies: CopyWatch | None = session.copies(note)
+        # Without a person to see the underlining, copies matter only where they are limited.
+        watched = screen.interactive or session.settings.max_copy > 0
+        self._copies: CopyWatch | None = session.copies(note) if watched else None
         self._ahead: deque[_Piece] = deque()
         self._shown = self._writing.first
         self._decoder, self._safe = StreamDecoder(), SafeStream()
@@ -133,7 +135,9 @@ class Stream:
         new: list[int] = []
         wanted = self._lag + max(1.0, room)
         while writing.finish is None and len(self._ahead) + len(new) < wanted:
-            new.append(writing.advance())
+            node = writing.advance()
+            if writing.finish != "stop":  # then it is an older one
+                new.append(node)
             if len(new) % 8 == 0 and time.monotonic() > deadline:
                 break
         if writing.finish == "stop":  # what began the stop text was taken back
@@ -227,6 +231,7 @@ class Stream:
     def _prefill(self) -> None:
         session = self._session
         nodes = session.tree.path(self._shown, 200)
+        session.heat.clear()
         if nodes:
             session.heat.fill(session.trace(200, self._shown)[0], nodes)
 

@@ -17,34 +17,29 @@ _GUESSES = 10
 
 def read_and_write(context: Context, text: str) -> None:
     """Read what was typed, and write on."""
-    session, screen = context.session, context.screen
-    before = _line_so_far(context)
+    session, tree = context.session, context.session.tree
+    before, start = _line_so_far(context), tree.tip
     for line in session.append(text):
-        screen.line(line, "dim")
-    show_prompt(context, before, text)
-    stream(context)
+        context.screen.line(line, "dim")
+    read = "".join(session.labels(tree.path(tree.tip, after=start)))
+    _go_on(context, before, read)
 
 
-def show_prompt(context: Context, before: str, text: str) -> None:
-    """The line so far, and what was typed, where the continuation will stand."""
+def more(context: Context, argument: str) -> None:
+    """Write on."""
+    _go_on(context, _line_so_far(context), "")
+
+
+def _go_on(context: Context, before: str, text: str) -> None:
+    """Write a continuation to the screen, after the line so far and what was just read."""
     session, screen = context.session, context.screen
+    stream = Stream(session, screen, context.keys, context.note_once)
     shown = safe(text)
     if session.settings.whitespace:
         shown = shown_whitespace(shown, ascii=screen.palette.ascii)
     screen.write(SafeText(screen.styled(safe(before), "dim") + screen.styled(shown, "bold")))
 
-
-def more(context: Context, argument: str) -> None:
-    """Write on."""
-    show_prompt(context, _line_so_far(context), "")
-    stream(context)
-
-
-def stream(context: Context) -> None:
-    """Write a continuation to the screen."""
-    session, screen = context.session, context.screen
-    reason = Stream(session, screen, context.keys, context.note_once).run()
-    if reason == "end":
+    if stream.run() == "end":
         screen.line("(the document ends here; Enter begins the next one)", "dim")
     if session.heat_on and screen.interactive:
         from chargen.repl.looking import draw_heat
@@ -82,6 +77,8 @@ def words(context: Context, argument: str) -> None:
         (f"{chance:.1%}", "".join(column_label(one, ascii=ascii)[0] for one in text))
         for text, chance in likeliest_words(session.composer, session.tree.tip, most)
     ]
+    if not rows:
+        raise UsageError("no word is likely enough to be found by looking ahead")
     context.screen.table(("", "next word"), rows)
 
 

@@ -119,7 +119,7 @@ class Writing:
         self._writer.change(config)
 
     def advance(self) -> int:
-        """Write one token; the node it became.
+        """Write one token; the node it became, or, before a stop text, the last that remains.
 
         Raises:
             ChargenError: the model's numbers overflowed.

@@ -136,12 +136,13 @@ def _newline(tokenizer: Tokenizer) -> int:
     return -1 if tokenizer.unseen("\n") else int(tokenizer.encode("\n")[0])
 
 
-def _kept(folder: Path | None, name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _kept(folder: Path | None, name: str, make: Callable[[], Symbols]) -> Symbols:
     """An array from the cache; made, and left there, if it is not."""
     path = None if folder is None else folder / f"{name}.npy"
     if path is not None:
-        with suppress(OSError, ValueError):
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with suppress(OSError, ValueError, EOFError):
+            known: Symbols = np.load(path, mmap_mode="r", allow_pickle=False)
+            return known
     made = make()
     if path is not None:
         with suppress(ChargenError), atomic_writer(path) as handle:  # a full disk: made again later

@@ -1,0 +1,434 @@
+"""Every command: what it says, what it changes, what it refuses. Without a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chargen.library import Model
+from chargen.model.file import save_model
+from chargen.repl.commands import COMMANDS
+from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
+from tests.conftest import make_model
+from tests.repl.conftest import Talk
+
+
+def test_a_text_is_read_and_written_on(talk):
+    assert talk("abc") == "abcdefghijklm"
+    assert talk("") == "abcdefghijklmnopqrstuvw", "an empty line writes on, after the line so far"
+    assert talk("/text") == "abcdefghijklmnopqrstuvw"
+    assert talk("/text 3") == "uvw"
+
+
+def test_what_is_typed_is_taken_exactly(talk):
+    talk("  a ")
+    assert talk.session.text().startswith("  a a")
+
+
+def test_lines_between_quotes_and_literal_slashes(talk):
+    assert talk("/text", quoted=True).endswith("\n textuvwxyz\n ab"), "no command"
+    assert talk("//b").endswith(" bcdefghijkl")
+
+
+def test_unseen_characters_are_said_and_replaced(talk):
+    assert talk("É").startswith("1 of 1 characters unseen: É → e\nefgh")
+    talk("/set unknown error")
+    before = talk.session.text()
+    assert talk("É") == (
+        "1 characters have no token: 'É' (U+00C9); use --unknown nearest or --unknown skip"
+    )
+    assert talk.session.text() == before, "nothing is changed"
+
+
+def test_undo_goto_and_what_is_left(talk):
+    talk("abc")
+    assert talk("/undo") == "[main, 3 tokens] abc", "the continuation, first"
+    assert talk("/undo 2") == "[main, 1 tokens] a"
+    assert talk("/undo 1") == "[main, 0 tokens]"
+    assert talk("/undo") == "there is nothing to undo"
+    assert talk("/goto main.1") == "[main.1, 13 tokens] abcdefghijklm"
+    assert talk("/goto 4") == "[main.1, 4 tokens] abcd"
+    assert talk("/goto 40") == "goto 40: the text has 4 tokens; give 0 to that"
+    assert talk("/goto nain") == "unknown branch 'nain': did you mean 'main'? (there are: " + (
+        ", ".join(sorted(talk.session.tree.branches)) + ")"
+    )
+    assert "name a branch" in talk("/goto")
+
+
+def test_branches_are_drawn_as_a_tree(talk):
+    talk("abc")
+    talk("/undo")
+    assert talk("/fork x") == "branch x, at 3 tokens; /branches lists all, /goto leads back"
+    talk("zz")
+    talk("/goto main")
+    talk("q")
+    assert talk("/branches") == "\n".join(
+        [
+            "branch       tokens  ends with",
+            "* main       0-14    …abcqrstuvwxyz⏎",
+            "  └─ main.1  3-13    …abcdefghijklm",
+            "  └─ x       3-15    …abczz⏎ abcdefgh",
+        ]
+    )
+    assert talk("/diff main x") == "\n".join(
+        [
+            "both begin with 3 tokens: …abc",
+            "main                                     x",
+            "qrstuvwxyz                               zz",
+            "                                          abcdefgh",
+        ]
+    )
+    assert talk("/diff x").split("\n")[1].split() == ["main", "x"]
+    assert "name two branches" in talk("/diff")
+    assert "unknown branch 'y'" in talk("/diff main y")
+    assert talk("/fork x") == "branch 'x': there is one already; /goto x goes there"
+
+
+def test_clear_begins_anew_and_keeps_the_old(talk):
+    talk("abc")
+    assert talk("/clear") == "a new text; /branches shows where the old one is"
+    assert talk.session.text() == ""
+    assert talk("") == " abcdefghi"
+    assert talk("/goto main.1").endswith("abcdefghijklm")
+
+
+def test_regen_writes_another_from_the_same_place():
+    talk = Talk(Model(make_model()))
+    talk("/set length 30")
+    first = talk("abc")
+    second = talk("/regen")
+    assert first.startswith("abc")
+    assert second.startswith("abc")
+    assert first != second
+    assert talk.session.position == 33
+    talk("/goto 3")
+    assert talk("/regen") == ("there is no continuation to write anew; press Enter to write one")
+
+
+def test_goto_and_the_same_seed_write_the_same_text():
+    talk = Talk(Model(make_model("lstm", 2)))
+    talk("/set length 80")
+    talk("abc")
+    texts = []
+    for _ in range(3):
+        talk("/goto 3")
+        assert talk("/seed 7") == "seed 7"
+        talk("")
+        texts.append(talk("/text"))
+    assert texts[0] == texts[1] == texts[2]
+    talk("/goto 3")
+    talk("")
+    assert talk("/text") != texts[0], "the next draws of the seed are others"
+    assert talk("/seed x") == "seed x: must be a whole number, at least 0"
+
+
+def test_the_first_text_of_a_seed_is_that_of_sample():
+    model = Model(make_model("gru", 1))
+    talk = Talk(model, seed=42)
+    talk("/set length 50")
+    steps = model.generate("abc", length=50, temperature=0.8, seed=42)
+    assert talk("/seed") == "seed 42"
+    talk("abc")
+    assert talk.session.text() == "abc" + "".join(step.text for step in steps)
+
+
+def test_choose_and_words(talk):
+    talk("/set temperature 0.8")
+    talk("/set length 1")
+    talk.session.append("ab")
+    lines = talk("/choose").split("\n")
+    assert lines[0].split() == ["next", "token"]
+    assert lines[1].split()[::2] == ["1", "c"]
+    assert lines[2].split()[::2] == ["2", "d"]
+    assert lines[-1] == "/choose N takes one"
+    assert talk("/choose 2") == "abd"
+    assert talk("/choose 0") == "choose 0: must be a whole number from 1 to 28"
+    talk.session.append("\n xy")
+    assert talk("/words 1").split("\n")[1].split()[1] == "z"
+    assert talk.session.text() == "abd\n xy"
+
+
+def test_settings_are_checked_and_listed(talk):
+    assert talk("/set temperature 0.7") == "temperature 0.7"
+    assert talk("/set top_p 0.9") == "top-p 0.9"
+    assert talk.session.settings.sample.top_p == 0.9
+    assert talk("/set length") == (
+        "length 10: Tokens to write: characters, bytes or pieces (at least 1)"
+    )
+    listed = talk("/set")
+    assert all(name in listed for name in TABLE)
+    assert talk("/set colour red").startswith("unknown setting 'colour': there are: background")
+    shown = talk("/show")
+    assert "cycle: LSTM, 1 x 28 units" in shown
+    assert "temperature         0.7" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("temperature -1", "temperature -1.0: must be at least 0 and at most 100"),
+        ("temperature warm", "temperature warm: must be a number, at least 0 and at most 100"),
+        ("length 0", "length 0: must be at least 1"),
+        ("length 2.5", "length 2.5: must be a whole number, at least 1"),
+        ("top-p 2", "top-p 2.0: must be above 0 and at most 1"),
+        ("speed 0", "speed 0: must be from 1 to 100,000, or max"),
+        ("speed nan", "speed nan: must be from 1 to 100,000, or max"),
+        ("max-copy 3", "max-copy 3: must be at least 16, or off"),
+        ("copies maybe", "copies maybe: must be on or off"),
+        ("background pink", "background pink: must be one of auto, dark, light"),
+        ("unknown guess", "unknown guess: must be one of nearest, skip, error"),
+    ],
+)
+def test_settings_out_of_range_change_nothing(talk, line, message):
+    before = {name: row.read(talk.session.settings) for name, row in TABLE.items()}
+    assert talk(f"/set {line}") == message
+    assert {name: row.read(talk.session.settings) for name, row in TABLE.items()} == before
+
+
+def test_every_setting_reads_back_what_was_written():
+    values = {"stop": "a|\\n", "speed": "max", "max-copy": "40", "copies": "off",
+              "whitespace": "on", "background": "light", "unknown": "skip", "length": "7",
+              "temperature": "0.5", "top-k": "3", "top-p": "0.5", "min-p": "0.25",
+              "repetition-penalty": "1.5"}  # fmt: skip
+    assert set(values) == set(TABLE)
+    settings = Settings()
+    for name, value in values.items():
+        set_value(settings, name, value)
+        assert str(TABLE[name].read(settings)) == value
+    assert settings.sample.stop == ("a", "\n")
+    set_value(settings, "stop", "off")
+    assert settings.sample.stop == ()
+
+
+def test_keys_change_speed_and_temperature_within_their_ranges():
+    settings = Settings()
+    for _ in range(99):
+        faster(settings, 1.5)
+        warmer(settings, -0.1)
+    assert settings.speed == 100_000
+    assert settings.sample.temperature == 0
+    for _ in range(99):
+        faster(settings, 1 / 1.5)
+    assert settings.speed == 1
+
+
+def test_stop_texts_and_the_end_of_the_text(talk):
+    talk("/set stop fg|\\n")
+    assert talk("abc") == "abcde"
+
+
+def test_views_of_the_text(talk):
+    talk("/set length 3")
+    talk("ab")
+    heat = talk("/heat").split("\n")
+    assert heat[-2] == "   abcde"
+    assert (
+        heat[-1] == "-1.0    ░░░▒▒▒▒▓▓▓███ +1.0  activation: hidden state, layer 1, 16 of 28 units"
+    )
+    assert len(heat) == 18
+    assert talk("/unit L1:4").split("\n") == [
+        "abcde", "▒▒█▒▒",
+        "-1.0    ░░░▒▒▒▒▓▓▓███ +1.0  activation: unit L1:4",
+    ]  # fmt: skip
+    assert talk("/gates").split("\n")[3].startswith("L1 input: 100% open on average")
+    predict = talk("/predict").split("\n")
+    assert predict[:2] == ["  abcde", "1 bcdef"]
+    surprise = talk("/surprise").split("\n")
+    assert surprise[0] == "abcde"
+    assert "bits a token on average" in surprise[-1]
+    why = talk("/why")
+    assert "'e' had a probability of" in why
+    assert talk("/why 3").split("\n")[0] == "abc"
+    assert talk("/heat forget").endswith("0    ░░░▒▒▒▒▓▓▓███ 1  activation: forget gate, layer 1, "
+                                         "16 of 28 units")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/heat reset", "view 'reset': LSTM has no such thing"),
+        ("/heat L3", "heat L3: the model has layers 1 to 1"),
+        ("/heat gates", "heat gates: is no map of units"),
+        ("/heat sideways", "unknown view 'sideways'"),
+        ("/unit L9:1", "unit 'L9:1': the model has layers 1 to 1"),
+        ("/watch 4", "unit '4': write it as L1:41"),
+        ("/pin L1:2=much", "pin L1:2=much: the value must be a number, or off"),
+        ("/pin L1:2=1e99", "the value must be a number"),
+        ("/ablate", "ablate: name a unit"),
+        ("/why 99", "why 99: must be a whole number from 1 to 5"),
+        ("/undo x", "undo x: must be a whole number"),
+        ("/load", "load: name a model"),
+        ("/load nothing", "nothing: no such model file"),
+        ("/load nothing.json", "nothing.json: cannot be read"),
+        ("/models", "no run in checkpoints/ yet"),
+        ("/export", "name a file"),
+        ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .svg"),
+        ("/export a.svg nonsense", "unknown view 'nonsense'"),
+        ("/save", "name a file"),
+        ("/save no/where.json", "cannot be written"),
+        ("/copy", "copy: needs a terminal"),
+        ("/source", "the training text is not on this machine"),
+        ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
+        ("/s", "command /s: is it /set or /show or /seed or /surprise or /source or /save?"),
+        ("/", "unknown command /"),
+        ("/diff a b c", "name two branches"),
+        ("/fork", "a name is one word"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(talk, line, message):
+    talk("/set length 3")
+    talk("ab")
+    before = talk.session.text()
+    said = talk(line).split("\n")
+    assert any(message in one for one in said), said
+    assert len(said) <= 2
+    assert talk.session.text() == before
+
+
+@pytest.mark.parametrize(
+    "line", ["/heat", "/unit", "/gates", "/predict", "/surprise", "/why", "/export a.svg"]
+)
+def test_of_no_text_there_is_nothing_to_see(talk, line):
+    assert "write something first" in talk(line)
+
+
+def test_what_begins_only_one_command_will_do(talk):
+    talk("ab")
+    assert talk("/und") == "[main, 2 tokens] ab"
+
+
+def test_help_tells_every_command(talk):
+    said = talk("/help")
+    assert all(f"/{name}" in said for name in COMMANDS)
+    assert talk("/help pin").split("\n")[:2] == [
+        "/pin [L1:41=0.9 ...|off]",
+        "hold units at a value",
+    ]
+    assert talk("/help /heat").startswith("/heat [on|off]")
+    assert talk("/history").split("\n")[-1].endswith("/history")
+
+
+def test_pins_hold_units_and_are_let_go(talk):
+    talk("ab")
+    assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "held: L1:4 = 0.9, L1:5.cell = -1"
+    talk("")
+    nodes = talk.session.tree.path(talk.session.tree.tip, 5)
+    states = np.array([talk.session.tree.state(one)[0] for one in nodes])
+    assert np.all(states[:, 0, 4] == np.float32(0.9))
+    assert np.all(states[:, 1, 5] == -1)
+    assert talk("/ablate L1:6") == "held: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin L1:4=off") == "held: L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin off") == "nothing is held"
+    assert talk("/pin L1:7") == f"held: L1:7 = {states[-1, 0, 7]:g}"
+
+
+def test_watching_shows_a_units_course(talk):
+    assert talk("/watch") == "/watch L1:41 watches a unit"
+    talk("/set length 3")
+    talk("ab")
+    assert talk("/watch L1:4").split() == ["L1:4", "▅▅█▅▅", "+0.00"]
+    assert talk("/watch off") == "nothing is watched"
+
+
+def test_a_session_is_saved_and_brought_back(talk):
+    talk("abc")
+    talk("/pin L1:3=0.5")
+    talk("")
+    talk("/fork other")
+    talk("/undo 4")
+    talk("/set top-k 3")
+    text, seed = talk.session.text(), talk.session.seed
+    tree = talk.session.tree
+    states = [tree.state(one) for one in tree.path(tree.tip)]
+    assert talk("/save s") == "saved to s.json; /load s.json brings it back"
+    talk("/clear")
+    talk("/pin off")
+    talk("/set top-k 0")
+    assert talk("/load s.json").split("\n")[0] == "2 branches by cycle"
+    assert talk.session.text() == text
+    assert talk.session.seed == seed
+    assert talk.session.settings.sample.top_k == 3
+    assert [one.index for one in talk.session.pinned] == [3]
+    tree = talk.session.tree
+    assert tree.branch == "other"
+    for node, state in zip(tree.path(tree.tip), states, strict=True):
+        np.testing.assert_array_equal(tree.state(node), state)
+    following = talk("")
+    talk("/load s.json")
+    assert talk("") == following
+
+
+def damaged_sessions() -> list:
+    talk_value = {
+        "kind": "chargen session", "format": 1, "model": None, "weights": "", "settings": {},
+        "seed": 1, "drawn": 0, "branch": "main", "branches": {"main": 1}, "held": [[]],
+        "pinned": [], "nodes": [[0, 2, -0.5, 0, 0]],
+    }  # fmt: skip
+    changes = [
+        {"kind": "x"}, {"format": 2}, {"weights": "other", "model": "gone.safetensors"},
+        {"settings": {"speed": "-1"}}, {"settings": {"x": "1"}}, {"settings": 3}, {"seed": -1},
+        {"seed": "1"}, {"branch": "x"}, {"branches": {"main": 9}}, {"branches": []},
+        {"nodes": [[5, 2, -0.5, 0, 0]]}, {"nodes": [[0, 99, -0.5, 0, 0]]}, {"nodes": [[0, 2]]},
+        {"nodes": [[0, 2, -0.5, 4, 0]]}, {"nodes": [[0, 2, "x", 0, 0]]}, {"nodes": 7},
+        {"held": [[[0, [9], [0], [1.0]]]]}, {"held": [[[0, [0], [0, 1], [1.0]]]]},
+        {"pinned": [[0, 99, 0, 1.0]]}, {"pinned": [[0, 1, 0, "x"]]},
+        {"nodes": [[True, 2, 0, 0, 0]]},
+    ]  # fmt: skip
+    return [{**talk_value, **one} for one in changes] + [[], 3, None, "x", {}]
+
+
+@pytest.mark.parametrize("value", damaged_sessions(), ids=lambda one: json.dumps(one)[-60:])
+def test_a_damaged_session_is_refused_in_one_line(talk, value):
+    talk("abc")
+    talk("/save good.json")
+    good = json.loads(Path("good.json").read_text())
+    if isinstance(value, dict) and value.get("weights") == "":
+        value = {**value, "weights": good["weights"]}
+    Path("bad.json").write_text(json.dumps(value))
+    text, settings = talk.session.text(), vars(talk.session.settings).copy()
+    said = talk("/load bad.json")
+    assert said.startswith("bad.json: ")
+    assert "\n" not in said
+    assert talk.session.text() == text
+    assert vars(talk.session.settings) == settings
+
+
+def test_a_session_of_another_model_brings_that_model(talk):
+    talk("abc")
+    talk("/save a.json")
+    other = make_model(seed=4)
+    save_model(Path("other.safetensors"), other)
+    said = talk("/load other.safetensors").split("\n")
+    assert said[-1] == "writing with other, which has read the text (13 tokens)"
+    assert talk.session.model.path == Path("other.safetensors")
+    talk("/load a.json")
+    assert talk.session.name == "cycle"
+    Path("cycle.safetensors").unlink()
+    talk("/load other.safetensors")
+    assert "which is not here" in talk("/load a.json")
+    assert talk.session.name == "other"
+
+
+def test_exports(talk):
+    talk("abc")
+    assert talk("/export a.txt") == "written to a.txt"
+    assert Path("a.txt").read_text() == "abcdefghijklm"
+    for name in ("a.svg", "a.html unit", "b.svg L1:4", "c.svg surprise", "d.svg gates"):
+        assert talk(f"/export {name}").startswith("written to")
+    assert "unit L1:4" in Path("b.svg").read_text()
+
+
+def test_models_lists_the_runs(talk):
+    folder = Path("checkpoints/one")
+    folder.mkdir(parents=True)
+    save_model(folder / "model.safetensors", make_model())
+    assert talk("/models").split("\n")[1].split() == ["one"]
+    assert talk("/load one") == "writing with one"
+
+
+def test_quit_leaves(talk):
+    with pytest.raises(EOFError):
+        talk("/quit")
