@@ -18,7 +18,7 @@ def command(minutes: float, terminal: Terminal) -> int:
     """Train for a minute on the built-in corpus, then write.
 
     The corpus is Python's own language reference, which every Python carries. The run is
-    checkpoints/demo; an earlier demo is replaced.
+    checkpoints/demo; an earlier demo is replaced. On a terminal, the REPL opens at the end.
     """
     from chargen.cli.train import run_training
     from chargen.training.config import check_settings
@@ -34,5 +34,10 @@ def command(minutes: float, terminal: Terminal) -> int:
 
     steps = load("demo").generate("The ", length=_LENGTH, temperature=0.6, seed=1)
     terminal.write_line(safe("The " + "".join(step.text for step in steps)))
-    terminal.note('go on: chargen sample demo -p "An expression"; chargen train your-text.txt')
+    from chargen.repl.loop import has_terminal, run_repl
+    from chargen.repl.session import Session
+
+    if has_terminal(terminal):
+        return run_repl(Session(load("demo")), terminal)
+    terminal.note("go on: chargen repl demo; chargen train your-text.txt")
     return ExitCode.DONE

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chargen.library import Model
 
 _LONGEST = 20_000
-_HELP = """A picture of the model while it reads a text.
+_HELP = """A picture of a model's memory while it reads a text.
 
 With one argument, the model is the newest run; FILE - is standard input, and without FILE the
 text is -p.

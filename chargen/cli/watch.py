@@ -107,7 +107,7 @@ class Watch:
         name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
         if event.reason == "interrupted":
             terminal.note(f"go on with it: chargen resume {name}")
-        terminal.note(f"write with it: chargen sample {name}")
+        terminal.note(f"write with it: chargen repl {name}")
 
     def _announce(self, event: Planned) -> None:
         model, train = event.model, event.train

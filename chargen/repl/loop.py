@@ -19,12 +19,12 @@ from chargen.terminal.context import Terminal
 
 def run_repl(session: Session, terminal: Terminal) -> int:
     """Read and do until the person leaves; the exit code."""
-    if _has_terminal(terminal):
+    if has_terminal(terminal):
         return _with_terminal(session, terminal)
     return _without(session, terminal, sys.stdin)
 
 
-def _has_terminal(terminal: Terminal) -> bool:
+def has_terminal(terminal: Terminal) -> bool:
     """Whether a person sits at both ends, at a terminal that obeys."""
     source = sys.stdin
     return (

@@ -7,12 +7,13 @@ from chargen.repl.command import Context, whole_number
 from chargen.repl.stream import Stream, shown_whitespace
 from chargen.sampling.composer import likeliest
 from chargen.sampling.words import likeliest_words
-from chargen.terminal.heatmap import column_label
+from chargen.terminal.heatmap import column_label, one_line
 from chargen.terminal.safetext import SafeText, safe
 
 _CONTEXT = 60
 """Characters of the line so far that stand before a continuation."""
 _GUESSES = 10
+_VARIANTS = 50
 
 
 def read_and_write(context: Context, text: str) -> None:
@@ -73,10 +74,13 @@ def words(context: Context, argument: str) -> None:
     session = context.session
     most = whole_number(argument, "words", _GUESSES, 100)
     ascii = context.screen.palette.ascii
-    rows = [
-        (f"{chance:.1%}", "".join(column_label(one, ascii=ascii)[0] for one in text))
-        for text, chance in likeliest_words(session.composer, session.tree.tip, most)
-    ]
+    # The same word after one space or four is one word here.
+    chances: dict[str, float] = {}
+    for text, chance in likeliest_words(session.composer, session.tree.tip, most + _VARIANTS):
+        word = text.strip() or text
+        chances[word] = chances.get(word, 0.0) + chance
+    best = sorted(chances.items(), key=lambda one: -one[1])[:most]
+    rows = [(f"{chance:.1%}", one_line(word, ascii=ascii)) for word, chance in best]
     if not rows:
         raise UsageError("no word is likely enough to be found by looking ahead")
     context.screen.table(("", "next word"), rows)

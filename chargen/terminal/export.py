@@ -121,7 +121,9 @@ def _row_svg(
         shown = column_label(label)[0]
         if shown.strip():
             fill = f' fill="{inks[number]}"' if inks else ""
-            found.append(f'<text x="{edges[number]}" y="{y}"{fill}>{html.escape(shown)}</text>')
+            middle = (edges[number] + edges[number + 1]) / 2
+            place = f'x="{middle:g}" y="{y}" text-anchor="middle"'
+            found.append(f"<text {place}{fill}>{html.escape(shown)}</text>")
     return found
 
 
@@ -142,7 +144,8 @@ def _text_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
             )
         ink = f' fill="{inks[level]}"' if level >= 0 else ""
         if text.strip(" "):
-            body.append(f'<text x="{left}" y="{top + 14}"{ink}>{html.escape(shown)}</text>')
+            place = f'x="{left + wide * _CHAR_W / 2:g}" y="{top + 14}" text-anchor="middle"'
+            body.append(f"<text {place}{ink}>{html.escape(shown)}</text>")
         x += wide
         widest = max(widest, x)
         if text == "\n":

@@ -74,7 +74,7 @@ def test_training_is_shown_and_leaves_the_terminal_as_it_was(corpus, columns, en
     assert data.rfind(b"\x1b[?25h") > data.rfind(b"\x1b[?25l"), "the cursor is shown again"
     assert (b";36m" in data) == (not environ), "colours, unless NO_COLOR"
     text = "".join(screen_of(data, columns)).replace(" ", "")
-    assert "writewithit:chargensamplea" in text
+    assert "writewithit:chargenrepla" in text
     assert "/150" not in text, "the live block is gone at the end"
 
 
