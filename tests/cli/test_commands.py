@@ -36,22 +36,10 @@ def corpus(prose) -> Path:
     return path
 
 
-@pytest.fixture
-def cli(capfdbinary):
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(one) for one in arguments])
-        out, err = capfdbinary.readouterr()
-        return int(code), out.decode("utf-8", "replace"), err.decode()
-
-    return call
-
-
 def test_train_sample_eval_info_runs(cli, corpus):
     code, out, err = cli("train", corpus, "--run", "bard", *QUICK)
     assert (code, out) == (0, "")
-    assert "write with it: chargen sample bard" in err
+    assert "write with it: chargen repl bard" in err
     assert {one.name for one in Path("checkpoints/bard").iterdir()} == {
         "model.safetensors",
         "metrics.jsonl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -160,6 +161,8 @@ def hostile_run(hostile_folder) -> Path:
         ["sample", "RUN", "--length", "9", "--json"],
         ["eval", "RUN", "CORPUS"], ["eval", "RUN", "CORPUS", "--json"],
         ["eval", "RUN", HOSTILE[:9]],
+        ["heatmap", "RUN", "CORPUS"], ["heatmap", "RUN", "CORPUS", "--view", "predict"],
+        ["heatmap", "RUN", "CORPUS", "--view", "surprise"], ["heatmap", "RUN", HOSTILE[:9]],
         ["train", "CORPUS", "--steps", "30", "--overwrite", "--out", "RUN", *QUICK],
         ["train", HOSTILE[:9]], ["train", "--run", HOSTILE[:9]], ["info", HOSTILE[:9]],
         ["resume", "RUN"], ["resume", "RUN", "--steps", "3"], ["resume", HOSTILE[:9]],
@@ -176,6 +179,27 @@ def test_nothing_hostile_reaches_the_screen(hostile_run, arguments):
     child.close()
     assert child.exitstatus in (0, 2, 3), text
     assert text
+    assert "Traceback" not in text
+    assert [one for one in NEVER if one in text] == []
+
+
+def test_nothing_hostile_reaches_the_screen_from_the_repl(hostile_run):
+    child = spawn("repl", str(hostile_run), "--length", "200")
+    lines = [
+        "/set speed max", "abc", "/text", "/heat", "/predict", "/surprise", "/why", "/unit",
+        "/choose 2", "/words", "/show", "/branches", "/models", "/load no\u202e", "/fork \u202e",
+        "/branches", "/save \u202e", "/source", "/set stop \u202e", "/set", "/history", "/b\u202e",
+        "/export a\u202e.svg", "/heat on", "", "/watch L1:1", "", "/quit",
+    ]  # fmt: skip
+    child.logfile_read = io.BytesIO()
+    for line in lines:
+        child.expect_exact("/help")
+        child.send(line + "\r")
+    child.expect(pexpect.EOF)
+    text = child.logfile_read.getvalue().decode()
+    child.close()
+    assert child.exitstatus == 0, text
+    assert "activation: hidden state" in text
     assert "Traceback" not in text
     assert [one for one in NEVER if one in text] == []
 

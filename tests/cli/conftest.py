@@ -1,0 +1,19 @@
+"""The command line, called from within."""
+
+from __future__ import annotations
+
+import pytest
+
+from chargen.cli.main import run
+
+
+@pytest.fixture
+def cli(capfdbinary):
+    """Run a command: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(one) for one in arguments])
+        out, err = capfdbinary.readouterr()
+        return int(code), out.decode("utf-8", "replace"), err.decode()
+
+    return call
