@@ -7,8 +7,7 @@
     model = chargen.load("bard")
     print("".join(step.text for step in model.generate("ROMEO:", length=300)))
 
-Importing it is quick: torch is imported by `train` and `resume` alone, numpy when a name is first
-used.
+Importing it is quick: torch is imported by what trains alone, numpy when a name is first used.
 """
 
 from __future__ import annotations
@@ -19,12 +18,17 @@ from chargen._version import __version__
 from chargen.errors import ChargenError
 
 if TYPE_CHECKING:
-    from chargen.library import Model, load, resume, train
+    from chargen.learning import finetune, resume, train
+    from chargen.library import Model, load
 
-__all__ = ["ChargenError", "Model", "__version__", "load", "resume", "train"]
+__all__ = ["ChargenError", "Model", "__version__", "finetune", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("finetune", "resume", "train"):
+        import chargen.learning
+
+        return getattr(chargen.learning, name)
     if name in __all__:
         import chargen.library
 

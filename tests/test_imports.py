@@ -20,9 +20,20 @@ BELOW = {
     "sampling": {"model", "text"},
     "insight": {"sampling", "training", "model", "text"},
     "terminal": {"insight", "sampling", "training", "model", "text"},
-    "library": {"insight", "sampling", "training", "model", "text"},
+    "library": {"insight", "sampling", "model", "text"},
     "repl": {"library", "terminal", "insight", "sampling", "model", "text"},
-    "cli": {"repl", "library", "terminal", "insight", "sampling", "training", "model", "text"},
+    "learning": {"library", "training", "sampling", "model", "text"},
+    "cli": {
+        "repl",
+        "learning",
+        "library",
+        "terminal",
+        "insight",
+        "sampling",
+        "training",
+        "model",
+        "text",
+    },
 }
 GROUND = {"errors", "files", "_version"}
 OUTSIDE = {
@@ -51,7 +62,7 @@ def rooms() -> list[tuple[str, Path]]:
     return [
         (path.relative_to(ROOT).parts[0].removesuffix(".py"), path)
         for path in sorted(ROOT.rglob("*.py"))
-        if path.parent != ROOT or path.name == "library.py"
+        if path.parent != ROOT or path.name in ("library.py", "learning.py")
     ]
 
 

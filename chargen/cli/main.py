@@ -22,6 +22,7 @@ from chargen.terminal.safetext import safe
 COMMANDS: dict[str, str] = {
     "demo": "Train for a minute on the built-in corpus, then write.",
     "train": "Train a model on your text.",
+    "finetune": "Go on training a model on a text of yours.",
     "resume": "Go on with a run, exactly where it stopped.",
     "repl": "Write with a model, and watch its memory while it writes.",
     "sample": "Write with a model.",

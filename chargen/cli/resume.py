@@ -45,7 +45,7 @@ def command(
 ) -> int:
     """Resume; see _HELP."""
     from chargen.cli.train import follow
-    from chargen.library import resume
+    from chargen.learning import resume
     from chargen.model.runs import locate_run
     from chargen.training.config import check_settings
 

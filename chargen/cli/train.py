@@ -121,7 +121,7 @@ def run_training(
     corpus: tuple[str, ...], options: dict[str, Any], terminal: Terminal, *, as_json: bool = False
 ) -> int:
     """Train, show it, and answer with the exit code. `demo` calls this too."""
-    from chargen.library import train
+    from chargen.learning import train
     from chargen.model.runs import choose_folder
 
     folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})

@@ -69,6 +69,15 @@ def nearest(character: str, known: Collection[str]) -> str:
     assert known
     if character in known:
         return character
+    return relative(character, known) or _same_category(character, known)
+
+
+def relative(character: str, known: Collection[str]) -> str | None:
+    """The member of `known` that is the same in another form, or in name; None without one.
+
+    >>> relative("É", "abcde"), relative("＆", "a&"), relative("中", "abc")
+    ('e', '&', None)
+    """
     candidates = [character]
     for relation in _RELATIONS:
         # Relations chain: É is e through its base letter and that letter's other case.
@@ -77,7 +86,7 @@ def nearest(character: str, known: Collection[str]) -> str:
             if near in known:
                 return near
         candidates += found
-    return _same_category(character, known)
+    return None
 
 
 def _same_category(character: str, known: Collection[str]) -> str:

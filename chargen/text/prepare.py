@@ -21,6 +21,9 @@ from chargen.text.store import (
 )
 from chargen.text.tokenizer import Tokenizer
 
+REPLAY = "replay"
+"""Where a fine-tuning run keeps how its other text was read, beside its own options."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
@@ -88,6 +91,7 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     Raises:
         CorpusError: they are not options.
     """
+    value = {key: one for key, one in value.items() if key != REPLAY}
     texts = ("tokenizer", "documents", "encoding", "column", "valid")
     corpus = value.get("corpus")
     fine = isinstance(corpus, list) and all(isinstance(one, str) for one in corpus)
@@ -127,7 +131,7 @@ def prepare(options: TextOptions) -> Prepared:
     stores = [encode_corpus(one, tokenizer) for one in (corpus, *extra)]
     notes = [note for one in (corpus, *extra) for note in one.notes()]
     prints = [one.fingerprints for one in (corpus, *extra)]
-    return _divided(options, tokenizer, stores, prints, notes)
+    return divided(options, tokenizer, stores, prints, notes)
 
 
 def prepare_again(
@@ -176,7 +180,7 @@ def prepare_again(
         stores.append(store)
         if len(prints) < len(stores):
             prints.append(list(corpus.fingerprints) if corpus else before)
-    return _divided(options, tokenizer, stores, prints, notes)
+    return divided(options, tokenizer, stores, prints, notes)
 
 
 def training_part(
@@ -240,7 +244,7 @@ def _compared(
     return corpus, f"the corpus changed since the run began ({counts})"
 
 
-def _divided(
+def divided(
     options: TextOptions,
     tokenizer: Tokenizer,
     stores: Sequence[TokenStore],

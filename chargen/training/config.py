@@ -16,7 +16,7 @@ OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 _FRACTIONS = (
     *("minutes", "learning_rate", "warmup", "beta1", "beta2", "weight_decay", "clip", "dropout"),
-    *("embedding_dropout", "ema"),
+    *("embedding_dropout", "ema", "layer_decay", "l2_to_base", "replay_share"),
 )
 _WHOLE = {
     "steps": (1, 10**12),
@@ -27,6 +27,7 @@ _WHOLE = {
     "final_tokens": (2, 10**12),
     "patience": (0, 10_000),
     "threads": (0, 256),
+    "freeze": (0, 64),
     "seed": (0, 2**63 - 1),
 }
 
@@ -77,6 +78,14 @@ class TrainConfig:
     """Tokens of it that the best weights are scored on at the end."""
     patience: int = 10
     """Evaluations without improvement after which the run ends early; 0 never."""
+    layer_decay: float = 1.0
+    """A layer learns at this times the rate of the one above it (Howard and Ruder, 2018)."""
+    freeze: int = 0
+    """Lowest recurrent layers that do not learn at first; half way through, all do."""
+    l2_to_base: float = 0.0
+    """How fast weights are pulled back to where they began: the decay of the difference."""
+    replay_share: float = 0.0
+    """Share of the lanes that read another text, so that it is not forgotten."""
     seed: int = 0
     """Seed of initial weights and dropout."""
     device: str = "auto"
@@ -104,7 +113,7 @@ class TrainConfig:
             for name, (low, high) in _WHOLE.items()
             if not low <= getattr(self, name) <= high
         ]
-        shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema")
+        shares = ("warmup", "beta1", "beta2", "dropout", "embedding_dropout", "ema", "replay_share")
         problems += [
             f"{name.replace('_', '-')} {getattr(self, name)}: must be at least 0 and below 1"
             for name in shares
@@ -119,6 +128,10 @@ class TrainConfig:
             problems.append(f"weight-decay {self.weight_decay}: must be from 0 to 10")
         if self.minutes is not None and not 0 < self.minutes <= 1e5:
             problems.append(f"minutes {self.minutes}: must be above 0")
+        if not 0 <= self.l2_to_base <= 100:
+            problems.append(f"l2-to-base {self.l2_to_base}: must be from 0 to 100")
+        if not 0 < self.layer_decay <= 1:
+            problems.append(f"layer-decay {self.layer_decay}: must be above 0 and at most 1")
         choices = {
             "schedule": SCHEDULES,
             "optimizer": OPTIMIZERS,

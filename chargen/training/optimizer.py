@@ -10,7 +10,7 @@ worked out at every eighth step only, since momentum changes slowly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,26 +35,60 @@ class Optimizer:
 
     def __init__(self, network: RecurrentLM, config: TrainConfig) -> None:
         matrices = network.recurrent_matrices() if config.optimizer == "muon" else {}
-        decaying: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
+        self._config = config
+        self._layers = network.config.num_layers
+        groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
         for name, parameter in network.named_parameters():
             if name in matrices:
                 continue
+            # Matrices decay, biases and embeddings do not (Loshchilov and Hutter, 2019).
             decays = parameter.ndim > 1 and not name.startswith("embedding")
-            (decaying if decays else others).append(parameter)
-        self._rest = decaying + others
-        self._clip = config.clip
-        # Matrices decay, biases and embeddings do not (Loshchilov and Hutter, 2019).
+            depth = self._depth(name) if self._differs else 0
+            groups.setdefault((not decays, depth), []).append(parameter)
+        ordered = sorted(groups.items())
+        self._rest = [parameter for _, group in ordered for parameter in group]
         self.adamw = torch.optim.AdamW(
             [
-                {"params": decaying, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
+                {"params": group, "weight_decay": 0.0 if plain else config.weight_decay}
+                for (plain, _), group in ordered
             ],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             fused=True,
         )
+        self._depths = [depth for (_, depth), _ in ordered]
         self.muon = Muon(list(matrices.values()), network.config.hidden_size, network.kernel.half)
+        self._muon_depths = [self._depth(name) for name in matrices]
+        self.anchors = (
+            {name: one.detach().clone() for name, one in network.named_parameters()}
+            if config.l2_to_base
+            else {}
+        )
+        """Where the weights began, when they are pulled back to it."""
+        self._anchored = list(network.parameters())
+
+    @property
+    def _differs(self) -> bool:
+        """Whether layers learn at different rates."""
+        return self._config.layer_decay != 1 or self._config.freeze > 0
+
+    def _depth(self, name: str) -> int:
+        """0 for the embedding, 1 and more for the layers, one more for the head."""
+        if name.startswith("layers."):
+            return 1 + int(name.split(".")[1])
+        return 0 if name.startswith("embedding") else 1 + self._layers
+
+    def share(self, depth: int, progress: float) -> float:
+        """A depth's part of the learning rate, after a share of the run.
+
+        Frozen layers are freed one by one, the highest first, until half way all are (gradual
+        unfreezing: Howard and Ruder, 2018).
+        """
+        freeze = min(self._config.freeze, self._layers)
+        frozen = freeze - int(2 * progress * (freeze + 1))
+        if 1 <= depth <= frozen:
+            return 0.0
+        return float(self._config.layer_decay ** (1 + self._layers - depth))
 
     def clip(self) -> Tensor:
         """Shorten the gradient that AdamW gets to `clip`; Muon's step has its own length.
@@ -62,7 +96,7 @@ class Optimizer:
         Returns:
             The norm of the whole gradient as it was (scalar).
         """
-        norms = [nn.utils.clip_grad_norm_(self._rest, self._clip)]
+        norms = [nn.utils.clip_grad_norm_(self._rest, self._config.clip)]
         if self.muon.matrices:
             gradients = [one.grad for one in self.muon.matrices if one.grad is not None]
             norms.append(nn.utils.get_total_norm(gradients))
@@ -85,19 +119,29 @@ class Optimizer:
         ):
             found[f"muon.{names[parameter]}.momentum"] = momentum
             found[f"muon.{names[parameter]}.direction"] = direction
-        return found
+        return found | {f"anchor.{name}": one for name, one in self.anchors.items()}
 
     def forget_gradients(self) -> None:
         """As before the backward pass."""
         for parameter in (*self._rest, *self.muon.matrices):
             parameter.grad = None
 
-    def step(self, rate: float) -> None:
-        """Change the weights by their gradients, at AdamW's learning rate `rate`; forget those."""
-        for group in self.adamw.param_groups:
-            group["lr"] = rate
+    @torch.no_grad()
+    def step(self, rate: float, progress: float = 0.0) -> None:
+        """Change the weights by their gradients; forget those.
+
+        Args:
+            rate: AdamW's learning rate of the head.
+            progress: share of the run that is over.
+        """
+        for group, depth in zip(self.adamw.param_groups, self._depths, strict=True):
+            group["lr"] = rate * self.share(depth, progress) if self._differs else rate
         self.adamw.step()
-        self.muon.step(MUON_RATE * rate)
+        shares = [self.share(one, progress) for one in self._muon_depths] if self._differs else None
+        self.muon.step(MUON_RATE * rate, shares)
+        if self.anchors:
+            pull = min(1.0, rate * self._config.l2_to_base)
+            torch._foreach_lerp_(list[Tensor](self._anchored), list(self.anchors.values()), pull)
         self.forget_gradients()
 
 
@@ -113,8 +157,8 @@ class Muon:
         self._half = half
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Change every matrix by `rate` along its direction."""
+    def step(self, rate: float, shares: Sequence[float] | None = None) -> None:
+        """Change every matrix by `rate`, or its share of it, along its direction."""
         if not self.matrices:
             return
         gradients = [one.grad for one in self.matrices if one.grad is not None]
@@ -127,7 +171,13 @@ class Muon:
                 ahead = torch.lerp(gradient, momentum, _MOMENTUM)
                 gates = ahead.view(-1, self._size, self._size)
                 direction.copy_(equalised(gates, self._half).flatten(0, 1))
-        torch._foreach_add_(list[Tensor](self.matrices), self.directions, alpha=-rate)
+        if shares is None:
+            torch._foreach_add_(list[Tensor](self.matrices), self.directions, alpha=-rate)
+        else:
+            for matrix, direction, share in zip(
+                self.matrices, self.directions, shares, strict=True
+            ):
+                matrix.add_(direction, alpha=-rate * share)
         self.steps += 1
 
 

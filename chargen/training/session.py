@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import torch
 from chargen.errors import ChargenError, UsageError
 from chargen.files import locked, make_folder, sweep
 from chargen.model.container import Tensors
+from chargen.model.file import Weights
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
-from chargen.text.store import Tokens
+from chargen.text.store import MIN_VALID, Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training import native
+from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
 from chargen.training.healing import is_out_of_memory
 from chargen.training.kernels import Kernel, candidates
@@ -32,6 +34,14 @@ _FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
 """Seconds between two saved states: soon at first, later at most so many."""
 _COST = 100
 """A state is saved after this many times the seconds that saving it takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """The other text of a fine-tuning run: the base's own, so that it is not forgotten."""
+
+    train: Tokens
+    valid: Tokens
 
 
 def train_run(
@@ -66,15 +76,15 @@ def train_run(
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
     make_folder(folder)
-    with locked(folder), _tidy(folder, recorder), _enough_memory():
+    with locked(folder), tidy(folder, recorder), enough_memory():
         plan = make_plan(
             given,
             vocab_size=tokenizer.vocab_size,
             train_tokens=len(train),
             valid_tokens=len(valid),
         )
-        trainer = _trainer(plan, tokenizer, train, valid, started)
-        yield from _follow(trainer, recorder, plan, tokenizer, should_stop)
+        trainer = make_trainer(plan, tokenizer, train, valid, started)
+        yield from follow(trainer, recorder, plan, tokenizer, should_stop)
 
 
 def resume_run(
@@ -88,6 +98,7 @@ def resume_run(
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float,
+    replay: Replay | None = None,
 ) -> Iterator[TrainEvent]:
     """Go on from a snapshot as if nothing had happened; or, with a new length, from there on.
 
@@ -102,6 +113,7 @@ def resume_run(
             begins, with a warm-up and a decay of its own.
         should_stop: asked after every step.
         started: `time.monotonic()` when this sitting began.
+        replay: the other text of a fine-tuning run.
 
     Raises:
         UsageError: the run is over and no length was given; or another process has it.
@@ -115,18 +127,18 @@ def resume_run(
     recorder = Recorder(
         folder, snapshot.tokenizer, dict(card), snapshot.text, resumed=snapshot.recorded
     )
-    with locked(folder), _tidy(folder, recorder), _enough_memory():
+    with locked(folder), tidy(folder, recorder), enough_memory():
         if load_snapshot(folder / TRAINING).position != snapshot.position:
             raise UsageError(f"{folder}: another process went on with this run; try again")
         plan = _lengthened(snapshot, given, len(train))
         began = started - snapshot.position["seconds"]
-        trainer = _trainer(plan, tokenizer, train, valid, began)
+        trainer = make_trainer(plan, tokenizer, train, valid, began, replay=replay)
         restore(trainer, snapshot)
         if dict(card) != snapshot.card:
             trainer.healing.usual = 0.0  # another text: what was usual is no measure
         if given:
             trainer.begin_stretch(snapshot.position["seconds"])
-        yield from _follow(trainer, recorder, plan, tokenizer, should_stop)
+        yield from follow(trainer, recorder, plan, tokenizer, should_stop, replay)
 
 
 def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int) -> Plan:
@@ -144,9 +156,17 @@ def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int)
     return replace(plan, train=longer, reasons=(f"goes on from step {position['step']:,}",))
 
 
-def _trainer(
-    plan: Plan, tokenizer: Tokenizer, train: Tokens, valid: Tokens, started: float
+def make_trainer(
+    plan: Plan,
+    tokenizer: Tokenizer,
+    train: Tokens,
+    valid: Tokens,
+    started: float,
+    *,
+    weights: Weights | None = None,
+    replay: Replay | None = None,
 ) -> Trainer:
+    """A trainer before its first step: from random weights, or from those of a base."""
     device = prepare_torch(plan.train)
     kernel = Kernel(plan.train.kernel, half=plan.train.precision == "bf16")
     there = candidates(plan.model.cell, device.type, "auto", "auto")
@@ -157,15 +177,26 @@ def _trainer(
         # A run may have been begun on another machine.
         kernel=kernel if kernel in there else there[0],
     ).to(device)
-    return Trainer(network, plan.train, train, valid, token_lengths(tokenizer), started=started)
+    if weights is not None:
+        network.load_weights(weights)
+    return Trainer(
+        network,
+        plan.train,
+        train,
+        valid,
+        token_lengths(tokenizer),
+        started=started,
+        replay=None if replay is None else replay.train,
+    )
 
 
-def _follow(
+def follow(
     trainer: Trainer,
     recorder: Recorder,
     plan: Plan,
     tokenizer: Tokenizer,
     should_stop: Callable[[], bool],
+    replay: Replay | None = None,
 ) -> Iterator[TrainEvent]:
     """Record and save what the trainer does, and pass it on."""
     sweep(recorder.folder, (MODEL, TRAINING, METRICS, RUN))
@@ -184,6 +215,11 @@ def _follow(
         yield saver.save()
     for event in trainer.run():
         problem = None
+        if isinstance(event, Finished) and replay is not None:
+            recorder.card["old_text"] = {
+                **recorder.card.get("old_text", {}),
+                "after": score_weights(trainer, event.weights, replay.valid),
+            }
         try:
             recorder.record(event)
         except ChargenError as error:
@@ -203,6 +239,17 @@ def _follow(
             if stop or saver.is_due():
                 yield saver.save()
             trainer.stop_requested = stop
+
+
+def score_weights(trainer: Trainer, weights: Weights, tokens: Tokens) -> dict[str, float] | None:
+    """What weights score on a text, for a card; None where there is nothing to score."""
+    if len(tokens) < MIN_VALID:
+        return None
+    kept = trainer.network.to_weights()
+    trainer.network.load_weights(weights)
+    score = evaluate(trainer.network, tokens, trainer.lengths, trainer.config.final_tokens)
+    trainer.network.load_weights(kept)
+    return score.to_json() if math.isfinite(score.nats_per_token) else None
 
 
 class _Saver:
@@ -248,7 +295,7 @@ class _Saver:
 
 
 @contextmanager
-def _tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
+def tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
     """Whatever happens: files closed, no empty folder left, and the process as it was."""
     try:
         yield
@@ -261,7 +308,7 @@ def _tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def _enough_memory() -> Iterator[None]:
+def enough_memory() -> Iterator[None]:
     """The several ways in which memory runs out become one line."""
     try:
         yield

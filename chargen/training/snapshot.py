@@ -217,6 +217,7 @@ def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
     }
     for name, shape in shapes.items():
         copies = ["weights", *(["average"] if train.ema else []), *(["best"] if has_best else [])]
+        copies += ["anchor"] if train.l2_to_base else []
         wanted |= {f"{copy}.{name}": ("F32", shape) for copy in copies}
         if train.optimizer == "muon" and name in heart:
             wanted |= {f"muon.{name}.{one}": ("F32", shape) for one in ("momentum", "direction")}

@@ -19,26 +19,47 @@ from chargen.text.store import Tokens
 class LaneStream:
     """Windows of (T, B) inputs and the tokens that follow them; a pure function of the step."""
 
-    def __init__(self, tokens: Tokens, batch_size: int, bptt: int) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        bptt: int,
+        replay: Tokens | None = None,
+        lanes: int = 0,
+    ) -> None:
+        """Lay out the lanes.
+
+        Args:
+            tokens: the text (N,).
+            batch_size: B.
+            bptt: T.
+            replay: another text, a ring of its own, that
+            lanes: so many of the B read, the last ones.
+        """
         assert len(tokens) > 1
-        self._tokens = tokens
         self.batch_size = batch_size
         self.bptt = bptt
         self.length = len(tokens)
         self.tokens_a_step = batch_size * bptt
-        self._starts = np.arange(batch_size, dtype=np.int64) * len(tokens) // batch_size
+        self._lanes = [(tokens, start) for start in _starts(tokens, batch_size - lanes)]
+        if replay is not None:
+            self._lanes += [(replay, start) for start in _starts(replay, lanes)]
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (T, B), int64, of step `step` (0-based)."""
-        count = len(self._tokens)
         rows = np.empty((self.bptt + 1, self.batch_size), np.int64)
-        for lane, start in enumerate(self._starts):
-            first = (int(start) + step * self.bptt) % count
-            rows[:, lane] = self._slice(first, self.bptt + 1)
+        for lane, (tokens, start) in enumerate(self._lanes):
+            first = (start + step * self.bptt) % len(tokens)
+            rows[:, lane] = _ring(tokens, first, self.bptt + 1)
         block = torch.from_numpy(rows)
         return block[:-1], block[1:]
 
-    def _slice(self, first: int, length: int) -> Tokens:
-        if first + length <= self.length:
-            return self._tokens[first : first + length]
-        return self._tokens[np.arange(first, first + length) % self.length]
+
+def _starts(tokens: Tokens, lanes: int) -> list[int]:
+    return [int(lane) * len(tokens) // lanes for lane in range(lanes)]
+
+
+def _ring(tokens: Tokens, first: int, length: int) -> Tokens:
+    if first + length <= len(tokens):
+        return tokens[first : first + length]
+    return tokens[np.arange(first, first + length) % len(tokens)]

@@ -52,6 +52,7 @@ class Trainer:
         lengths: npt.NDArray[np.int64],
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
+        replay: Tokens | None = None,
     ) -> None:
         """Get ready for the first step.
 
@@ -63,6 +64,7 @@ class Trainer:
             lengths: (2, V) of `token_lengths`.
             clock: seconds; only read when `config.minutes` is set, and for the events.
             started: the clock when the run began; None is now.
+            replay: tokens that `config.replay_share` of the lanes read instead.
         """
         self.network = network
         self.config = config
@@ -81,7 +83,8 @@ class Trainer:
         self.scored = 0
         self.stale = 0
         self.healing = Healing()
-        self.stream = LaneStream(train, config.batch_size, config.bptt)
+        lanes = 0 if replay is None else round(config.replay_share * config.batch_size)
+        self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes)
         self.state = network.zero_state(config.batch_size)
         self.optimizer = Optimizer(network, config)
         self.average = (
@@ -134,7 +137,7 @@ class Trainer:
         nats, state = self._backward()
         norm = self.optimizer.clip().item()
         self.healing.check(self, nats, norm)
-        self.optimizer.step(rate)
+        self.optimizer.step(rate, (self.step - self.begun) / max(1, self.steps - self.begun))
         # Back-propagation through time is cut off here: the state goes on, its graph does not.
         self.state = state
         if self.average:

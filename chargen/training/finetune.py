@@ -1,0 +1,154 @@
+"""Fine-tuning: the trainer of `train`, begun from a model that already knows something.
+
+A small text is read many times, so the plan is bounded by passes as well as by minutes, and what
+would be learned by heart is held back: a lower rate, more dropout, layers near the input that learn
+less (Howard and Ruder, 2018), early stopping by the new text's tail.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chargen.errors import UsageError
+from chargen.files import locked, make_folder
+from chargen.model.config import ModelConfig
+from chargen.model.file import ModelFile
+from chargen.model.grafting import check_same
+from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokenizer
+from chargen.training.events import TrainEvent
+from chargen.training.planner import Plan, make_plan
+from chargen.training.recorder import Recorder
+from chargen.training.session import (
+    Replay,
+    enough_memory,
+    follow,
+    make_trainer,
+    score_weights,
+    tidy,
+)
+
+DEFAULT_MINUTES = 2.0
+_RATE = 0.3
+"""The highest rate, as a part of the one that training from nothing takes."""
+_WARMUP = 0.1
+_PASSES = 20.0
+"""Passes over a text of 20,000 tokens that are worth it; fewer of a longer one."""
+_FEWEST = 3.0
+_SMALL = 30_000
+_LAYER_DECAY = 0.7
+_PATIENCE = 6
+_EVALUATIONS = 30
+
+
+def make_tuning_plan(
+    given: Mapping[str, Any], base: ModelConfig, *, train_tokens: int, valid_tokens: int
+) -> Plan:
+    """A plan for a base of a given shape.
+
+    Args:
+        given: as for `make_plan`; a shape must be the base's.
+        base: the shape, with the grown vocabulary.
+        train_tokens: how many tokens there are to learn.
+        valid_tokens: how many there are to score.
+
+    Raises:
+        UsageError: a setting is out of range, or asks for another shape.
+    """
+    problem = check_same(base, given)
+    if problem is not None:
+        raise UsageError(f"{problem}; leave it out, or train a model of its own")
+    wishes = dict(given)
+    for name in ("cell", "hidden_size", "num_layers", "embedding_size", "tied_head"):
+        wishes[name] = getattr(base, name)
+    if not {"epochs", "steps"} & wishes.keys():
+        wishes.setdefault("minutes", DEFAULT_MINUTES)
+    for name, value in (
+        ("warmup", _WARMUP),
+        ("layer_decay", _LAYER_DECAY),
+        ("patience", _PATIENCE),
+        ("ema", 0.1),
+    ):
+        wishes.setdefault(name, value)
+    plan = make_plan(
+        wishes, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
+    )
+    train, changes = plan.train, dict[str, Any]()
+    reasons = list(plan.reasons)
+    if "learning_rate" not in given:
+        changes["learning_rate"] = float(f"{train.learning_rate * _RATE:.2g}")
+    own = 1 - train.replay_share
+    lane = train.batch_size * train.bptt * own
+    if train.minutes is not None:
+        passes = max(_FEWEST, _PASSES * (20_000 / max(1, train_tokens)) ** 0.5)
+        enough = math.ceil(passes * train_tokens / lane)
+        if enough < train.steps:
+            # The clock is no longer what ends it.
+            changes |= {"steps": enough, "minutes": None}
+            reasons[-1] = (
+                f"{passes:.0f} passes over so small a text are enough, "
+                f"so dropout {train.dropout:g} and an early stop when its tail is no longer "
+                "predicted better"
+                if train_tokens < _SMALL
+                else f"{passes:.0f} passes over the text are enough, so dropout {train.dropout:g}"
+            )
+    steps = changes.get("steps", train.steps)
+    if "evaluations" not in given:
+        changes["evaluations"] = max(1, min(_EVALUATIONS, steps // 4))
+        changes["evaluation_tokens"] = max(2_048, min(16_384, max(2, valid_tokens)))
+    return replace(plan, train=replace(train, **changes), reasons=tuple(reasons))
+
+
+def finetune_run(
+    folder: Path,
+    *,
+    base: ModelFile,
+    tokenizer: Tokenizer,
+    train: Tokens,
+    valid: Tokens,
+    replay: Replay | None,
+    card: Mapping[str, Any],
+    text: Mapping[str, Any],
+    given: Mapping[str, Any],
+    should_stop: Callable[[], bool],
+    started: float | None = None,
+) -> Iterator[TrainEvent]:
+    """Plan, fine-tune and record; yields every event after it was recorded.
+
+    Args:
+        folder: the run's folder; made when it is not there.
+        base: the model to begin from, its vocabulary grown.
+        tokenizer: the grown one.
+        train: tokens to learn.
+        valid: tokens to choose the best weights by.
+        replay: the text of the base, of which a share of the lanes goes on reading.
+        card: what the model's card says of corpus and base.
+        text: where the corpora were found and how they were read, for run.json.
+        given: what the person asked for (see `make_tuning_plan`).
+        should_stop: asked after every step.
+        started: `time.monotonic()` when the run's minutes began; None is now.
+
+    Raises:
+        UsageError: a setting is out of range, or another process has the run.
+        ChargenError: training or writing failed.
+    """
+    started = time.monotonic() if started is None else started
+    recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
+    make_folder(folder)
+    with locked(folder), tidy(folder, recorder), enough_memory():
+        plan = make_tuning_plan(
+            given, base.config, train_tokens=len(train), valid_tokens=len(valid)
+        )
+        trainer = make_trainer(
+            plan, tokenizer, train, valid, started, weights=base.weights, replay=replay
+        )
+        recorder.card["before"] = score_weights(trainer, base.weights, valid)
+        if replay is not None:
+            before = score_weights(trainer, base.weights, replay.valid)
+            recorder.card["old_text"] = {"before": before}
+        yield from follow(trainer, recorder, plan, tokenizer, should_stop, replay)
