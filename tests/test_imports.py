@@ -21,7 +21,7 @@ BELOW = {
     "insight": {"sampling", "training", "model", "text"},
     "terminal": {"insight", "sampling", "training", "model", "text"},
     "library": {"insight", "sampling", "model", "text"},
-    "repl": {"library", "terminal", "insight", "sampling", "model", "text"},
+    "repl": {"learning", "library", "terminal", "insight", "sampling", "model", "text"},
     "learning": {"library", "training", "sampling", "model", "text"},
     "cli": {
         "repl",

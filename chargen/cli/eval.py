@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chargen.library import Model
     from chargen.model.score import Score
     from chargen.text.corpus import Corpus
+    from chargen.text.store import Tokens
 
 _HELP = """Score a text: how well a model predicts it.
 
@@ -25,6 +26,7 @@ With one argument, the model is the newest run.
 \b
   chargen eval bard chapter.txt
   chargen eval bard chapter.txt --json
+  chargen eval bard chapter.txt --dynamic     also as a model that learns while it reads
 
 The first token is read but nothing predicts it, so a text of N tokens is scored on N - 1. Bits
 per byte compare across tokenizers; nats per token do not.
@@ -35,12 +37,14 @@ per byte compare across tokenizers; nats per token do not.
 @click.argument("names", metavar="[MODEL] FILE...", nargs=-1, required=True, type=MODEL)
 @click.option("--encoding", metavar="NAME", help="Of the files; UTF-8 and marked UTF-16 need none.")
 @click.option("--column", metavar="NAME", help="Column of a table that holds the text.")
+@click.option("--dynamic", is_flag=True, help="Also score it learning while it reads; loads torch.")
 @json_option
 @terminal_options
 def command(
     names: tuple[str, ...],
     encoding: str | None,
     column: str | None,
+    dynamic: bool,
     as_json: bool,
     terminal: Terminal,
 ) -> None:
@@ -63,12 +67,17 @@ def command(
             documents=documents if documents in ("files", "lines") else "whole",
             reading=reading,
         )
-        score = _score(model, corpus, name, terminal)
+        ids = _read(model, corpus, name, terminal)
+        score = _score(model, ids, name)
+        learned = _score_dynamically(model, ids) if dynamic else None
         if as_json:
             labelled = {"file": name} if len(files) > 1 else {}
-            terminal.out.write(json.dumps({**labelled, **score.to_json()}) + "\n")
-        else:
-            terminal.write_line(_line(name, score))
+            extra = {} if learned is None else {"dynamic": learned.to_json()}
+            terminal.out.write(json.dumps({**labelled, **score.to_json(), **extra}) + "\n")
+            continue
+        terminal.write_line(_line(name, score))
+        if learned is not None:
+            terminal.write_line(_line(f"{name}, learning while it reads", learned))
 
 
 def _is_model(name: str) -> bool:
@@ -79,7 +88,7 @@ def _is_model(name: str) -> bool:
     return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
 
 
-def _score(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Score:
+def _read(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Tokens:
     import numpy as np
 
     from chargen.text.store import encoded_chunks, token_dtype
@@ -100,10 +109,21 @@ def _score(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Score
     chunks = list(encoded_chunks(corpus, model.tokenizer, dtype))
     if not chunks:
         raise CorpusError(f"{name}: the text is empty")
+    found: Tokens = np.concatenate(chunks)
+    return found
+
+
+def _score(model: Model, ids: Tokens, name: str) -> Score:
     try:
-        return model.score_tokens(np.concatenate(chunks))
+        return model.score_tokens(ids)
     except CorpusError as error:
         raise CorpusError(f"{name}: {error}") from error
+
+
+def _score_dynamically(model: Model, ids: Tokens) -> Score:
+    from chargen.learning import score_dynamically
+
+    return score_dynamically(model, ids)
 
 
 def _line(name: str, score: Score) -> str:

@@ -12,6 +12,8 @@ from chargen.terminal.context import Terminal
 from chargen.terminal.figures import is_figure
 from chargen.terminal.safetext import safe_line
 
+_GENERATIONS = 20
+
 
 @click.command()
 @click.argument("model", required=False, type=MODEL)
@@ -68,7 +70,46 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
         if is_figure(bits) and is_figure(nats):
             shown = f"{bits:.4f} bits per byte, {nats:.4f} nats per token"
             rows.append(("validation", shown))
+    rows += _tuning_rows(card)
     labels = {"documents": "documents", "steps": "steps", "seed": "seed"}
     labels |= {"weights": "kept", "chargen": "chargen"}
     rows += [(label, card[key]) for key, label in labels.items() if key in card]
     return rows
+
+
+def _tuning_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Of a fine-tuned model: what it was before, and the chain of its ancestors."""
+    rows: list[tuple[str, Any]] = []
+    before = _bits(card.get("before"))
+    if before:
+        rows.append(("before", f"{before}, by the base"))
+    old = card.get("old_text")
+    if isinstance(old, dict):
+        pair = [_bits(old.get(one)) for one in ("before", "after")]
+        rows.append(("old text", f"{pair[0] or '?'} before, {pair[1] or '?'} after"))
+    base, depth = card.get("base"), 0
+    while isinstance(base, dict) and depth < _GENERATIONS:
+        own = base.get("card")
+        own = own if isinstance(own, dict) else {}
+        corpora = own.get("corpus")
+        names = (
+            [str(one.get("name")) for one in corpora if isinstance(one, dict)]
+            if (isinstance(corpora, list))
+            else []
+        )
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        score = _bits(own.get("validation"))
+        rows.append(
+            (
+                "base",
+                f"{base.get('name')}: {', '.join(names[:3])}{more}"
+                + (f"; {score}" if score else ""),
+            )
+        )
+        base, depth = own.get("base"), depth + 1
+    return rows
+
+
+def _bits(score: Any) -> str:
+    bits = score.get("bits_per_byte") if isinstance(score, dict) else None
+    return f"{bits:.4f} bits per byte" if is_figure(bits) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from chargen.errors import UsageError
-from chargen.repl import keeping, looking, places, writing
+from chargen.repl import keeping, looking, places, tuning, writing
 from chargen.repl.command import Command, Context
 from chargen.repl.settings import TABLE, find, set_value
 
@@ -90,6 +90,10 @@ COMMANDS: dict[str, Command] = {
         complete=lambda context: tuple(COMMANDS)),
     "set": Command("[NAME [VALUE]]", "settings: temperature, length, speed, ...", set_command,
         complete=lambda context: tuple(TABLE)),
+    "ab": Command("[MODEL]", "this model and another (its base) from the same draws", tuning.ab,
+        complete=keeping.model_names),
+    "learn": Command("on|off|forget", "learn from text that you go on from, in memory only",
+        tuning.learn, complete=lambda context: ("on", "off", "forget")),
     "show": Command("", "what is loaded, and all settings", show_command),
     "more": Command("", "write on; as an empty line does", writing.more),
     "regen": Command("", "take the last continuation back and write another", writing.regen),

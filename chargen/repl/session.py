@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from chargen.model.units import Unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
 from chargen.sampling.composer import Composer, Writing
-from chargen.sampling.stepper import Array
+from chargen.sampling.stepper import Array, Stepper
 from chargen.sampling.tree import ROOT, TextTree
 from chargen.text.copies import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import describe_unseen
+
+if TYPE_CHECKING:
+    from chargen.learning import Learner
 
 LONGEST_TRACE = 4000
 """Tokens of the text's end that a picture of the whole text shows at most."""
@@ -48,20 +52,32 @@ class Session:
         self.pinned: dict[Unit, float] = {}
         self.last_start: int | None = None
         """Where the last continuation began; what `/regen` takes back."""
+        self.learner: Learner | None = None
+        """What learns; its weights are those that write. Nothing that is saved changes."""
+        self.model = model
         self.use(model)
 
     def use(self, model: Model, text: str = "") -> None:
         """Write with this model from here on; a text that is there is read by it."""
+        if self.learner is not None:  # of the model that is left, nothing learned is kept
+            self.model.stepper = Stepper(self.model.config, self.model.file.weights)
         self.model = model
         self.tree = TextTree(model.stepper)
         self.composer = Composer(model.stepper, model.tokenizer, self.tree)
         self.composer.on_step = self._stepped
         self.heat = LiveHeat(model.config)
         self.pinned, self.watched, self.last_start = {}, [], None
+        self.learner = None
+        self.learns, self.learned, self.lessons = False, ROOT, 0
         self._copies: CopyWatch | None = None
         self._index: CopyIndex | str | None = None
         if text:
             self.append(text)
+
+    def swap(self, stepper: Stepper) -> None:
+        """Write with other weights of the same shape; the memory so far stays as it is."""
+        self.model.stepper = self.composer.stepper = stepper
+        self.tree.use(stepper)
 
     @property
     def name(self) -> str:

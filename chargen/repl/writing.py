@@ -5,6 +5,7 @@ from __future__ import annotations
 from chargen.errors import UsageError
 from chargen.repl.command import Context, whole_number
 from chargen.repl.stream import Stream, shown_whitespace
+from chargen.repl.tuning import accept
 from chargen.sampling.composer import likeliest
 from chargen.sampling.words import likeliest_words
 from chargen.terminal.heatmap import column_label, one_line
@@ -19,6 +20,7 @@ _VARIANTS = 50
 def read_and_write(context: Context, text: str) -> None:
     """Read what was typed, and write on."""
     session, tree = context.session, context.session.tree
+    accept(session)
     before, start = _line_so_far(context), tree.tip
     for line in session.append(text):
         context.screen.line(line, "dim")
@@ -28,6 +30,7 @@ def read_and_write(context: Context, text: str) -> None:
 
 def more(context: Context, argument: str) -> None:
     """Write on."""
+    accept(context.session)
     _go_on(context, _line_so_far(context), "")
 
 
@@ -55,8 +58,8 @@ def regen(context: Context, argument: str) -> None:
         session.last_start, session.tree.tip
     ):
         raise UsageError("there is no continuation to write anew; press Enter to write one")
-    session.tree.move(session.last_start)
-    more(context, "")
+    session.tree.move(session.last_start)  # not accepted, and so not learned
+    _go_on(context, _line_so_far(context), "")
 
 
 def seed(context: Context, argument: str) -> None:

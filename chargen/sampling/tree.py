@@ -47,6 +47,10 @@ class TextTree:
         self.branches: dict[str, int] = {MAIN: ROOT}
         self.branch = MAIN
 
+    def use(self, stepper: Stepper) -> None:
+        """Make states again by this one from here on; those that are kept stay."""
+        self._stepper = stepper
+
     def __len__(self) -> int:
         return len(self._parents)
 

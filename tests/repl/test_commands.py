@@ -412,6 +412,59 @@ def test_a_session_of_another_model_brings_that_model(talk):
     assert talk.session.name == "other"
 
 
+def test_two_models_write_from_the_same_draws(talk):
+    save_model(Path("other.safetensors"), make_model())
+    assert talk("/ab") == "ab: name the other model; this one was not fine-tuned from any"
+    talk("ab")
+    said = talk("/ab cycle.safetensors").split("\n")
+    assert said[0] == "both: mnopqrstuv"
+    assert said[1] == "they part after 10 of 10 characters:"
+    said = talk("/ab other.safetensors").split("\n")
+    assert said[0] == "they part after 0 of 10 characters:"
+    assert said[1].split() == ["cycle", "other"]
+    assert said[2].startswith("mnopqrstuv")
+    talk.session.model.card["base_path"] = "other.safetensors"
+    assert talk("/ab").split("\n")[0] == said[0]
+    assert talk.session.position == 12
+
+
+def test_what_is_accepted_is_learned_and_forgotten_again():
+    talk = Talk(Model(make_model()))
+    talk("/set length 40")
+    assert talk("/learn on") == (
+        "learning is on: text that you go on from is learned; 0 tokens learned"
+    )
+    file = {name: one.copy() for name, one in talk.session.model.file.weights.items()}
+    talk("abcabcabc")
+    assert talk("/learn").endswith("0 tokens learned"), "nothing was gone on from yet"
+    before = talk.session.model.stepper
+    talk("/regen")
+    assert talk.session.model.stepper is before, "what is taken back is not learned"
+    talk("")
+    assert talk("/learn").endswith("49 tokens learned")
+    assert talk.session.model.stepper is not before
+    talk("/learn off")
+    talk("")
+    assert talk("/learn") == "learning is off; 49 tokens learned"
+    assert talk("/learn forget") == "learning is off; 0 tokens learned"
+    for name, one in file.items():
+        np.testing.assert_array_equal(one, talk.session.model.file.weights[name])
+    learned = talk.session.model.stepper
+    np.testing.assert_array_equal(learned._head, before._head)
+    assert talk("/learn maybe") == "learn maybe: must be on, off or forget"
+
+
+def test_learning_makes_what_was_accepted_likelier():
+    talk = Talk(Model(make_model()))
+    talk("/set length 1")
+    talk("/learn on")
+    text = "abcdabcd" * 40
+    score = talk.session.model.score(text).nats_per_token
+    talk(text)
+    talk("")
+    assert talk.session.model.score(text).nats_per_token < 0.8 * score
+
+
 def test_exports(talk):
     talk("abc")
     assert talk("/export a.txt") == "written to a.txt"
