@@ -55,7 +55,7 @@ def command(
 
     if names[1:].count("-") > 1:
         raise UsageError("'-' (standard input) can be read only once; name it once")
-    if len(names) == 1 and _is_model(names[0]):
+    if len(names) == 1 and is_model(names[0]):
         raise UsageError(f"{names[0]}: name the FILE to score after the model")
     model = load(names[0] if len(names) > 1 else None)
     files = names[1:] or names
@@ -80,7 +80,7 @@ def command(
             terminal.write_line(_line(f"{name}, learning while it reads", learned))
 
 
-def _is_model(name: str) -> bool:
+def is_model(name: str) -> bool:
     """Whether a name means a model and nothing else."""
     from chargen.model.runs import CHECKPOINTS
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from chargen.cli.eval import is_model
 from chargen.cli.options import MODEL, TableName, json_option, terminal_options
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.views import ORDERS, VIEWS
 from chargen.terminal.context import Terminal
 from chargen.terminal.palette import BACKGROUNDS
+from chargen.text.tokenizer import describe_unseen
 
 if TYPE_CHECKING:
     from chargen.insight.views import Grid
     from chargen.library import Model
 
 _LONGEST = 20_000
+_WARM_UP = 8192
 _HELP = """A picture of a model's memory while it reads a text.
 
 With one argument, the model is the newest run; FILE - is standard input, and without FILE the
@@ -101,6 +105,10 @@ def command(
     if rows < 1:
         raise UsageError(f"--rows {rows}: must be at least 1")
     file = None if spelled is not None else names[-1] if names else "-"
+    if len(names) == 1 and file is not None and is_model(file):
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError(f"{file}: name the FILE to read after the model, or -p TEXT")
+        names, file = (file, "-"), "-"
     model = load(names[0] if len(names) == 2 or (spelled is not None and names) else None)
     chosen = None if unit is None else parse_unit(unit, model.config)
     if chosen is not None and view != "unit":
@@ -108,6 +116,10 @@ def command(
     width = _width(terminal)
     shown = length or (120 if target or as_json else 2000 if view in _TEXTS else width)
     text = _read(file, model) if file is not None else spelled or ""
+    if isinstance(text, str):
+        unseen = model.tokenizer.unseen(text)
+        for line in describe_unseen(unseen, Counter(text), len(text), "nearest"):
+            terminal.note(line)
     grid = _grid(model, text, view, shown, layer=layer - 1, unit=chosen, rows=rows, order=order)
     if target is not None:
         export_grid(grid, Path(target), dark=is_dark(terminal.environ, background))
@@ -130,7 +142,9 @@ def _grid(model: Model, text: str | bytes, view: str, shown: int, **options: obj
     if not len(ids):
         raise CorpusError("the text is empty: give a FILE, or -p TEXT")
     first = max(0, len(ids) - shown)
-    state = model.stepper.read(ids[:first], model.stepper.zero_state())
+    # Of what stood before that, no model remembers anything.
+    before = ids[max(0, first - _WARM_UP) : first]
+    state = model.stepper.read(before, model.stepper.zero_state())
     trace = record(model.stepper, ids[first:], state)
     labels = labels_of(model.tokenizer, ids[first:])
     made = ViewOptions(labels=labels, tokenizer=model.tokenizer, **options)  # type: ignore[arg-type]

@@ -114,6 +114,15 @@ def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
     )
 
 
+def _alone(tokenizer: Tokenizer, token: int) -> str:
+    """A token without those before it: a byte within a character by its number."""
+    data = tokenizer.token_bytes(token)
+    try:
+        return "\n" if token == tokenizer.eos_id else data.decode()
+    except UnicodeDecodeError:
+        return data.hex().upper()
+
+
 def build_view(name: str, trace: Trace, options: ViewOptions) -> Grid:
     """The grid of a view.
 
@@ -256,9 +265,7 @@ def _predict(trace: Trace, options: ViewOptions) -> Grid:
     guesses = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_GUESSES].T
     times = np.arange(len(trace.token_ids))
     chances = np.exp(trace.logprobs[times, guesses])
-    names = [
-        tuple(labels_of(options.tokenizer, [token])[0] for token in row) for row in guesses.tolist()
-    ]
+    names = [tuple(_alone(options.tokenizer, token) for token in row) for row in guesses.tolist()]
     return Grid(
         values=chances,
         row_labels=tuple(str(1 + one) for one in range(len(guesses))),

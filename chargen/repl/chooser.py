@@ -13,6 +13,7 @@ from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output import Output
 
 from chargen.repl.command import Context
+from chargen.repl.screen import fitting
 from chargen.repl.writing import next_tokens, spelled, take
 from chargen.terminal.safetext import safe_line
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _CHOICES = 9
 _BAR = 20
+_JOINED = frozenset(map(chr, (0x200D, *range(0xFE00, 0xFE10), *range(0x1F1E6, 0x1F200),
+                              *range(0x1F3FB, 0x1F400))))  # fmt: skip
 
 
 class Chooser:
@@ -63,15 +66,17 @@ class Chooser:
         context = self._context
         ascii = context.screen.palette.ascii
         line = context.session.text(context.screen.width - 2).rpartition("\n")[2]
-        found: StyleAndTextTuples = [("bold", safe_line(line)), ("", "\n")]
+        # What joins characters into one is shown apart: terminals disagree on its width.
+        line = "".join("◌" if one in _JOINED else one for one in safe_line(line))
+        found: StyleAndTextTuples = [("bold", line), ("", "\n")]
         full, mark = ("#", ">") if ascii else ("█", "›")
         for number, (token, chance) in enumerate(self._guesses):
             here = number == self._marked
             bar = full * max(1, round(chance * _BAR))
             text = f"{mark if here else ' '} {spelled(context, token):<6} {chance:6.1%} {bar}\n"
             found.append(("reverse" if here else "", text))
-        help_text = "Enter takes, arrows move, Backspace goes back, a typed character is taken, Esc"
-        found.append(("italic", help_text[: context.screen.width]))
+        hints = ("Enter takes", "arrows move", "Esc ends", "Backspace goes back", "or type one")
+        found.append(("italic", fitting(hints, context.screen.width)))
         return found
 
 
@@ -96,7 +101,8 @@ def choose_with_keys(source: Input, output: Output) -> Callable[[Context], None]
 
 def _bindings(chooser: Chooser) -> KeyBindings:
     bindings = KeyBindings()
-    for key, step in (("down", 1), ("up", -1), ("tab", 1), ("s-tab", -1)):
+    steps = {"down": 1, "up": -1, "tab": 1, "s-tab": -1, "pagedown": 4, "pageup": -4}
+    for key, step in steps.items():
 
         @bindings.add(key)
         def _(event: KeyPressEvent, step: int = step) -> None:
@@ -121,6 +127,9 @@ def _bindings(chooser: Chooser) -> KeyBindings:
     @bindings.add(Keys.Any)
     @bindings.add(Keys.BracketedPaste)
     def _(event: KeyPressEvent) -> None:
+        key = event.key_sequence[-1].key
+        if isinstance(key, Keys) and key != Keys.BracketedPaste:
+            return  # a key that stands for no text
         chooser.type(event.data.replace("\r\n", "\n").replace("\r", "\n"))
 
     return bindings

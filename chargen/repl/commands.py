@@ -8,6 +8,7 @@ from chargen.errors import UsageError
 from chargen.repl import keeping, looking, places, tuning, writing
 from chargen.repl.command import Command, Context
 from chargen.repl.settings import TABLE, find, set_value
+from chargen.terminal.figures import plural
 
 _FOREWORD = """Type text and press Enter: the model reads it and writes on. Enter alone writes on.
 What you type is taken exactly, spaces included; Alt-Enter makes a line end, \"\"\" begins and ends
@@ -62,7 +63,10 @@ def show_command(context: Context, argument: str) -> None:
     rows: list[tuple[str, object]] = [
         ("model", f"{session.name}: {config.cell_row.label}, {layers}"),
         ("tokens", f"{session.model.file.tokenizer.kind}, {config.vocab_size} kinds"),
-        ("text", f"{session.position:,} tokens, branch {tree.branch} of {len(tree.branches)}"),
+        (
+            "text",
+            f"{plural(session.position, 'token')}, branch {tree.branch} of {len(tree.branches)}",
+        ),
         ("seed", f"{session.seed}, {session.drawn} drawn"),
         ("held", held or "nothing"),
         *((name, row.read(settings)) for name, row in TABLE.items()),
@@ -102,7 +106,7 @@ COMMANDS: dict[str, Command] = {
         more=("arrows move, Enter takes, Backspace goes back, a typed character is taken, "
               "Escape ends; with N, the Nth likeliest is taken",)),
     "words": Command("[N]", "the likeliest next words, by looking ahead", writing.words),
-    "undo": Command("[N]", "take back N tokens, or the last continuation", places.undo),
+    "undo": Command("[N]", "take back N tokens, or what was written or typed last", places.undo),
     "goto": Command("NAME|N", "to a branch, or to the first N tokens of this one", places.goto,
         complete=lambda context: tuple(context.session.tree.branches)),
     "fork": Command("NAME", "begin a branch here and go on in it", places.fork),

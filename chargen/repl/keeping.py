@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
-from chargen.errors import ModelFileError, UsageError
-from chargen.files import atomic_writer
+from chargen.errors import ChargenError, ModelFileError, UsageError
+from chargen.files import atomic_writer, cache_folder, make_folder
 from chargen.library import load as load_model
-from chargen.model.runs import list_runs, read_run
+from chargen.model.runs import CHECKPOINTS, list_runs, read_run
 from chargen.repl.command import Context
 from chargen.repl.looking import view_grid
 from chargen.repl.places import show_place
-from chargen.repl.record import read_session, write_session
+from chargen.repl.record import is_session, read_session, write_session
+from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS, export_grid
 from chargen.terminal.figures import is_figure
 from chargen.text.tokenizer import utf8
 
+_ASIDE = "before-load.json"
 _CLIPBOARD = 70_000
 """Bytes that terminals take, as a rule."""
 
@@ -25,6 +28,8 @@ def save(context: Context, argument: str) -> None:
     path = context.session.file_name(argument)
     if path.suffix != ".json":
         path = path.with_name(f"{path.name}.json")
+    if path.exists() and not is_session(path):
+        raise UsageError(f"{path}: is there already, and no session; choose another name")
     write_session(path, context.session)
     context.screen.line(f"saved to {path}; /load {path} brings it back", "dim")
 
@@ -34,17 +39,44 @@ def load(context: Context, argument: str) -> None:
     session, screen = context.session, context.screen
     if not argument:
         raise UsageError("load: name a model (/models lists the runs) or a session's file")
+    if (
+        not argument.endswith(".json")
+        and Path(f"{argument}.json").is_file()
+        and not (Path(argument).exists() or (CHECKPOINTS / argument).exists())
+    ):
+        argument = f"{argument}.json"
     if argument.endswith(".json"):
+        left = _keep_aside(session)
         read_session(session.file_name(argument), session)
+        if left is not None:
+            screen.line(f"what was here before is kept in {left}", "dim")
         screen.set_background(session.settings.background)
         screen.line(f"{len(session.tree.branches)} branches by {session.name}", "dim")
         show_place(context)
         return
     model = load_model(argument)
-    text = session.text()
-    session.use(model, text)
-    read = f", which has read the text ({session.position} tokens)" if text else ""
+    branches = len(session.tree.branches)
+    session.change_model(model)
+    what = "the text" if branches == 1 else f"all {branches} branches"
+    read = (
+        f", which has read {what}"
+        if session.tree.branches.keys() - {"main"} or (session.position)
+        else ""
+    )
     screen.line(f"writing with {session.name}{read}", "dim")
+
+
+def _keep_aside(session: Session) -> Path | None:
+    """Keep a text that another session takes the place of."""
+    if len(session.tree.branches) == 1 and not session.position:
+        return None
+    path = cache_folder() / _ASIDE
+    try:
+        make_folder(path.parent)
+        write_session(path, session)
+    except ChargenError:
+        return None
+    return path
 
 
 def model_names(context: Context) -> tuple[str, ...]:
@@ -57,7 +89,7 @@ def models(context: Context, argument: str) -> None:
     rows = []
     for folder in list_runs():
         record = read_run(folder)
-        score, model = record.get("score"), record.get("model")
+        score, model = record.get("validation"), record.get("model")
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
         what = ""
         if isinstance(model, dict):
@@ -70,7 +102,17 @@ def models(context: Context, argument: str) -> None:
 
 def export(context: Context, argument: str) -> None:
     """The text, or a view, into a file."""
-    name, _, view = argument.partition(" ")
+    kinds = (".txt", *EXPORTS)
+    # A name may have spaces; what follows its ending is the view.
+    name, view = next(
+        (
+            (f"{before}{kind}", after)
+            for kind in kinds
+            for before, found, after in [argument.partition(kind)]
+            if found
+        ),
+        (argument, ""),
+    )
     path = context.session.file_name(name)
     if path.suffix == ".txt":
         with atomic_writer(path) as handle:
@@ -79,8 +121,7 @@ def export(context: Context, argument: str) -> None:
         look = view.strip() or context.session.heat.view
         export_grid(view_grid(context, look), path, dark=context.screen.palette.dark)
     else:
-        kinds = ", ".join((".txt", *EXPORTS))
-        raise UsageError(f"export {name}: the file's name must end with one of {kinds}")
+        raise UsageError(f"export {name}: the file's name must end with one of {', '.join(kinds)}")
     context.screen.line(f"written to {path}", "dim")
 
 

@@ -17,6 +17,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.utils import suspend_to_background_supported
 
 from chargen.files import cache_folder, make_folder
 from chargen.repl.command import Context
@@ -163,6 +164,10 @@ class LineReader:
         @bindings.add("escape", "enter")
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
+
+        @bindings.add("c-z", filter=Condition(suspend_to_background_supported))
+        def _(event: KeyPressEvent) -> None:
+            event.app.suspend_to_background()
 
         @bindings.add("c-g")
         def _(event: KeyPressEvent) -> None:

@@ -15,6 +15,8 @@ from chargen.insight.views import Grid, ViewOptions, choose_units, pick, unit_ma
 from chargen.model.config import ModelConfig
 from chargen.sampling.stepper import Array, Stepper
 
+HEAT_ROWS = 16
+"""Rows of the screen that a heatmap takes at most."""
 WINDOW = 256
 """Tokens that are remembered: more than a screen has columns, as a rule."""
 _SETTLED = 32

@@ -19,13 +19,15 @@ from chargen.insight.views import (
 )
 from chargen.model.units import Unit
 from chargen.repl.command import Context, whole_number
-from chargen.repl.session import LONGEST_TRACE
+from chargen.repl.live import HEAT_ROWS
+from chargen.repl.session import LONGEST_TRACE, PIN_LIMIT
 from chargen.terminal.heatmap import one_line
 from chargen.terminal.safetext import safe
 from chargen.terminal.sparks import spark_line
 from chargen.text.copies import CopyWatch, lines_before
 
-_HEAT_ROWS = 16
+_AROUND = 9
+"""Rows of a screen that stay for text and prompt beside a heatmap."""
 _WHY = 96
 """Tokens before the one asked about."""
 
@@ -55,7 +57,8 @@ def heat(context: Context, argument: str) -> None:
             find_view(word, config.cell_row)
             view = word
     if not VIEWS[view].every:
-        raise UsageError(f"heat {view}: is no map of units; chargen heatmap --view {view} shows it")
+        shows = "chargen heatmap --view entropy" if view == "entropy" else f"/{view}"
+        raise UsageError(f"heat {view}: is no map of units; {shows} shows it")
     if not 0 <= layer < config.num_layers:
         raise UsageError(f"heat L{layer + 1}: the model has layers 1 to {config.num_layers}")
     session.heat.look(view=view, layer=layer, order=order)
@@ -75,7 +78,9 @@ def draw_heat(context: Context) -> None:
         return
     trace, options = session.trace(screen.width)
     look = session.heat
-    rows = _HEAT_ROWS * (2 if screen.palette.paints and not screen.palette.ascii else 1)
+    rows = max(2, min(HEAT_ROWS, screen.size().lines - _AROUND)) * (
+        2 if screen.palette.paints and not screen.palette.ascii else 1
+    )
     from dataclasses import replace
 
     options = replace(options, layer=look.layer, order=look.order, rows=rows)
@@ -179,8 +184,11 @@ def pin(context: Context, argument: str) -> None:
             number = float(value)
         except ValueError:
             number = float("nan")
-        if not -1e6 <= number <= 1e6:
-            raise UsageError(f"pin {word}: the value must be a number, or off")
+        if not -PIN_LIMIT <= number <= PIN_LIMIT:
+            raise UsageError(
+                f"pin {word}: the value must be a number from {-PIN_LIMIT:g} to {PIN_LIMIT:g}, "
+                "or off"
+            )
         wanted.append((one, number))
     for one, held in wanted:
         session.hold(one, held)

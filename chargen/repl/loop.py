@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import IO, Any
 
 from chargen.errors import ChargenError, ExitCode
 from chargen.repl.command import Context
@@ -51,9 +54,9 @@ def handle(context: Context, line: str, *, quoted: bool = False) -> None:
     try:
         if quoted:
             read_and_write(context, line)
-        elif line.startswith("//"):
+        elif line.startswith("//") and "\n" not in line:
             read_and_write(context, line[1:])
-        elif line.startswith("/"):
+        elif is_command(line):
             run_command(context, line)
         elif not line:
             more(context, "")
@@ -61,6 +64,11 @@ def handle(context: Context, line: str, *, quoted: bool = False) -> None:
             read_and_write(context, line)
     except ChargenError as error:
         context.screen.complain(error)
+
+
+def is_command(line: str) -> bool:
+    """Whether a line is a command: one line, with one slash before it."""
+    return line.startswith("/") and not line.startswith("//") and "\n" not in line
 
 
 def _with_terminal(session: Session, terminal: Terminal) -> int:
@@ -83,18 +91,63 @@ def _with_terminal(session: Session, terminal: Terminal) -> int:
         f"{session.name}: {config.cell_row.label}, {config.num_layers} x {config.hidden_size} "
         "units. Type how the text begins, and it goes on; /help tells the rest, Ctrl-D leaves."
     )
-    while True:
-        try:
-            line = reader.read()
-            if line.startswith("/"):
-                mark = ">" if screen.palette.ascii else "›"
-                screen.line(f"{mark} {line}", "dim")
-            with _interruptible():
-                handle(context, unquoted(line), quoted=line.startswith(QUOTES))
-        except KeyboardInterrupt:
-            continue  # the line was given up, or a command that took long
-        except EOFError:
-            return ExitCode.DONE
+    with _terminable(terminal):
+        while True:
+            try:
+                line = reader.read()
+                if is_command(line):
+                    mark = ">" if screen.palette.ascii else "›"
+                    screen.line(f"{mark} {line}", "dim")
+                with _interruptible():
+                    handle(context, unquoted(line), quoted=line.startswith(QUOTES))
+            except KeyboardInterrupt:
+                continue  # the line was given up, or a command that took long
+            except EOFError:
+                return ExitCode.DONE
+
+
+@contextmanager
+def _terminable(terminal: Terminal) -> Iterator[None]:
+    """Termination and a closed window leave the terminal as it was."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(ExitCode.TERMINATED)
+
+    signals = [one for one in ("SIGTERM", "SIGHUP") if hasattr(signal, one)]
+    before = {one: signal.signal(getattr(signal, one), leave) for one in signals}
+    modes = _modes()
+    try:
+        yield
+    except SystemExit:
+        # The whole screen scrolls again, the cursor shows, pastes come plain.
+        with suppress(OSError, ValueError):
+            terminal.out.write("\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n")
+            terminal.out.flush()
+        raise
+    finally:
+        _restore(modes)
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _modes() -> list[Any] | None:
+    """The terminal's modes, where there are such."""
+    if os.name == "nt":
+        return None
+    import termios
+
+    try:
+        return termios.tcgetattr(sys.stdin.fileno())
+    except (OSError, ValueError, termios.error):
+        return None
+
+
+def _restore(modes: list[Any] | None) -> None:
+    if modes is not None:
+        import termios
+
+        with suppress(OSError, ValueError, termios.error):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from chargen.errors import UsageError
 from chargen.repl.command import Context, whole_number
 from chargen.repl.session import tips
 from chargen.sampling.tree import ROOT
+from chargen.terminal.figures import plural
 from chargen.terminal.heatmap import one_line
 from chargen.terminal.safetext import SafeText, safe
 
@@ -18,12 +19,11 @@ def undo(context: Context, argument: str) -> None:
     tree = session.tree
     if tree.position(tree.tip) == 0:
         raise UsageError("there is nothing to undo")
-    start = session.last_start
-    if not argument and start is not None and start != tree.tip and tree.is_before(start, tree.tip):
-        tree.move(start)
+    start = session.last_start()
+    if not argument and start is not None:
+        tree.move(start[0])
     else:
         tree.move(tree.back(tree.tip, whole_number(argument, "undo", 1)))
-    session.last_start = None
     show_place(context)
 
 
@@ -37,12 +37,11 @@ def goto(context: Context, argument: str) -> None:
         position = int(argument)
         if position > session.position:
             raise UsageError(
-                f"goto {argument}: the text has {session.position} tokens; give 0 to that"
+                f"goto {argument}: the text has {session.position} tokens, and can go no farther"
             )
         tree.move(tree.back(tree.tip, session.position - position))
     else:
         tree.switch(argument)
-    session.last_start = None
     show_place(context)
 
 
@@ -131,7 +130,6 @@ def clear(context: Context, argument: str) -> None:
     """Begin a new text."""
     tree = context.session.tree
     tree.move(ROOT)
-    context.session.last_start = None
     context.screen.line("a new text; /branches shows where the old one is", "dim")
 
 
@@ -141,6 +139,6 @@ def show_place(context: Context) -> None:
     glimpse = one_line(session.text(2 * _GLIMPSE), ascii=context.screen.palette.ascii)
     cut = "…" if session.position > 2 * _GLIMPSE else ""
     context.screen.line(
-        f"[{session.tree.branch}, {session.position} tokens] {cut}{glimpse}",
+        f"[{session.tree.branch}, {plural(session.position, 'token')}] {cut}{glimpse}",
         "dim",
     )

@@ -13,12 +13,14 @@ import numpy as np
 
 from chargen.errors import ChargenError, UsageError
 from chargen.files import parse_json, write_json
+from chargen.insight.views import ORDERS, VIEWS, find_view
 from chargen.library import load
+from chargen.model.config import ModelConfig
 from chargen.model.units import Unit
-from chargen.repl.session import Session
+from chargen.repl.session import PIN_LIMIT, Session
 from chargen.repl.settings import TABLE, Settings, set_value
 from chargen.sampling.stepper import Holds
-from chargen.sampling.tree import ROOT, TextTree
+from chargen.sampling.tree import ROOT, TextTree, check_branch_name
 
 KIND, FORMAT = "chargen session", 1
 _MOST = 50_000_000
@@ -55,6 +57,10 @@ def write_session(path: Path, session: Session) -> None:
             "settings": {name: str(row.read(session.settings)) for name, row in TABLE.items()},
             "seed": session.seed,
             "drawn": session.drawn,
+            "starts": [[number[start], written] for start, written in session.starts
+                       if start in number],
+            "watched": [[one.layer, one.index, one.state] for one in session.watched],
+            "heat": [session.heat.view, session.heat.layer, session.heat.order, session.heat_on],
             "branch": tree.branch,
             "branches": {name: number[end] for name, end in tree.branches.items()},
             "held": [[[layer, *there] for layer, there in one.items()]
@@ -78,11 +84,11 @@ def read_session(path: Path, session: Session) -> None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UsageError(f"{path}: is no session's file ({error})") from error
+        raise UsageError(f"{path}: is no session's file") from error
     try:
         _restore(value, session)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: is no session's file, or is damaged ({error})") from error
+        raise UsageError(f"{path}: is no session's file, or is damaged") from error
     except ChargenError as error:
         raise UsageError(f"{path}: {error}") from error
 
@@ -91,8 +97,10 @@ def _restore(value: Any, session: Session) -> None:
     if value["kind"] != KIND:
         raise ValueError("of another kind")
     if value["format"] != FORMAT:
-        raise ValueError(f"format {value['format']}; this chargen reads {FORMAT}")
+        raise UsageError(f"is of format {value['format']}; this chargen reads {FORMAT}")
     model = session.model
+    if not isinstance(value["weights"], str):
+        raise ValueError("its model")
     if value["weights"] != weights_digest(session):
         other = str(value["model"])
         try:
@@ -116,21 +124,50 @@ def _restore(value: Any, session: Session) -> None:
         if not (whole and 0 <= parent < len(tree) and 0 <= token < config.vocab_size):
             raise ValueError(f"node {len(tree)}")
         tree.restore(parent, token, float(logprob), held[_index(holds, held)], bool(hidden))
+    for name in value["branches"]:
+        check_branch_name(name)
     branches = {str(name): _index(end, range(len(tree))) for name, end in value["branches"].items()}
     branch, seed, drawn = value["branch"], value["seed"], value["drawn"]
     if branch not in branches or not all(type(one) is int and one >= 0 for one in (seed, drawn)):
         raise ValueError("its branches or seed")
-    pinned = {
-        Unit(_index(layer, range(config.num_layers)), _index(index, range(config.hidden_size)),
-             _index(state, config.cell_row.states)): float(number)
-        for layer, index, state, number in value["pinned"]
-    }  # fmt: skip
+    pinned = {_unit(place, config): float(number) for *place, number in value["pinned"]}
+    if not all(-PIN_LIMIT <= one <= PIN_LIMIT for one in pinned.values()):
+        raise ValueError("what it held")
+    starts = [
+        (_index(start, range(len(tree))), bool(written)) for start, written in value["starts"]
+    ]
+    watched = [_unit(one, config) for one in value["watched"]]
+    view, layer, order, live = value["heat"]
+    find_view(view, config.cell_row)
+    if not VIEWS[view].every or order not in ORDERS:
+        raise ValueError("its heatmap")
+    layer = _index(layer, range(config.num_layers))
     session.use(model)
+    session.starts, session.watched, session.heat_on = starts, watched, bool(live)
+    session.heat.look(view=view, layer=layer, order=order)
     session.settings, session.seed, session.drawn = settings, seed, drawn
     tree.branches, tree.branch = branches, branch
     session.tree = session.composer.tree = tree
     for unit, number in pinned.items():
         session.hold(unit, number)
+
+
+def _unit(place: Any, config: ModelConfig) -> Unit:
+    layer, index, state = place
+    return Unit(
+        _index(layer, range(config.num_layers)),
+        _index(index, range(config.hidden_size)),
+        _index(state, config.cell_row.states),
+    )
+
+
+def is_session(path: Path) -> bool:
+    """Whether a file is a session's, as far as its beginning tells."""
+    try:
+        with path.open("rb") as stream:
+            return KIND.encode() in stream.read(200)
+    except OSError:
+        return False
 
 
 def _index(number: Any, things: Any) -> int:

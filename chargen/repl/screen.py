@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 _DIM, _BOLD, _UNDERLINED = "\x1b[2m", "\x1b[1m", "\x1b[4m"
 
 
+def fitting(parts: Iterable[str], width: int, between: str = ", ") -> SafeText:
+    """As many of the parts, in order, as stand on one line."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{between}{part}" if line else part
+        if len(longer) > width:
+            break
+        line = longer
+    return safe_line(line)
+
+
 class Screen:
     """The person's end of a session.
 

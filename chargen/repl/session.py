@@ -29,6 +29,8 @@ from chargen.text.tokenizer import describe_unseen
 if TYPE_CHECKING:
     from chargen.learning import Learner
 
+PIN_LIMIT = 1e6
+"""The largest value that a unit can be held at."""
 LONGEST_TRACE = 4000
 """Tokens of the text's end that a picture of the whole text shows at most."""
 
@@ -50,15 +52,15 @@ class Session:
         self.heat_on = False
         self.watched: list[Unit] = []
         self.pinned: dict[Unit, float] = {}
-        self.last_start: int | None = None
-        """Where the last continuation began; what `/regen` takes back."""
+        self.starts: list[tuple[int, bool]] = []
+        """Where texts were typed or written from, and whether written: what is taken back."""
         self.learner: Learner | None = None
         """What learns; its weights are those that write. Nothing that is saved changes."""
         self.model = model
         self.use(model)
 
-    def use(self, model: Model, text: str = "") -> None:
-        """Write with this model from here on; a text that is there is read by it."""
+    def use(self, model: Model) -> None:
+        """Write with this model from here on, from no text."""
         if self.learner is not None:  # of the model that is left, nothing learned is kept
             self.model.stepper = Stepper(self.model.config, self.model.file.weights)
         self.model = model
@@ -66,13 +68,28 @@ class Session:
         self.composer = Composer(model.stepper, model.tokenizer, self.tree)
         self.composer.on_step = self._stepped
         self.heat = LiveHeat(model.config)
-        self.pinned, self.watched, self.last_start = {}, [], None
+        self.pinned, self.watched, self.starts = {}, [], []
         self.learner = None
         self.learns, self.learned, self.lessons = False, ROOT, 0
         self._copies: CopyWatch | None = None
         self._index: CopyIndex | str | None = None
-        if text:
-            self.append(text)
+
+    def change_model(self, model: Model) -> None:
+        """Write with another model, which reads every branch."""
+        texts = {name: self.text(node=end) for name, end in self.tree.branches.items()}
+        branch = self.tree.branch
+        self.use(model)
+        known: dict[tuple[int, int], int] = {}
+        for name, text in texts.items():
+            node = self.composer.start(ROOT, empty=False)
+            ids = [int(one) for one in model.encode(text)]
+            while ids and (node, ids[0]) in known:  # what another branch begins with as well
+                node = known[node, ids.pop(0)]
+            start, node = node, self.composer.read(node, ids)
+            for one in self.tree.path(node, after=start):
+                known[self.tree.parent(one), self.tree.token(one)] = one
+            self.tree.branches[name] = node
+        self.tree.branch = branch
 
     def swap(self, stepper: Stepper) -> None:
         """Write with other weights of the same shape; the memory so far stays as it is."""
@@ -110,17 +127,27 @@ class Session:
         tokenizer, policy = self.model.tokenizer, self.settings.unknown
         ids = self.model.encode(text, policy)
         unseen = tokenizer.unseen(text)
+        self.starts.append((self.tree.tip, False))
         self.tree.branches[self.tree.branch] = self.composer.read(self.tree.tip, map(int, ids))
-        self.last_start = None
         return list(describe_unseen(unseen, Counter(text), len(text), policy))
 
     def begin(self) -> Writing:
         """A new continuation after the tip."""
-        self.last_start = self.tree.tip
+        self.starts.append((self.tree.tip, True))
         sample = change_sample(self.settings.sample, seed=self.seed)
         writing = self.composer.write(self.tree.tip, sample, self.drawn)
         self.drawn += 1
         return writing
+
+    def last_start(self) -> tuple[int, bool] | None:
+        """Where the last text of this branch that still stands was typed or written from."""
+        tip = self.tree.tip
+        while self.starts:
+            start, written = self.starts[-1]
+            if start != tip and self.tree.is_before(start, tip):
+                return start, written
+            self.starts.pop()
+        return None
 
     def reseed(self, seed: int) -> None:
         """Draw from this seed from here on, from its beginning."""

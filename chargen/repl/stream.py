@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chargen.insight.views import ViewOptions
-from chargen.repl.screen import Screen
+from chargen.repl.live import HEAT_ROWS
+from chargen.repl.screen import Screen, fitting
 from chargen.repl.session import Session
 from chargen.repl.settings import FASTEST, faster, warmer
 from chargen.sampling.composer import Writing
@@ -32,7 +33,8 @@ _SLICE = 0.016
 """Seconds of writing between two looks at the keys."""
 _PICTURE = 0.1
 """Seconds between two pictures."""
-_HEAT_ROWS = 16
+_QUIET = 0.3
+"""Seconds before the line of keys appears: short texts do without."""
 _TIGHTER = 2
 """When too much was copied, half of it is written anew."""
 
@@ -80,7 +82,8 @@ class Stream:
         self._paused = self._stopped = self._underlined = False
         self._due, self._last = 0.0, time.monotonic()
         self._panel = Panel(screen.out, screen.size) if screen.interactive and keys else None
-        self._pictured = 0.0
+        shows = session.heat_on or bool(session.watched)
+        self._pictured = 0.0 if shows else time.monotonic() + _QUIET - _PICTURE
         longest = max((len(one.encode()) for one in session.settings.sample.stop), default=0)
         self._lag = longest
         if self._copies is not None:
@@ -253,21 +256,23 @@ class Stream:
         if session.heat_on and rows >= 5:
             labels = session.labels(nodes)
             options = ViewOptions(labels=labels, tokenizer=session.model.tokenizer)
-            height = min(_HEAT_ROWS, rows - 3)
+            height = min(HEAT_ROWS, rows - 3)
             units = 2 * height if palette.paints and not palette.ascii else height
             grid = session.heat.grid(self._shown, columns, units, options)
             if grid is not None:
                 lines += render(grid, palette, columns)[:rows]
-        if lines or session.heat_on or session.watched:
-            lines.append(self._status(columns))
-        return lines
+        return [*lines, self._status(columns)]
 
     def _status(self, columns: int) -> str:
         settings = self._session.settings
         speed = "max" if settings.speed == FASTEST else f"{settings.speed:.0f}/s"
-        state = "paused" if self._paused else "space pauses"
-        text = f"t {settings.sample.temperature:g} [ ]  {speed} + -  {state}  Ctrl-C stops"
-        return SafeText(text[:columns])
+        parts = (
+            f"t {settings.sample.temperature:g} [ ]",
+            f"{speed} + -",
+            "paused" if self._paused else "space pauses",
+            "Ctrl-C stops",
+        )
+        return fitting(parts, columns, "  ")
 
     def _finish(self) -> None:
         session = self._session

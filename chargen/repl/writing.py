@@ -54,11 +54,10 @@ def _go_on(context: Context, before: str, text: str) -> None:
 def regen(context: Context, argument: str) -> None:
     """Take the last continuation back and write another."""
     session = context.session
-    if session.last_start is None or not session.tree.is_before(
-        session.last_start, session.tree.tip
-    ):
+    start = session.last_start()
+    if start is None or not start[1]:
         raise UsageError("there is no continuation to write anew; press Enter to write one")
-    session.tree.move(session.last_start)  # not accepted, and so not learned
+    session.tree.move(start[0])  # not accepted, and so not learned
     _go_on(context, _line_so_far(context), "")
 
 

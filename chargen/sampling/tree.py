@@ -25,6 +25,19 @@ _YOUNG = 4
 """The newest quarter of the states is never thinned."""
 
 
+def check_branch_name(name: str) -> None:
+    """Whether a branch can be called so.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    plain = name.isprintable() and not any(one.isspace() for one in name)
+    if not name or name.isdecimal() or len(name) > 40 or not plain:
+        raise UsageError(
+            f"branch '{name}': a name is one word of at most 40 characters, and no number"
+        )
+
+
 class TextTree:
     """Nodes are numbers; a node's parent has a smaller one.
 
@@ -181,10 +194,7 @@ class TextTree:
         """
         if name in self.branches:
             raise UsageError(f"branch '{name}': there is one already; /goto {name} goes there")
-        if not name or name.isdecimal() or len(name) > 40 or any(c.isspace() for c in name):
-            raise UsageError(
-                f"branch '{name}': a name is one word of at most 40 characters, and no number"
-            )
+        check_branch_name(name)
         self.branches[name] = self.tip
         self.branch = name
 

@@ -34,7 +34,10 @@ def export_grid(grid: Grid, path: Path, *, dark: bool = True) -> None:
     """
     if path.suffix not in EXPORTS:
         raise UsageError(f"{path}: the name must end with one of {', '.join(EXPORTS)}")
-    data = EXPORTS[path.suffix](grid, Palette(depth=1 << 24, dark=dark))
+    try:
+        data = EXPORTS[path.suffix](grid, Palette(depth=1 << 24, dark=dark))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     with atomic_writer(path) as handle:
         handle.write(data)
 
@@ -284,7 +287,7 @@ def png(grid: Grid, palette: Palette) -> bytes:
         import matplotlib as mpl
     except ImportError as error:
         raise UsageError(
-            ".png: needs matplotlib; pip install 'chargen[plot]', or export .svg or .html"
+            "needs matplotlib; pip install 'chargen[plot]', or export .svg or .html"
         ) from error
     import io
 

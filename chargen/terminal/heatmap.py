@@ -18,8 +18,10 @@ from chargen.terminal.palette import LEVELS, RESET, Palette
 from chargen.terminal.safetext import SafeText, safe_line
 
 _WHITE_SPACE = {"\n": "⏎", " ": "·", "\t": "→", "\r": "␍"}
-_ASCII_WHITE_SPACE = {"\n": "$", " ": " ", "\t": ">", "\r": "<"}
+_ASCII_WHITE_SPACE = {"\n": "\\n", " ": " ", "\t": "\\t", "\r": "\\r"}
 _WIDEST = 12
+_LIKELY = LEVELS // 8
+"""Guesses below this level are left out where no colour tells them apart."""
 _RIGHT_TO_LEFT = ("\u0590", "\u08ff"), ("\ufb1d", "\ufdff"), ("\ufe70", "\ufefc")
 _LEFT_TO_RIGHT_MARK = "\u200e"
 
@@ -80,6 +82,11 @@ def render(grid: Grid, palette: Palette, width: int) -> list[str]:
 
 def legend(grid: Grid, palette: Palette, width: int) -> list[str]:
     """What the colours mean, and what the picture is: one line, or more where it is narrow."""
+    if grid.cells and not palette.paints:
+        likely = f"{_LIKELY / LEVELS:.0%}"
+        return _folded(
+            safe_line(f"{grid.title}; of all but the first those of at least {likely}"), width
+        )
     count = 16 if width >= 60 else 8
     steps = [one * LEVELS // count + LEVELS // count // 2 for one in range(count)]
     if palette.paints:
@@ -183,7 +190,7 @@ def _labelled_cells(grid: Grid, palette: Palette, widths: Sequence[int], margin:
             if palette.paints:
                 parts.append(f"\x1b[{colours[level]};{inks[level]}m{padded}")
             else:  # unlikely guesses are left out: what stands there is what it expects
-                parts.append(padded if level * 8 >= LEVELS or label == "1" else " " * wide)
+                parts.append(padded if level >= _LIKELY or label == "1" else " " * wide)
         lines.append("".join(parts) + (RESET if palette.paints else ""))
     return lines
 

@@ -28,8 +28,8 @@ BLOCK = 16
 SHORTEST = 2 * BLOCK - 1
 """From this many symbols on, every copy is found."""
 _POWERS = np.multiply.accumulate(np.full(BLOCK, 0x9E3779B97F4A7C15, np.uint64))
-_MOST = 1 << 16
-"""Places that are followed at once: white space can stand in more."""
+_MOST = 1 << 12
+"""Places that are followed at once: white space can stand in many more."""
 _AT_ONCE = 1 << 22
 _REMEMBERED = 4096
 
@@ -242,6 +242,8 @@ class CopyWatch:
     def _begin(self, text: Symbols, found: tuple[int, int]) -> None:
         """Follow new places, whose block ends where the text does."""
         low, high = found
+        if len(self._ends) >= _MOST:
+            return
         symbols = self.index.symbols
         starts = self.index.blocks[low : min(high, low + _MOST)].astype(np.int64) * BLOCK
         starts = starts[~np.isin(starts + BLOCK, self._ends)]

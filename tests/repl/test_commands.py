@@ -12,7 +12,7 @@ from chargen.library import Model
 from chargen.model.file import save_model
 from chargen.repl.commands import COMMANDS
 from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
-from tests.conftest import make_model
+from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk
 
 
@@ -46,12 +46,12 @@ def test_unseen_characters_are_said_and_replaced(talk):
 def test_undo_goto_and_what_is_left(talk):
     talk("abc")
     assert talk("/undo") == "[main, 3 tokens] abc", "the continuation, first"
-    assert talk("/undo 2") == "[main, 1 tokens] a"
+    assert talk("/undo 2") == "[main, 1 token] a"
     assert talk("/undo 1") == "[main, 0 tokens]"
     assert talk("/undo") == "there is nothing to undo"
     assert talk("/goto main.1") == "[main.1, 13 tokens] abcdefghijklm"
     assert talk("/goto 4") == "[main.1, 4 tokens] abcd"
-    assert talk("/goto 40") == "goto 40: the text has 4 tokens; give 0 to that"
+    assert talk("/goto 40") == "goto 40: the text has 4 tokens, and can go no farther"
     assert talk("/goto nain") == "unknown branch 'nain': did you mean 'main'? (there are: " + (
         ", ".join(sorted(talk.session.tree.branches)) + ")"
     )
@@ -226,9 +226,9 @@ def test_views_of_the_text(talk):
     heat = talk("/heat").split("\n")
     assert heat[-2] == "   abcde"
     assert (
-        heat[-1] == "-1.0    ░░░▒▒▒▒▓▓▓███ +1.0  activation: hidden state, layer 1, 16 of 28 units"
+        heat[-1] == "-1.0    ░░░▒▒▒▒▓▓▓███ +1.0  activation: hidden state, layer 1, 15 of 28 units"
     )
-    assert len(heat) == 18
+    assert len(heat) == 17
     assert talk("/unit L1:4").split("\n") == [
         "abcde", "▒▒█▒▒",
         "-1.0    ░░░▒▒▒▒▓▓▓███ +1.0  activation: unit L1:4",
@@ -255,7 +255,10 @@ def test_views_of_the_text(talk):
         ("/heat sideways", "unknown view 'sideways'"),
         ("/unit L9:1", "unit 'L9:1': the model has layers 1 to 1"),
         ("/watch 4", "unit '4': write it as L1:41"),
-        ("/pin L1:2=much", "pin L1:2=much: the value must be a number, or off"),
+        (
+            "/pin L1:2=much",
+            "pin L1:2=much: the value must be a number from -1e+06 to 1e+06, or off",
+        ),
         ("/pin L1:2=1e99", "the value must be a number"),
         ("/ablate", "ablate: name a unit"),
         ("/why 99", "why 99: must be a whole number from 1 to 5"),
@@ -347,7 +350,9 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/clear")
     talk("/pin off")
     talk("/set top-k 0")
-    assert talk("/load s.json").split("\n")[0] == "2 branches by cycle"
+    lines = talk("/load s.json").split("\n")
+    assert lines[0].startswith("what was here before is kept in ")
+    assert "2 branches by cycle" in lines
     assert talk.session.text() == text
     assert talk.session.seed == seed
     assert talk.session.settings.sample.top_k == 3
@@ -365,7 +370,8 @@ def damaged_sessions() -> list:
     talk_value = {
         "kind": "chargen session", "format": 1, "model": None, "weights": "", "settings": {},
         "seed": 1, "drawn": 0, "branch": "main", "branches": {"main": 1}, "held": [[]],
-        "pinned": [], "nodes": [[0, 2, -0.5, 0, 0]],
+        "pinned": [], "nodes": [[0, 2, -0.5, 0, 0]], "starts": [[0, True]], "watched": [[0, 1, 0]],
+        "heat": ["hidden", 0, "similar", False],
     }  # fmt: skip
     changes = [
         {"kind": "x"}, {"format": 2}, {"weights": "other", "model": "gone.safetensors"},
@@ -375,9 +381,23 @@ def damaged_sessions() -> list:
         {"nodes": [[0, 2, -0.5, 4, 0]]}, {"nodes": [[0, 2, "x", 0, 0]]}, {"nodes": 7},
         {"held": [[[0, [9], [0], [1.0]]]]}, {"held": [[[0, [0], [0, 1], [1.0]]]]},
         {"pinned": [[0, 99, 0, 1.0]]}, {"pinned": [[0, 1, 0, "x"]]},
-        {"nodes": [[True, 2, 0, 0, 0]]},
+        {"nodes": [[True, 2, 0, 0, 0]]}, {"branches": {"main": 1, "12": 0}}, {"weights": None},
+        {"branches": {"main": 1, "a\x1b[2J": 0}}, {"branches": {"main": 1, "": 0}},
+        {"pinned": [[0, 1, 0, 1e200]]}, {"starts": [[9, True]]}, {"starts": 4}, {"watched": [[0]]},
+        {"watched": [[3, 1, 0]]}, {"heat": ["gates", 0, "similar", False]}, {"heat": []},
+        {"heat": ["hidden", 7, "similar", False]}, {"heat": ["hidden", 0, "size", False]},
     ]  # fmt: skip
     return [{**talk_value, **one} for one in changes] + [[], 3, None, "x", {}]
+
+
+def test_the_undamaged_one_of_those_is_taken(talk):
+    talk("abc")
+    talk("/save good.json")
+    good = json.loads(Path("good.json").read_text())
+    value = {**damaged_sessions()[0], "kind": good["kind"], "weights": good["weights"]}
+    Path("bare.json").write_text(json.dumps(value))
+    assert "1 branches by cycle" in talk("/load bare.json")
+    assert talk.session.text() == "a"
 
 
 @pytest.mark.parametrize("value", damaged_sessions(), ids=lambda one: json.dumps(one)[-60:])
@@ -402,7 +422,7 @@ def test_a_session_of_another_model_brings_that_model(talk):
     other = make_model(seed=4)
     save_model(Path("other.safetensors"), other)
     said = talk("/load other.safetensors").split("\n")
-    assert said[-1] == "writing with other, which has read the text (13 tokens)"
+    assert said[-1] == "writing with other, which has read the text"
     assert talk.session.model.path == Path("other.safetensors")
     talk("/load a.json")
     assert talk.session.name == "cycle"
@@ -474,11 +494,70 @@ def test_exports(talk):
     assert "unit L1:4" in Path("b.svg").read_text()
 
 
+def test_no_other_file_is_written_over_by_a_session(talk):
+    Path("run.json").write_text('{"status": "done"}')
+    talk("abc")
+    assert talk("/save run.json").endswith("is there already, and no session; choose another name")
+    assert Path("run.json").read_text() == '{"status": "done"}'
+    talk("/save mine")
+    assert talk("/save mine").startswith("saved to mine.json"), "a session may be saved again"
+    assert "2 branches" not in talk("/load mine"), "the ending need not be typed"
+
+
+def test_another_model_reads_every_branch(talk):
+    talk("abc")
+    talk("/undo")
+    talk("/fork x")
+    talk("zz")
+    texts = {name: talk.session.text(node=end)
+             for name, end in talk.session.tree.branches.items()}  # fmt: skip
+    save_model(Path("other.safetensors"), make_model(characters=CYCLE, seed=3))
+    assert talk("/load other.safetensors") == (
+        f"writing with other, which has read all {len(texts)} branches"
+    )
+    tree = talk.session.tree
+    assert tree.branch == "x"
+    assert {name: talk.session.text(node=end) for name, end in tree.branches.items()} == texts
+    assert tree.position(tree.common(tree.branches["main.1"], tree.branches["x"])) == 3
+    fresh = Talk(Model(make_model(characters=CYCLE, seed=3)))
+    fresh.session.append(texts["x"])
+    np.testing.assert_array_equal(
+        tree.state(tree.tip), fresh.session.tree.state(fresh.session.tree.tip)
+    )
+
+
+def test_undo_takes_back_what_was_typed_after_what_was_written(talk):
+    talk("abc")
+    talk("")
+    places = []
+    for _ in range(4):
+        talk("/undo")
+        places.append(talk.session.position)
+    assert places == [13, 3, 0, 0]
+
+
+def test_saved_and_loaded_the_last_continuation_can_be_written_anew(talk):
+    talk("abc")
+    talk("/save q")
+    talk("/load q")
+    assert talk("/regen") == "abcdefghijklm"
+    talk("/undo")
+    assert talk.session.position == 3
+
+
+def test_several_lines_that_begin_with_a_slash_are_text(talk):
+    assert "unseen" in talk("/undo\nabc")
+    assert talk.session.text().startswith(" undo\nabc")
+
+
 def test_models_lists_the_runs(talk):
     folder = Path("checkpoints/one")
     folder.mkdir(parents=True)
     save_model(folder / "model.safetensors", make_model())
-    assert talk("/models").split("\n")[1].split() == ["one"]
+    record = {"validation": {"bits_per_byte": 1.5}, "model": {"cell": "gru", "num_layers": 2,
+                                                              "hidden_size": 9}}  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    assert talk("/models").split("\n")[1].split() == ["one", "gru", "2x9", "1.500", "bits/byte"]
     assert talk("/load one") == "writing with one"
 
 

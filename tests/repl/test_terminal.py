@@ -309,6 +309,47 @@ def test_termination_leaves_the_terminal_as_it_was():
     assert seat.data.rfind(b"\x1b[r") > seat.data.rfind(b"\x1b[1;")
 
 
+def test_keys_that_stand_for_no_text_choose_nothing():
+    seat = begun()
+    seat.type("/set length 1")
+    seat.type("a")
+    seat.child.send("/choose\r")
+    seat.until(lambda: any("› c" in line for line in seat.lines()))
+    seat.child.send("\x1b[1~\x1b[15~\x1b[3~\x1b[6~")
+    seat.until(lambda: not any("› c" in line for line in seat.lines()))  # page down moves
+    seat.child.send("\x1b")
+    assert "main:2" in seat.prompt()[-1]
+    assert seat.leave() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("where", ["prompt", "stream", "choose"])
+def test_a_signal_that_ends_it_gives_the_terminal_back(where, number):
+    import termios
+
+    seat = Seat()
+    modes = termios.tcgetattr(seat.child.fileno())
+    seat.prompt()
+    seat.type("/set length 1000000")
+    seat.type("/heat on")
+    if where == "stream":
+        seat.child.send("abc\r")
+        seat.until(lambda: any("hidden state" in line for line in seat.lines()))
+    if where == "choose":
+        seat.child.send("/choose\r")
+        seat.until(lambda: any("Enter takes" in line for line in seat.lines()))
+    held = os.dup(seat.child.fileno())
+    seat.child.kill(number)
+    code = seat.end()
+    assert code == 143
+    assert termios.tcgetattr(held)[3] & (termios.ECHO | termios.ICANON | termios.ISIG) == (
+        modes[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
+    )
+    os.close(held)
+    assert seat.data.rfind(b"\x1b[?25h") > seat.data.rfind(b"\x1b[?25l")
+    assert seat.data.rfind(b"\x1b[r") > seat.data.rfind(b"\x1b[1;")
+
+
 def test_without_a_terminal_lines_go_in_and_text_comes_out():
     import subprocess
 

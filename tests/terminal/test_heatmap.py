@@ -54,7 +54,7 @@ def test_without_colours_shades_keep_the_meaning():
 
 def test_ascii_alone_when_asked():
     lines = render(SMALL, Palette(ascii=True), 60)
-    assert lines[:4] == ["0  +@", "1 @+ ", "2 # :", "  a $"]
+    assert lines[:4] == ["0  +@@", "1 @+  ", "2 # ::", "  a \\n"]
     assert all(line.isascii() for line in lines)
 
 
@@ -160,7 +160,7 @@ def test_white_space_is_made_visible():
     assert column_label("\u0301") == ("◌\u0301", 1)
     assert column_label("") == (" ", 1)
     assert one_line("a b\nc") == "a b⏎c"
-    assert one_line("a b\nc", ascii=True) == "a b$c"
+    assert one_line("a b\nc", ascii=True) == "a b\\nc"
     assert column_label("א")[0] == "א\u200e"
 
 
