@@ -33,7 +33,13 @@ class Seat:
     """A person at a terminal."""
 
     def __init__(self, *arguments: str, columns: int = 80, **environ: str) -> None:
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "", **environ}
+        environment = {
+            **os.environ,
+            "TERM": "xterm-256color",
+            "COLORTERM": "",
+            "CHARGEN_CACHE": "c",
+            **environ,
+        }
         self.child = pexpect.spawn(
             sys.executable, ["-m", "chargen", "repl", "cycle.safetensors", "--seed", "1",
                              "-l", "20", *arguments],
