@@ -63,7 +63,7 @@ _OWN = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"
     "--layer-decay",
     type=float,
     metavar="F",
-    help="Rate of a layer beside that of the one above it; default 0.7.",
+    help="Rate of a layer beside that of the one above it; default 1.",
 )
 @click.option(
     "--minutes",

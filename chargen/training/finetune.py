@@ -20,42 +20,57 @@ from chargen.model.config import ModelConfig
 from chargen.model.file import ModelFile
 from chargen.model.grafting import check_same
 from chargen.text.store import Tokens
-from chargen.text.tokenizer import Tokenizer
+from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import TrainEvent
+from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.recorder import Recorder
 from chargen.training.session import (
     Replay,
+    card_score,
     enough_memory,
     follow,
     make_trainer,
-    score_weights,
     tidy,
 )
 
 DEFAULT_MINUTES = 2.0
-_RATE = 0.3
-"""The highest rate, as a part of the one that training from nothing takes."""
+_RATE = 1 / 3
+"""The highest rate for a text as familiar as the base's own, as a part of that of training."""
+_FARTHEST = 2.0
+"""The most that an unfamiliar text raises it to, in the same measure."""
+_SLOPE = 1.7
+_UNKNOWN = 2.0
+"""How far a text is from a base that does not tell its own score."""
 _WARMUP = 0.1
 _PASSES = 20.0
 """Passes over a text of 20,000 tokens that are worth it; fewer of a longer one."""
 _FEWEST = 3.0
 _SMALL = 30_000
-_LAYER_DECAY = 0.7
-_PATIENCE = 6
+_PATIENCE = 10
 _EVALUATIONS = 30
+_DEFAULTS = {"warmup": _WARMUP, "patience": _PATIENCE, "ema": 0.1, "optimizer": "adamw"}
 
 
 def make_tuning_plan(
-    given: Mapping[str, Any], base: ModelConfig, *, train_tokens: int, valid_tokens: int
+    given: Mapping[str, Any],
+    base: ModelConfig,
+    *,
+    train_tokens: int,
+    valid_tokens: int,
+    distance: float = _UNKNOWN,
 ) -> Plan:
     """A plan for a base of a given shape.
+
+    The farther a text is from what the base knows, the higher the rate: what is near needs little
+    change, and what is far is not reached by small steps (benchmarks/LOG.md).
 
     Args:
         given: as for `make_plan`; a shape must be the base's.
         base: the shape, with the grown vocabulary.
         train_tokens: how many tokens there are to learn.
         valid_tokens: how many there are to score.
+        distance: bits that the text costs the base, beside those that the base's own costs it.
 
     Raises:
         UsageError: a setting is out of range, or asks for another shape.
@@ -68,20 +83,17 @@ def make_tuning_plan(
         wishes[name] = getattr(base, name)
     if not {"epochs", "steps"} & wishes.keys():
         wishes.setdefault("minutes", DEFAULT_MINUTES)
-    for name, value in (
-        ("warmup", _WARMUP),
-        ("layer_decay", _LAYER_DECAY),
-        ("patience", _PATIENCE),
-        ("ema", 0.1),
-    ):
-        wishes.setdefault(name, value)
+    wishes = {**_DEFAULTS, **wishes}
     plan = make_plan(
         wishes, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
     )
     train, changes = plan.train, dict[str, Any]()
     reasons = list(plan.reasons)
+    about = len(reasons) - 1  # the passes
     if "learning_rate" not in given:
-        changes["learning_rate"] = float(f"{train.learning_rate * _RATE:.2g}")
+        rate = min(_FARTHEST, _RATE * max(1.0, distance) ** _SLOPE)
+        changes["learning_rate"] = float(f"{train.learning_rate * rate:.2g}")
+        reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     own = 1 - train.replay_share
     lane = train.batch_size * train.bptt * own
     if train.minutes is not None:
@@ -90,7 +102,7 @@ def make_tuning_plan(
         if enough < train.steps:
             # The clock is no longer what ends it.
             changes |= {"steps": enough, "minutes": None}
-            reasons[-1] = (
+            reasons[about] = (
                 f"{passes:.0f} passes over so small a text are enough, "
                 f"so dropout {train.dropout:g} and an early stop when its tail is no longer "
                 "predicted better"
@@ -141,14 +153,29 @@ def finetune_run(
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
     make_folder(folder)
     with locked(folder), tidy(folder, recorder), enough_memory():
+        network = RecurrentLM(base.config)
+        network.load_weights(base.weights)
+        lengths = token_lengths(tokenizer)
+        before = card_score(network, valid, lengths)
+        recorder.card["before"] = before
+        if replay is not None:
+            recorder.card["old_text"] = {"before": card_score(network, replay.valid, lengths)}
         plan = make_tuning_plan(
-            given, base.config, train_tokens=len(train), valid_tokens=len(valid)
+            given,
+            base.config,
+            train_tokens=len(train),
+            valid_tokens=len(valid),
+            distance=_distance(before, base.card.get("validation")),
         )
         trainer = make_trainer(
             plan, tokenizer, train, valid, started, weights=base.weights, replay=replay
         )
-        recorder.card["before"] = score_weights(trainer, base.weights, valid)
-        if replay is not None:
-            before = score_weights(trainer, base.weights, replay.valid)
-            recorder.card["old_text"] = {"before": before}
         yield from follow(trainer, recorder, plan, tokenizer, should_stop, replay)
+
+
+def _distance(before: Mapping[str, Any] | None, own: object) -> float:
+    """What a text costs the base, beside what the base's own text costs it."""
+    bits = own.get("bits_per_byte") if isinstance(own, dict) else None
+    if before is None or not isinstance(bits, float) or not bits > 0:
+        return _UNKNOWN
+    return float(before["bits_per_byte"] / bits)

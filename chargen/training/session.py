@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from chargen.errors import ChargenError, UsageError
@@ -32,6 +34,8 @@ from chargen.training.trainer import Trainer, prepare_torch
 
 _FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
 """Seconds between two saved states: soon at first, later at most so many."""
+_CARD_TOKENS = 1 << 16
+"""Tokens of a text that are scored for a card beside the run's own score."""
 _COST = 100
 """A state is saved after this many times the seconds that saving it takes."""
 
@@ -216,10 +220,11 @@ def follow(
     for event in trainer.run():
         problem = None
         if isinstance(event, Finished) and replay is not None:
-            recorder.card["old_text"] = {
-                **recorder.card.get("old_text", {}),
-                "after": score_weights(trainer, event.weights, replay.valid),
-            }
+            kept = trainer.network.to_weights()  # a finished run may go on, from its last ones
+            trainer.network.load_weights(event.weights)
+            after = card_score(trainer.network, replay.valid, trainer.lengths)
+            trainer.network.load_weights(kept)
+            recorder.card["old_text"] = {**recorder.card.get("old_text", {}), "after": after}
         try:
             recorder.record(event)
         except ChargenError as error:
@@ -241,14 +246,13 @@ def follow(
             trainer.stop_requested = stop
 
 
-def score_weights(trainer: Trainer, weights: Weights, tokens: Tokens) -> dict[str, float] | None:
-    """What weights score on a text, for a card; None where there is nothing to score."""
+def card_score(
+    network: RecurrentLM, tokens: Tokens, lengths: npt.NDArray[np.int64]
+) -> dict[str, float] | None:
+    """What a network scores on a text, for a card; None where there is nothing to score."""
     if len(tokens) < MIN_VALID:
         return None
-    kept = trainer.network.to_weights()
-    trainer.network.load_weights(weights)
-    score = evaluate(trainer.network, tokens, trainer.lengths, trainer.config.final_tokens)
-    trainer.network.load_weights(kept)
+    score = evaluate(network, tokens, lengths, _CARD_TOKENS)
     return score.to_json() if math.isfinite(score.nats_per_token) else None
 
 
