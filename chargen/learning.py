@@ -36,7 +36,7 @@ from chargen.text.tuning import prepare_replay, prepare_tuning
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
 
-REPLAY_SHARE = 0.2
+REPLAY_SHARE = 0.8
 _READ_AT_ONCE = 1 << 16
 TUNED = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
@@ -132,8 +132,8 @@ def finetune(
         vocabulary: `extend` takes in the characters that the model lacks, `keep` reads the
             nearest that it has in their place.
         extend_vocab: pieces to add to a subword model, for words of the corpus.
-        replay: a corpus, best the model's own, that a share of the lanes (`replay_share`, a fifth
-            by default) goes on reading.
+        replay: a corpus, best the model's own, that a share of the lanes (`replay_share`, four
+            fifths by default) goes on reading.
         on_note: is told what a person should know, a line each.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: as for `train`; what decides the model's shape must be as it is.

@@ -49,7 +49,7 @@ _OWN = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"
 @click.option(
     "--replay", metavar="CORPUS", help="The model's own text, of which some lanes go on reading."
 )
-@click.option("--replay-share", type=float, metavar="F", help="Their share; default 0.2.")
+@click.option("--replay-share", type=float, metavar="F", help="Their share; default 0.8.")
 @click.option(
     "--l2-to-base",
     type=float,

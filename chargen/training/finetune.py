@@ -39,6 +39,8 @@ _RATE = 1 / 3
 """The highest rate for a text as familiar as the base's own, as a part of that of training."""
 _FARTHEST = 2.0
 """The most that an unfamiliar text raises it to, in the same measure."""
+_GENTLE = 0.5
+"""The most where another text is not to be forgotten."""
 _SLOPE = 1.7
 _UNKNOWN = 2.0
 """How far a text is from a base that does not tell its own score."""
@@ -92,6 +94,8 @@ def make_tuning_plan(
     about = len(reasons) - 1  # the passes
     if "learning_rate" not in given:
         rate = min(_FARTHEST, _RATE * max(1.0, distance) ** _SLOPE)
+        if train.replay_share:
+            rate = min(rate, _GENTLE)
         changes["learning_rate"] = float(f"{train.learning_rate * rate:.2g}")
         reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     own = 1 - train.replay_share
