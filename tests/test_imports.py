@@ -96,6 +96,20 @@ def test_quick_commands_import_nothing_slow(arguments, model_path):
     assert _python(code) == "[]"
 
 
+@pytest.mark.parametrize("arguments", [["repl", "m.safetensors"],
+                                       ["heatmap", "m.safetensors", "-p", "abc"]])  # fmt: skip
+def test_writing_and_looking_import_no_torch(arguments, model_path):
+    model_path.rename("m.safetensors")
+    slow = ["torch", "datasets", "sentencepiece", "matplotlib"]
+    code = (
+        "import io, sys; from chargen.cli.main import run; sys.stdout = sys.stderr; "
+        "sys.stdin = io.StringIO('abc\\n/heat\\n/predict\\n/show\\n/save s\\n'); "
+        f"assert run({arguments!r}) == 0; "
+        f"sys.__stdout__.write(repr([one for one in {slow!r} if one in sys.modules]))"
+    )
+    assert _python(code) == "[]"
+
+
 def test_help_does_not_import_numpy():
     code = (
         "import sys; from chargen.cli.main import run; sys.stdout = sys.stderr; run(['--help']); "

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chargen.library import Model
+import chargen
+from chargen.library import Model, training_text
 from chargen.model.file import save_model
 from chargen.repl.commands import COMMANDS
 from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
@@ -559,6 +560,70 @@ def test_models_lists_the_runs(talk):
     (folder / "run.json").write_text(json.dumps(record))
     assert talk("/models").split("\n")[1].split() == ["one", "gru", "2x9", "1.500", "bits/byte"]
     assert talk("/load one") == "writing with one"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, prose) -> tuple[Path, str]:
+    """A run with its training text in the cache, and that text."""
+    import os
+
+    folder = tmp_path_factory.mktemp("trained")
+    corpus = folder / "prose.txt"
+    corpus.write_text(prose[:9000], encoding="utf-8")
+    before = os.environ.get("CHARGEN_CACHE")
+    os.environ["CHARGEN_CACHE"] = str(folder / "cache")
+    try:
+        list(chargen.train(corpus, out=folder / "run", steps=3, hidden_size=8, threads=1))
+    finally:
+        if before is not None:
+            os.environ["CHARGEN_CACHE"] = before
+    return folder, prose[:8100]
+
+
+def test_the_source_of_a_copy_is_named(trained, monkeypatch):
+    folder, text = trained
+    monkeypatch.setenv("CHARGEN_CACHE", str(folder / "cache"))
+    talk = Talk(chargen.load(folder / "run"))
+    talk("/set length 1")
+    copied = text[2000:2100]
+    talk.session.append(f"###{copied}###")
+    said = talk("/source").split("\n")
+    line = 1 + text[:2000].count("\n")
+    assert said[0] == f"100 characters, in prose.txt, line {line}:"
+    assert copied in "\n".join(said[1:])
+    assert list((folder / "cache").rglob("blocks.npy"))
+    talk("/clear")
+    talk.session.append("quite something else")
+    assert talk("/source") == "nothing in this text is a copy of more than 30 characters"
+    talk("/set copies off")
+    assert talk("/source") == "source: copies are not looked for; /set copies on"
+
+
+def test_a_corpus_that_left_the_cache_is_read_again_and_a_changed_one_is_not(trained, monkeypatch):
+    folder, text = trained
+    model = chargen.load(folder / "run")
+    monkeypatch.setenv("CHARGEN_CACHE", str(folder / "another"))
+    found = training_text(model)
+    assert model.tokenizer.decode(found.tokens.tolist()) == text
+    corpus = folder / "prose.txt"
+    original = corpus.read_text(encoding="utf-8")
+    monkeypatch.setenv("CHARGEN_CACHE", str(folder / "third"))
+    corpus.write_text(original + "!", encoding="utf-8")
+    try:
+        assert training_text(model) is None
+    finally:
+        corpus.write_text(original, encoding="utf-8")
+
+
+def test_a_model_that_travelled_finds_its_text_in_the_cache(trained, monkeypatch, tmp_path):
+    folder, text = trained
+    monkeypatch.setenv("CHARGEN_CACHE", str(folder / "cache"))
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes((folder / "run" / "model.safetensors").read_bytes())
+    model = chargen.load(moved)
+    assert model.tokenizer.decode(training_text(model).tokens.tolist()) == text
+    model.card["corpus"] = "nonsense"
+    assert training_text(model) is None
 
 
 def test_quit_leaves(talk):

@@ -210,10 +210,24 @@ def test_a_small_text_is_read_only_so_often():
     plan = make_tuning_plan({"minutes": 3.0, "threads": 1}, base, train_tokens=15_000,
                             valid_tokens=1500)  # fmt: skip
     assert plan.train.minutes is None
-    assert "passes over so small a text are enough" in plan.reasons[-1]
-    assert "early stop" in plan.reasons[-1]
+    (about,) = [one for one in plan.reasons if "passes over so small a text are enough" in one]
+    assert "early stop" in about
     assert plan.train.patience > 0
     assert plan.model == base
+
+
+def rate_at(distance: float, **given) -> float:
+    base = ModelConfig(vocab_size=60, hidden_size=64, num_layers=1, embedding_size=32)
+    plan = make_tuning_plan({"steps": 9, "threads": 1, **given}, base, train_tokens=15_000,
+                            valid_tokens=1500, distance=distance)  # fmt: skip
+    return plan.train.learning_rate
+
+
+def test_a_text_farther_from_the_base_is_learned_at_a_higher_rate():
+    rates = [rate_at(one) for one in (0.9, 1.0, 1.5, 2.5, 9.0)]
+    assert rates == pytest.approx([2e-3, 2e-3, 4e-3, 9.5e-3, 12e-3], rel=0.01)
+    assert rate_at(2.5, replay_share=0.5) == pytest.approx(3e-3)
+    assert rate_at(2.5, learning_rate=1e-4) == 1e-4
 
 
 def base_file(**changes) -> str:
