@@ -193,6 +193,7 @@ def finetune(
         train=prepared.train,
         valid=prepared.valid,
         replay=None if other is None else Replay(train=other.train, valid=other.valid),
+        new_tokens=sorted(tuning.graft.seeds),
         card=card,
         text=written,
         given=given,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from chargen.errors import UsageError
 from chargen.files import locked, make_folder
@@ -51,6 +53,11 @@ _FEWEST = 3.0
 _SMALL = 30_000
 _PATIENCE = 10
 _EVALUATIONS = 30
+_DROPOUT = 0.4
+"""The most: a base that was trained with less forgets more under more."""
+_PULL = 1.0
+"""Back to the base, where its text is not to be forgotten."""
+_NEVER = -1e30
 _DEFAULTS = {"warmup": _WARMUP, "patience": _PATIENCE, "ema": 0.1, "optimizer": "adamw"}
 
 
@@ -86,6 +93,8 @@ def make_tuning_plan(
     if not {"epochs", "steps"} & wishes.keys():
         wishes.setdefault("minutes", DEFAULT_MINUTES)
     wishes = {**_DEFAULTS, **wishes}
+    if wishes.get("replay_share"):
+        wishes.setdefault("l2_to_base", _PULL)
     plan = make_plan(
         wishes, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
     )
@@ -98,6 +107,9 @@ def make_tuning_plan(
             rate = min(rate, _GENTLE)
         changes["learning_rate"] = float(f"{train.learning_rate * rate:.2g}")
         reasons.append(f"the text costs the base {distance:.1f} times what its own does")
+    if "dropout" not in given:
+        changes["dropout"] = min(train.dropout, _DROPOUT)
+        train = replace(train, dropout=changes["dropout"])
     own = 1 - train.replay_share
     lane = train.batch_size * train.bptt * own
     if train.minutes is not None:
@@ -128,6 +140,7 @@ def finetune_run(
     train: Tokens,
     valid: Tokens,
     replay: Replay | None,
+    new_tokens: Sequence[int],
     card: Mapping[str, Any],
     text: Mapping[str, Any],
     given: Mapping[str, Any],
@@ -143,6 +156,7 @@ def finetune_run(
         train: tokens to learn.
         valid: tokens to choose the best weights by.
         replay: the text of the base, of which a share of the lanes goes on reading.
+        new_tokens: what the vocabulary grew by.
         card: what the model's card says of corpus and base.
         text: where the corpora were found and how they were read, for run.json.
         given: what the person asked for (see `make_tuning_plan`).
@@ -163,6 +177,9 @@ def finetune_run(
         before = card_score(network, valid, lengths)
         recorder.card["before"] = before
         if replay is not None:
+            # As the base itself predicts it, which knows nothing of the new tokens.
+            with torch.no_grad():
+                network.head.bias[list(new_tokens)] = _NEVER
             recorder.card["old_text"] = {"before": card_score(network, replay.valid, lengths)}
         plan = make_tuning_plan(
             given,

@@ -137,6 +137,9 @@ def test_the_card_tells_the_old_text_before_and_after(english, prose):
     Path("old.txt").write_text(prose[:12_000], encoding="utf-8")
     events(chargen.finetune(english, "new.txt", run="new", replay="old.txt", **SMALL))
     old = chargen.load("new").card["old_text"]
+    tail = prose[:12_000][int(12_000 * 0.9) :]
+    alone = chargen.load(english).score(tail).bits_per_byte
+    assert old["before"]["bits_per_byte"] == pytest.approx(alone, rel=2e-3), "as the base has it"
     assert old["before"]["bits_per_byte"] > 0
     assert old["after"]["tokens"] == old["before"]["tokens"]
 
