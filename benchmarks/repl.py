@@ -138,17 +138,19 @@ def frame_time(file: ModelFile) -> tuple[float, float]:
 def start_time(path: Path) -> float:
     """Seconds until the prompt stands."""
 
-    def start() -> None:
+    def start() -> float:
+        began = time.perf_counter()
         child = pexpect.spawn(_CHARGEN, ["repl", str(path)], dimensions=(24, 80), timeout=30,
                               env={**os.environ, "TERM": "xterm-256color"})  # fmt: skip
-        child.expect("/help  *\x1b|/help ")
-        child.expect("/help")
+        child.expect("main:0")  # of the toolbar
+        seconds = time.perf_counter() - began
         child.sendeof()
         child.expect(pexpect.EOF)
         child.close()
+        return seconds
 
     start()
-    return median(start)
+    return statistics.median(start() for _ in range(_ROUNDS))
 
 
 def long_day(file: ModelFile, tokens: int) -> tuple[float, float, int]:

@@ -6,6 +6,7 @@ Shape letters: T tokens, H hidden_size.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +77,6 @@ class LiveHeat:
             self._chosen = chosen if len(known) >= _SETTLED else None
         else:
             chosen = self._chosen
-        from dataclasses import replace
-
         shown = replace(
             options, labels=options.labels[-len(known) :], layer=self.layer, chosen=chosen
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from chargen.errors import UsageError
@@ -81,8 +83,6 @@ def draw_heat(context: Context) -> None:
     rows = max(2, min(HEAT_ROWS, screen.size().lines - _AROUND)) * (
         2 if screen.palette.paints and not screen.palette.ascii else 1
     )
-    from dataclasses import replace
-
     options = replace(options, layer=look.layer, order=look.order, rows=rows)
     screen.picture(build_view(look.view, trace, options))
 
@@ -257,8 +257,6 @@ def view_grid(context: Context, name: str) -> Grid:
         return surprise_grid(context)
     find_view(name, session.model.config.cell_row)
     trace, options = session.trace(200)
-    from dataclasses import replace
-
     look = session.heat
     return build_view(name, trace, replace(options, layer=look.layer, order=look.order))
 

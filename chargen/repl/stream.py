@@ -29,7 +29,7 @@ from chargen.text.copies import SHORTEST, CopyWatch
 from chargen.text.tokenizer import StreamDecoder
 
 _FRAME = 1 / 60
-_SLICE = 0.016
+_SLICE = 0.03
 """Seconds of writing between two looks at the keys."""
 _PICTURE = 0.1
 """Seconds between two pictures."""
@@ -46,7 +46,7 @@ class KeySource(Protocol):
         """Keys that came within a time."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Piece:
     """A token that is written and waits to be shown."""
 
@@ -188,13 +188,14 @@ class Stream:
         session = self._session
         certain = len(self._ahead) - (self._lag if self._writing.finish is None else 0)
         parts = []
+        interactive, text_of, ahead = self._screen.interactive, self._text, self._ahead
         while certain > 0 and room >= 1:
-            piece = self._ahead.popleft()
+            piece = ahead.popleft()
             certain -= 1
             self._shown = piece.node
-            text = self._text(piece.node)
+            text = text_of(piece.node)
             room -= len(text)
-            if piece.copied != self._underlined and self._screen.interactive:
+            if piece.copied != self._underlined and interactive:
                 parts.append("\x1b[4m" if piece.copied else "\x1b[24m")
                 self._underlined = piece.copied
             parts.append(text)
@@ -204,14 +205,14 @@ class Stream:
             self._screen.out.write("".join(parts))
 
     def _text(self, node: int) -> str:
-        session = self._session
-        token = session.tree.token(node)
-        if token == session.model.tokenizer.eos_id:
+        tokenizer = self._session.model.tokenizer
+        token = self._session.tree.token(node)
+        if token == tokenizer.eos_id:
             return self._safe.feed("\n")
-        text = self._decoder.feed(session.model.tokenizer.token_bytes(token))
-        if session.settings.whitespace:
-            return shown_whitespace(self._safe.feed(text), ascii=self._screen.palette.ascii)
-        return self._safe.feed(text)
+        text = self._safe.feed(self._decoder.feed(tokenizer.token_bytes(token)))
+        if self._session.settings.whitespace:
+            return shown_whitespace(text, ascii=self._screen.palette.ascii)
+        return text
 
     def _press(self, key: str) -> None:
         settings = self._session.settings

@@ -128,9 +128,8 @@ class Writing:
         composer, tree = self.composer, self.composer.tree
         logits = self._logits
         forbid(logits, composer.tokenizer)
-        avoided = self._avoided.get(self.node)
-        if avoided:
-            logits[list(avoided)] = IMPOSSIBLE
+        if self._avoided and self.node in self._avoided:
+            logits[list(self._avoided[self.node])] = IMPOSSIBLE
         token, logprob, _, _ = self._writer.write(logits, self._recent)
         state = np.empty_like(self._state)
         self._logits = composer.stepper.step(token, self._state, state, composer.holds)
@@ -139,13 +138,14 @@ class Writing:
         self.node = tree.append(self.node, token, state, logprob=logprob, holds=composer.holds)
         if composer.on_step is not None:
             composer.on_step(self.node)
-        self._tail += composer.tokenizer.token_bytes(token)
+        self._written += 1
         if self._stops:
+            self._tail += composer.tokenizer.token_bytes(token)
             self._stop()
         if self.finish is None:
             if self.config.stop_at_end and token == composer.tokenizer.eos_id:
                 self.finish = "end"
-            elif tree.position(self.node) - tree.position(self.first) >= self.config.length:
+            elif self._written >= self.config.length:
                 self.finish = "length"
         return self.node
 
@@ -171,6 +171,7 @@ class Writing:
     def _place(self, node: int) -> None:
         composer, tree = self.composer, self.composer.tree
         self.node = node
+        self._written = tree.position(node) - tree.position(self.first)
         self._logits = composer.logits(node)
         self._state = tree.state(node)
         self._recent = deque(map(int, tree.tokens(node, RECENT)), RECENT)

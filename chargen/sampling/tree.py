@@ -21,6 +21,7 @@ ROOT = 0
 """The node before any token: an empty memory."""
 MAIN = "main"
 _STATES = 64 << 20
+_FREE: Holds = {}
 _YOUNG = 4
 """The newest quarter of the states is never thinned."""
 
@@ -53,7 +54,7 @@ class TextTree:
         self._positions = array("i", [0])
         self._logprobs = array("f", [0.0])
         self._holds = array("i", [0])
-        self._held: list[Holds] = [{}]
+        self._held: list[Holds] = [_FREE]
         root = stepper.zero_state()
         self._states: dict[int, Array] = {ROOT: root}
         self._room = max(8, limit // root.nbytes)
@@ -97,7 +98,7 @@ class TextTree:
             holds: the units that were held in this step.
             hidden: not a part of the text: what a text begins after.
         """
-        node = self.restore(parent, token, logprob, holds or {}, hidden)
+        node = self.restore(parent, token, logprob, holds or _FREE, hidden)
         self._states[node] = state
         if len(self._states) > self._room:
             self._thin()
@@ -105,14 +106,16 @@ class TextTree:
 
     def restore(self, parent: int, token: int, logprob: float, holds: Holds, hidden: bool) -> int:
         """A new node as `append` makes it, whose state is worked out when it is asked for."""
-        if holds != self._held[-1]:
-            self._held.append(holds)
+        held = self._held
+        if holds is not held[-1] and holds != held[-1]:
+            held.append(holds)
+        positions = self._positions
+        positions.append(positions[parent] + (not hidden))
         self._parents.append(parent)
         self._tokens.append(token)
-        self._positions.append(self._positions[parent] + (not hidden))
         self._logprobs.append(logprob)
-        self._holds.append(len(self._held) - 1)
-        return len(self._parents) - 1
+        self._holds.append(len(held) - 1)
+        return len(positions) - 1
 
     def parent(self, node: int) -> int:
         """The node before; -1 before the root."""

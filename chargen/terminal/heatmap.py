@@ -8,6 +8,7 @@ whatever the text is made of: wide characters, marks, white space.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -171,8 +172,6 @@ def _cell_lines(grid: Grid, palette: Palette, width: int) -> list[str]:
 
 
 def _cut(grid: Grid, first: int) -> Grid:
-    from dataclasses import replace
-
     cells = tuple(row[first:] for row in grid.cells)
     labels = grid.column_labels[first:]
     return replace(grid, values=grid.values[:, first:], column_labels=labels, cells=cells)
@@ -206,8 +205,6 @@ def text_row(labels: Iterable[str], widths: Iterable[int], *, ascii: bool = Fals
 
 def _strip_lines(grid: Grid, palette: Palette, width: int) -> list[str]:
     """One line a row, as wide as there is room."""
-    from dataclasses import replace
-
     margin = gutter(grid)
     room = max(1, min(width - margin, grid.values.shape[1]))
     picked = np.linspace(0, grid.values.shape[1] - 1, room).astype(int)
