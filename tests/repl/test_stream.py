@@ -59,7 +59,9 @@ class Desk:
     def write(self, presses=()) -> str:
         """What the stream leaves on the screen, the picture below left out."""
         self.reason = Stream(self.session, self.screen, Fingers(iter(presses))).run()
-        return re.sub(r"\x1b\[[\d;?]*[A-Zhlr]|\x1b[78D]", "", self.out.getvalue())
+        # What a panel draws stands between saving the cursor and giving it back.
+        text = re.sub(r"\x1b7.*?\x1b8", "", self.out.getvalue(), flags=re.DOTALL)
+        return re.sub(r"\x1b\[[\d;?]*[A-Zhlr]|\x1b[78D]", "", text)
 
 
 def test_all_is_shown_and_is_the_text():
