@@ -28,7 +28,6 @@ from chargen.insight.views import ViewOptions, labels_of
 from chargen.library import Model
 from chargen.model.config import ModelConfig
 from chargen.model.file import ModelFile, save_model
-from chargen.repl.keys import STOP
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample, set_value
@@ -53,7 +52,6 @@ class NoKeys:
 
     def wait(self, seconds: float) -> list[str]:
         """Nothing."""
-        assert STOP
         return []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO, cast
 
 from prompt_toolkit import PromptSession
@@ -19,6 +18,7 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import suspend_to_background_supported
 
+from chargen.errors import ChargenError
 from chargen.files import cache_folder, make_folder
 from chargen.repl.command import Context
 from chargen.repl.commands import COMMANDS
@@ -203,6 +203,6 @@ def _history() -> History:
         make_folder(path.parent)
         with path.open("a", encoding="utf-8"):
             pass
-        return FileHistory(str(Path(path)))
-    except Exception:
+        return FileHistory(str(path))
+    except (ChargenError, OSError):
         return InMemoryHistory()

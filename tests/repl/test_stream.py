@@ -81,9 +81,10 @@ def test_stopping_keeps_exactly_what_was_shown(lag):
     assert desk.reason == "stopped"
     assert desk.session.text() == "abc" + shown.removesuffix("\n")
     assert 3 < desk.session.position < 100_000
+    again = Session(Model(make_cycle_model()), seed=1)
+    again.append(desk.session.text())
     np.testing.assert_array_equal(
-        desk.session.tree.state(desk.session.tree.tip),
-        desk.session.tree._states[desk.session.tree.tip],
+        desk.session.tree.state(desk.session.tree.tip), again.tree.state(again.tree.tip)
     )
 
 
