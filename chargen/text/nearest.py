@@ -38,8 +38,9 @@ def _other_case(character: str) -> Iterator[str]:
 def _named(character: str) -> Iterator[str]:
     """The letter in the Unicode name: EURO SIGN gives E, LATIN SMALL LETTER O WITH STROKE o."""
     words = unicodedata.name(character, "").split()
-    if unicodedata.category(character)[0] not in "LS" or not words:
-        return
+    category = unicodedata.category(character)
+    if not (category[0] == "L" or category == "Sc") or not words:
+        return  # the name of a picture says nothing of letters
     if "IDEOGRAPH" in words[0] or words[0] in {"CJK", "HANGUL"}:
         return
     word = words[words.index("LETTER") + 1] if "LETTER" in words[:-1] else words[0]

@@ -109,7 +109,9 @@ def make_tuning_plan(
         reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     if "dropout" not in given:
         changes["dropout"] = min(train.dropout, _DROPOUT)
-        train = replace(train, dropout=changes["dropout"])
+        planned, train = train.dropout, replace(train, dropout=changes["dropout"])
+        told = f"dropout {planned:g}", f"dropout {train.dropout:g}"
+        reasons[about] = reasons[about].replace(*told)
     own = 1 - train.replay_share
     lane = train.batch_size * train.bptt * own
     if train.minutes is not None:

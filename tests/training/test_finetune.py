@@ -215,6 +215,10 @@ def test_a_small_text_is_read_only_so_often():
     assert plan.train.minutes is None
     (about,) = [one for one in plan.reasons if "passes over so small a text are enough" in one]
     assert "early stop" in about
+    assert f"dropout {plan.train.dropout:g} " in about
+    given = {"epochs": 12.0, "threads": 1}
+    plan = make_tuning_plan(given, base, train_tokens=15_000, valid_tokens=1500)
+    assert any(one.endswith(f"dropout {plan.train.dropout:g}") for one in plan.reasons)
     assert plan.train.patience > 0
     assert plan.model == base
 
