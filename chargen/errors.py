@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     UNUSABLE = 3
+    FOUND = 4
+    """`chargen surprise --max-bits` found what it was to look for."""
     INTERRUPTED = 130
     TERMINATED = 143
 

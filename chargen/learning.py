@@ -18,7 +18,7 @@ from chargen.errors import CorpusError, UsageError
 from chargen.library import Model, load
 from chargen.model.file import Weights
 from chargen.model.grafting import check_same, graft_weights, lineage
-from chargen.model.runs import MODEL, TRAINING, choose_folder, locate_run
+from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
 from chargen.model.score import Score, make_score
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.prepare import (
@@ -171,7 +171,7 @@ def finetune(
     about_text.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
     options = TextOptions(corpus=spelled, tokenizer=kind, **about_text)
     assert base.path is not None
-    stem = base.path.parent.name if base.path.name == MODEL else base.path.stem
+    stem = run_name(base.path)
     folder = choose_folder([f"{stem}-{Path(spelled[0]).stem}"], run=run, out=out,
                            overwrite=overwrite)  # fmt: skip
     tuning = prepare_tuning(options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab)

@@ -23,7 +23,7 @@ from chargen.sampling.generator import Step, generate, generate_batch
 from chargen.sampling.scoring import total_nats
 from chargen.sampling.stepper import Stepper, TokenIds
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.prepare import TextOptions, options_from_json, training_part
+from chargen.text.prepare import TextOptions, options_from_json, parts_again
 from chargen.text.store import Tokens, TokenStore
 from chargen.text.tokenizer import Tokenizer, token_lengths
 
@@ -114,6 +114,17 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
 
 def training_text(model: Model) -> TokenStore | None:
     """The text that a model was trained on, as ids; None where it is not on this machine."""
+    found = _own_text(model)
+    return None if found is None else found[0]
+
+
+def validation_text(model: Model) -> Tokens | None:
+    """The part of its corpus that a model was validated on, as ids; None where it is not here."""
+    found = _own_text(model)
+    return None if found is None or not len(found[1]) else found[1]
+
+
+def _own_text(model: Model) -> tuple[TokenStore, Tokens] | None:
     card = model.card
     try:
         written = read_run(model.path.parent).get("text") if model.path else None
@@ -127,7 +138,7 @@ def training_text(model: Model) -> TokenStore | None:
             return None
         kind = model.file.tokenizer.kind
         options = TextOptions(tokenizer=kind, documents=documents, valid_fraction=fraction)
-    return training_part(options, model.tokenizer, card)
+    return parts_again(options, model.tokenizer, card)
 
 
 def draw_seed() -> int:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
+from chargen.cli.texts import is_model, read_tokens
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
     from chargen.library import Model
     from chargen.model.score import Score
-    from chargen.text.corpus import Corpus
     from chargen.text.store import Tokens
 
 _HELP = """Score a text: how well a model predicts it.
@@ -50,8 +49,6 @@ def command(
 ) -> None:
     """Score; see _HELP."""
     from chargen.library import load
-    from chargen.text.corpus import open_corpus
-    from chargen.text.reading import Reading
 
     if names[1:].count("-") > 1:
         raise UsageError("'-' (standard input) can be read only once; name it once")
@@ -59,15 +56,8 @@ def command(
         raise UsageError(f"{names[0]}: name the FILE to score after the model")
     model = load(names[0] if len(names) > 1 else None)
     files = names[1:] or names
-    reading = Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes)
-    documents = model.card.get("documents")
     for name in files:
-        corpus = open_corpus(
-            [name],
-            documents=documents if documents in ("files", "lines") else "whole",
-            reading=reading,
-        )
-        ids = _read(model, corpus, name, terminal)
+        ids = read_tokens(model, name, terminal, encoding=encoding, column=column)
         score = _score(model, ids, name)
         learned = _score_dynamically(model, ids) if dynamic else None
         if as_json:
@@ -78,39 +68,6 @@ def command(
         terminal.write_line(_line(name, score))
         if learned is not None:
             terminal.write_line(_line(f"{name}, learning while it reads", learned))
-
-
-def is_model(name: str) -> bool:
-    """Whether a name means a model and nothing else."""
-    from chargen.model.runs import CHECKPOINTS
-
-    path = Path(name)
-    return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
-
-
-def _read(model: Model, corpus: Corpus, name: str, terminal: Terminal) -> Tokens:
-    import numpy as np
-
-    from chargen.text.store import encoded_chunks, token_dtype
-    from chargen.text.tokenizer import describe_unseen
-
-    unseen: dict[str, int] = {}
-    characters = 0
-    for piece in corpus.pieces():
-        if isinstance(piece, str):
-            characters += len(piece)
-            for one in model.tokenizer.unseen(piece):
-                unseen[one] = unseen.get(one, 0) + piece.count(one)
-    if unseen:
-        replaced = model.tokenizer.unseen("".join(unseen))
-        for line in describe_unseen(replaced, unseen, characters, "nearest"):
-            terminal.complain(f"{name}: {line}; the score is of the text with these replaced")
-    dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
-    chunks = list(encoded_chunks(corpus, model.tokenizer, dtype))
-    if not chunks:
-        raise CorpusError(f"{name}: the text is empty")
-    found: Tokens = np.concatenate(chunks)
-    return found
 
 
 def _score(model: Model, ids: Tokens, name: str) -> Score:

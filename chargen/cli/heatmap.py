@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.eval import is_model
 from chargen.cli.options import MODEL, TableName, json_option, terminal_options
+from chargen.cli.pictures import Pictures, picture_options
+from chargen.cli.texts import is_model
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.views import ORDERS, VIEWS
 from chargen.terminal.context import Terminal
-from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import describe_unseen
 
 if TYPE_CHECKING:
@@ -66,16 +66,9 @@ Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.i
     show_default=True,
     help="Units that move together side by side, the most active first, or by number.",
 )
-@click.option(
-    "--background",
-    type=click.Choice(BACKGROUNDS),
-    default="auto",
-    show_default=True,
-    help="Colours are for this background.",
-)
-@click.option("--export", "target", metavar="FILE", help="Write .svg, .html or .png instead.")
 @json_option
 @terminal_options
+@picture_options
 def command(
     names: tuple[str, ...],
     spelled: str | None,
@@ -85,21 +78,16 @@ def command(
     length: int | None,
     rows: int,
     order: str,
-    background: str,
-    target: str | None,
     as_json: bool,
     terminal: Terminal,
+    pictures: Pictures,
 ) -> None:
     """Show; see _HELP."""
     from chargen.library import load
     from chargen.model.units import parse_unit
-    from chargen.terminal.export import EXPORTS, export_grid
-    from chargen.terminal.palette import is_dark
 
     if len(names) > 2 or (spelled is not None and len(names) > 1):
         raise UsageError("give one MODEL, and one FILE or -p TEXT")
-    if target is not None and Path(target).suffix not in EXPORTS:
-        raise UsageError(f"--export {target}: must end with one of {', '.join(EXPORTS)}")
     if length is not None and not 1 <= length <= _LONGEST:
         raise UsageError(f"--length {length}: must be from 1 to {_LONGEST:,}")
     if rows < 1:
@@ -113,21 +101,19 @@ def command(
     chosen = None if unit is None else parse_unit(unit, model.config)
     if chosen is not None and view != "unit":
         raise UsageError(f"--unit {unit}: is for --view unit")
-    width = _width(terminal)
-    shown = length or (120 if target or as_json else 2000 if view in _TEXTS else width)
+    shown = length or (
+        120 if pictures.target or as_json else 2000 if view in _TEXTS else pictures.width
+    )
     text = _read(file, model) if file is not None else spelled or ""
     if isinstance(text, str):
         unseen = model.tokenizer.unseen(text)
         for line in describe_unseen(unseen, Counter(text), len(text), "nearest"):
             terminal.note(line)
     grid = _grid(model, text, view, shown, layer=layer - 1, unit=chosen, rows=rows, order=order)
-    if target is not None:
-        export_grid(grid, Path(target), dark=is_dark(terminal.environ, background))
-        terminal.note(f"written to {target}")
-    elif as_json:
+    if as_json and pictures.target is None:
         terminal.out.write(json.dumps(_plain(grid)) + "\n")
     else:
-        _draw(grid, terminal, width, background)
+        pictures.show(grid)
 
 
 _TEXTS = ("unit", "surprise", "entropy")
@@ -159,21 +145,6 @@ def _read(name: str, model: Model) -> str | bytes:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{name}: cannot be read ({reason})") from error
     return raw if model.tokenizer.reads_bytes else raw.decode("utf-8", "replace")
-
-
-def _width(terminal: Terminal) -> int:
-    import shutil
-
-    return max(20, shutil.get_terminal_size().columns - 1) if terminal.out.isatty() else 79
-
-
-def _draw(grid: Grid, terminal: Terminal, width: int, background: str) -> None:
-    from chargen.terminal.heatmap import render
-    from chargen.terminal.palette import make_palette
-
-    system = terminal.console(results=True).color_system
-    palette = make_palette(system, terminal.environ, ascii=terminal.ascii, background=background)
-    terminal.out.write("".join(f"{line}\n" for line in render(grid, palette, width)))
 
 
 def _plain(grid: Grid) -> dict[str, object]:

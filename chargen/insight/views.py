@@ -22,7 +22,7 @@ from chargen.text.tokenizer import StreamDecoder, Tokenizer
 GATED = frozenset({"input", "forget", "output", "reset", "update"})
 """The gates that are sigmoids: between shut, 0, and open, 1."""
 ORDERS = ("similar", "activity", "index")
-_CLOSED, _OPEN = 0.1, 0.9
+CLOSED, OPEN = 0.1, 0.9
 """Where a gate counts as shut or open (Karpathy, Johnson and Li, 2015)."""
 _GUESSES = 5
 _STRIP = 512
@@ -114,7 +114,12 @@ def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
     )
 
 
-def _alone(tokenizer: Tokenizer, token: int) -> str:
+def unit_of(tokenizer: Tokenizer) -> str:
+    """What a token is called, where there are many."""
+    return {"char": "character", "byte": "byte"}.get(tokenizer.kind, "token")
+
+
+def alone(tokenizer: Tokenizer, token: int) -> str:
     """A token without those before it: a byte within a character by its number."""
     data = tokenizer.token_bytes(token)
     try:
@@ -265,7 +270,7 @@ def _predict(trace: Trace, options: ViewOptions) -> Grid:
     guesses = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_GUESSES].T
     times = np.arange(len(trace.token_ids))
     chances = np.exp(trace.logprobs[times, guesses])
-    names = [tuple(_alone(options.tokenizer, token) for token in row) for row in guesses.tolist()]
+    names = [tuple(alone(options.tokenizer, token) for token in row) for row in guesses.tolist()]
     return Grid(
         values=chances,
         row_labels=tuple(str(1 + one) for one in range(len(guesses))),
@@ -291,10 +296,10 @@ def _gates(trace: Trace, options: ViewOptions) -> Grid:
             rows.append(values[np.linspace(0, size - 1, min(size, _STRIP)).astype(int)])
             label = f"L{layer + 1} {name}"
             labels.append(label)
-            shut, opened = (values < _CLOSED).mean(), (values > _OPEN).mean()
+            shut, opened = (values < CLOSED).mean(), (values > OPEN).mean()
             notes.append(
                 f"{label}: {values.mean():.0%} open on average; "
-                f"{shut:.0%} of units shut (below {_CLOSED}), {opened:.0%} open (above {_OPEN})"
+                f"{shut:.0%} of units shut (below {CLOSED}), {opened:.0%} open (above {OPEN})"
             )
     return Grid(
         values=np.array(rows, np.float32),

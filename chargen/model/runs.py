@@ -151,6 +151,11 @@ def choose_folder(
     return folder
 
 
+def run_name(path: Path) -> str:
+    """What a model file is called: by its run, or by itself."""
+    return path.parent.name if path.name == MODEL else path.stem
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """What run.json says; empty when it is missing or damaged."""
     path = folder / RUN

@@ -14,7 +14,8 @@ from chargen.repl.looking import view_grid
 from chargen.repl.places import show_place
 from chargen.repl.record import is_session, read_session, write_session
 from chargen.repl.session import Session
-from chargen.terminal.export import EXPORTS, export_grid
+from chargen.terminal.export import EXPORTS
+from chargen.terminal.export import export as export_picture
 from chargen.terminal.figures import is_figure
 from chargen.text.tokenizer import utf8
 
@@ -119,7 +120,7 @@ def export(context: Context, argument: str) -> None:
             handle.write(utf8(context.session.text()))
     elif path.suffix in EXPORTS:
         look = view.strip() or context.session.heat.view
-        export_grid(view_grid(context, look), path, dark=context.screen.palette.dark)
+        export_picture(view_grid(context, look), path, dark=context.screen.palette.dark)
     else:
         raise UsageError(f"export {name}: the file's name must end with one of {', '.join(kinds)}")
     context.screen.line(f"written to {path}", "dim")

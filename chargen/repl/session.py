@@ -17,6 +17,7 @@ from chargen.errors import UsageError
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, labels_of
 from chargen.library import Model, draw_seed, training_text
+from chargen.model.runs import run_name
 from chargen.model.units import Unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
@@ -99,10 +100,7 @@ class Session:
     @property
     def name(self) -> str:
         """What the model is called."""
-        path = self.model.path
-        if path is None:
-            return "model"
-        return path.parent.name if path.name == "model.safetensors" else path.stem
+        return "model" if self.model.path is None else run_name(self.model.path)
 
     @property
     def position(self) -> int:

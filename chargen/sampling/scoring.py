@@ -1,23 +1,23 @@
-"""How well a model predicts a whole text: read in one piece, or a long one in lanes side by side.
-
-One step at a time is bound by memory: every weight is fetched for every token. Lanes share that,
-so a long text is cut into them; each first reads a good piece of the text before its own part,
-after which nothing is left of the zero state that it began with.
-"""
+"""How well a model predicts a whole text: read in one piece, or a long one in lanes."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
-from chargen.sampling.stepper import Stepper, TokenIds, log_softmax
+import numpy as np
+import numpy.typing as npt
+
+from chargen.sampling.lanes import WARM_UP, Progress, read_in_lanes, unwatched
+from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, log_softmax
 from chargen.text.store import Tokens
 
 LONG = 1 << 18
-"""Tokens from which lanes are worth it."""
-_LANES = 64
-_WARM_UP = 2048
-"""Tokens a lane reads before it counts: many times what such a model remembers."""
+"""Tokens from which lanes are worth it for a score."""
+_LONG_TO_WAIT = 1 << 14
+"""Tokens from which a person would wait for one lane."""
+_SHORT_WARM_UP = 1024
 _SCORED_AT_ONCE = 1 << 16
+_READ_AT_ONCE = 256
 
 
 def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
@@ -26,7 +26,11 @@ def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
     From `LONG` tokens on, lanes carry their own states; the total then differs by rounding.
     """
     if len(ids) >= LONG:
-        return _in_lanes(stepper, ids)
+        nats = 0.0
+        for places, logprobs in _in_lanes(stepper, ids, WARM_UP):
+            targets = np.asarray(ids[places + 1], np.int64)
+            nats -= float(logprobs[np.arange(len(targets)), targets].sum(dtype=np.float64))
+        return nats
     state, nats = stepper.zero_state(), 0.0
     for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
         part = np.asarray(ids[start : start + _SCORED_AT_ONCE + 1], np.int64)
@@ -35,23 +39,69 @@ def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
     return nats
 
 
-def _in_lanes(stepper: Stepper, ids: TokenIds | Tokens) -> float:
-    count = len(ids) - 1
-    lanes = stepper.batched(_LANES)
-    state = lanes.zero_state()
-    bounds = np.arange(_LANES + 1) * count // _LANES
-    firsts, ends = bounds[:-1], bounds[1:]
-    every = np.arange(_LANES)
-    nats = 0.0
-    for offset in range(-_WARM_UP, int((ends - firsts).max())):
-        places = firsts + offset
-        tokens = np.asarray(ids[np.maximum(places, 0)], np.int64)
-        logits = lanes.step(tokens, state, state)
-        if places[0] < 0:
-            # The first lane has nothing before it: its true state is still zero.
-            state[:, :, places < 0] = 0
-        if offset >= 0:
-            counts = places < ends
-            targets = np.asarray(ids[np.minimum(places, count - 1) + 1], np.int64)
-            nats -= float(log_softmax(logits)[every, targets][counts].sum(dtype=np.float64))
-    return nats
+def token_logprobs(
+    stepper: Stepper,
+    ids: TokenIds | Tokens,
+    *,
+    holds: Holds | None = None,
+    progress: Progress = unwatched,
+) -> Array:
+    """Log-probability in nats of each token (N,) after the first: (N - 1,).
+
+    A long text is read in lanes; the numbers then differ by rounding.
+
+    Args:
+        stepper: the model.
+        ids: the text.
+        holds: units that are held while it reads.
+        progress: is told how far it is.
+    """
+    found = np.empty(max(0, len(ids) - 1), np.float32)
+    for places, logprobs in predictions(stepper, ids, holds=holds, progress=progress):
+        targets = np.asarray(ids[places + 1], np.int64)
+        found[places] = logprobs[np.arange(len(targets)), targets]
+    return found
+
+
+def predictions(
+    stepper: Stepper,
+    ids: TokenIds | Tokens,
+    *,
+    holds: Holds | None = None,
+    progress: Progress = unwatched,
+) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
+    """Read a text, and say after each token but the last what comes next.
+
+    Args:
+        stepper: the model.
+        ids: the text (N,).
+        holds: units that are held while it reads.
+        progress: is told how far it is.
+
+    Yields:
+        places (n,) in the text, and the log-probabilities (n, V) of what follows them; each place
+        once, in order where the text is short.
+    """
+    if len(ids) >= _LONG_TO_WAIT or holds:
+        yield from _in_lanes(stepper, ids, _SHORT_WARM_UP, holds, progress)
+        return
+    state = stepper.zero_state()
+    for start in range(0, len(ids) - 1, _READ_AT_ONCE):
+        part = np.asarray(ids[start : min(start + _READ_AT_ONCE, len(ids) - 1)], np.int64)
+        logits, state = stepper.logits_of(part, state)
+        yield np.arange(start, start + len(part)), log_softmax(logits)
+        progress((start + len(part)) / len(ids))
+
+
+def _in_lanes(
+    stepper: Stepper,
+    ids: TokenIds | Tokens,
+    warm_up: int,
+    holds: Holds | None = None,
+    progress: Progress = unwatched,
+) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
+    if len(ids) < 2:
+        return
+    steps = read_in_lanes(stepper, ids[:-1], warm_up=warm_up, holds=holds, progress=progress)
+    for one in steps:
+        yield one.places, log_softmax(one.logits[one.counts])

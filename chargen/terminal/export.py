@@ -1,318 +1,59 @@
-"""A Grid as a file: `.svg`, `.html` (one offline page, values under the pointer), `.png`.
-
-Every text in it passes SafeText and is escaped; nothing in it refers to anything outside.
-"""
+"""A picture as a file: `.svg`, `.html` (one offline page, values under the pointer), `.png`."""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from chargen.errors import UsageError
 from chargen.files import atomic_writer
+from chargen.insight.plot import Figure
 from chargen.insight.views import Grid
-from chargen.terminal.heatmap import column_label
-from chargen.terminal.palette import LEVELS, Palette, luminance
-from chargen.terminal.safetext import safe_line
+from chargen.terminal import chart, page, png, svg
+from chargen.terminal.palette import Palette
 
-_CELL_W, _CELL_H, _LINE_H, _CHAR_W = 9, 9, 20, 9
-_TEXT_COLUMNS = 90
-_FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+Picture = Grid | Figure
 
 
-def export_grid(grid: Grid, path: Path, *, dark: bool = True) -> None:
-    """Write a view to a file; its ending says which kind.
+def check_export(path: Path) -> None:
+    """Whether a name says which kind of picture it is.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if path.suffix not in EXPORTS:
+        raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
+
+
+def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
+    """Write a picture to a file; its ending says which kind.
 
     Raises:
         UsageError: an ending of no kind, or `.png` without matplotlib.
         ChargenError: the file cannot be written.
     """
-    if path.suffix not in EXPORTS:
-        raise UsageError(f"{path}: the name must end with one of {', '.join(EXPORTS)}")
+    check_export(path)
     try:
-        data = EXPORTS[path.suffix](grid, Palette(depth=1 << 24, dark=dark))
+        data = EXPORTS[path.suffix](picture, Palette(depth=1 << 24, dark=dark))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     with atomic_writer(path) as handle:
         handle.write(data)
 
 
-def svg(grid: Grid, palette: Palette) -> bytes:
-    """A picture that scales: a path a colour, and the text under its columns."""
-    drawing = _text_svg if grid.layout == "text" else _cells_svg
-    body, width, height = drawing(grid, palette)
-    ink, paper = _ink_and_paper(palette)
-    legend, tall = _legend_svg(grid, palette, height + 8)
-    width = max(width, 420)
-    label = html.escape(safe_line(grid.title))
+def _svg(picture: Picture, palette: Palette) -> bytes:
+    return svg.svg(picture, palette) if isinstance(picture, Grid) else chart.svg(picture, palette)
+
+
+def _page(picture: Picture, palette: Palette) -> bytes:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{tall}" '
-        f'viewBox="0 0 {width} {tall}" role="img" aria-label="{label}" '
-        f'font-family="{_FONT}" font-size="13" fill="{ink}">\n'
-        f'<rect width="{width}" height="{tall}" fill="{paper}"/>\n{body}{legend}</svg>\n'
-    ).encode()
-
-
-def _ink_and_paper(palette: Palette) -> tuple[str, str]:
-    return ("#d8d8d8", "#1a1a1a") if palette.dark else ("#222222", "#ffffff")
-
-
-def _hexes(palette: Palette, kind: str) -> list[str]:
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette.rgb(kind)]
-
-
-def _inks(palette: Palette, kind: str) -> list[str]:
-    return ["#000" if luminance(one) > 0.42 else "#fff" for one in palette.rgb(kind)]
-
-
-def _widths(grid: Grid) -> list[int]:
-    """Cells that each column takes."""
-    rows = (grid.column_labels, *grid.cells)
-    return [max(column_label(one)[1] for one in column) for column in zip(*rows, strict=True)]
-
-
-def _cells_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
-    """Rows of cells; the text under them, or, with texts in the cells, above."""
-    texts = bool(grid.cells)
-    tall = _LINE_H if texts else _CELL_H if grid.layout == "heat" else _LINE_H
-    margin = 8 * (2 + max((len(safe_line(one)) for one in grid.row_labels), default=0))
-    edges = np.concatenate([[0], np.cumsum(_widths(grid))]) * _CELL_W + margin
-    top = _LINE_H if texts else 6
-    levels = palette.levels(grid.values, grid.low, grid.high)
-    paths: dict[int, list[str]] = {}
-    for row, line in enumerate(levels):
-        start = 0
-        for stop in range(1, len(line) + 1):
-            if stop == len(line) or line[stop] != line[start]:
-                if line[start] >= 0:
-                    x, wide = edges[start], edges[stop] - edges[start]
-                    part = f"M{x} {top + row * tall}h{wide}v{tall}h-{wide}z"
-                    paths.setdefault(line[start], []).append(part)
-                start = stop
-    hexes = _hexes(palette, grid.kind)
-    body = [f'<path fill="{hexes[one]}" d="{"".join(paths[one])}"/>' for one in sorted(paths)]
-    every = 1 if tall >= 12 else 2
-    for row in range(0, len(levels), every):
-        name = html.escape(safe_line(grid.row_labels[row]))
-        y = top + row * tall + tall * every - (5 if tall >= 12 else 7)
-        size = "" if tall >= 12 else ' font-size="9"'
-        body.append(f'<text x="{margin - 6}" y="{y}" text-anchor="end"{size}>{name}</text>')
-    bottom = top + len(levels) * tall
-    if texts:
-        inks = _inks(palette, grid.kind)
-        for row, line in enumerate(levels):
-            ink = [inks[one] if one >= 0 else "none" for one in line]
-            body += _row_svg(grid.cells[row], edges, top + row * tall + 14, ink)
-        body += _row_svg(grid.column_labels, edges, 14)
-    elif grid.layout == "heat":
-        body += _row_svg(grid.column_labels, edges, bottom + 15)
-        bottom += _LINE_H
-    return "\n".join(body) + "\n", int(edges[-1]) + 8, bottom
-
-
-def _row_svg(
-    labels: Sequence[str], edges: npt.NDArray[np.int64], y: int, inks: Sequence[str] | None = None
-) -> list[str]:
-    """A text a column; empty ones are left out."""
-    found = []
-    for number, label in enumerate(labels):
-        shown = column_label(label)[0]
-        if shown.strip():
-            fill = f' fill="{inks[number]}"' if inks else ""
-            middle = (edges[number] + edges[number + 1]) / 2
-            place = f'x="{middle:g}" y="{y}" text-anchor="middle"'
-            found.append(f"<text {place}{fill}>{html.escape(shown)}</text>")
-    return found
-
-
-def _text_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
-    """The text itself, each token on its colour."""
-    levels = palette.levels(grid.values, grid.low, grid.high)[0]
-    hexes, inks = _hexes(palette, grid.kind), _inks(palette, grid.kind)
-    body, x, y, widest = [], 0, 0, 0
-    for text, level in zip(grid.column_labels, levels, strict=True):
-        shown, wide = column_label(text)
-        if x + wide > _TEXT_COLUMNS:
-            x, y = 0, y + 1
-        left, top = 8 + x * _CHAR_W, 6 + y * _LINE_H
-        if level >= 0:
-            body.append(
-                f'<rect x="{left}" y="{top}" width="{wide * _CHAR_W}" height="{_LINE_H}" '
-                f'fill="{hexes[level]}"/>'
-            )
-        ink = f' fill="{inks[level]}"' if level >= 0 else ""
-        if text.strip(" "):
-            place = f'x="{left + wide * _CHAR_W / 2:g}" y="{top + 14}" text-anchor="middle"'
-            body.append(f"<text {place}{ink}>{html.escape(shown)}</text>")
-        x += wide
-        widest = max(widest, x)
-        if text == "\n":
-            x, y = 0, y + 1
-    return "\n".join(body) + "\n", 16 + widest * _CHAR_W, 6 + (y + 1) * _LINE_H
-
-
-def _legend_svg(grid: Grid, palette: Palette, y: int) -> tuple[str, int]:
-    """A bar of colours with its ends, and below it in words what the picture is."""
-    hexes = _hexes(palette, grid.kind)
-    bar = "".join(
-        f'<rect x="{60 + 3 * one}" y="{y}" width="3" height="12" fill="{hexes[one]}"/>'
-        for one in range(LEVELS)
+        page.page(picture, palette) if isinstance(picture, Grid) else chart.page(picture, palette)
     )
-    said = [f"{grid.measure}: {grid.title}" if grid.measure else grid.title, *grid.notes]
-    lines = "".join(
-        f'<text x="8" y="{y + 32 + 18 * number}">{html.escape(safe_line(one))}</text>'
-        for number, one in enumerate(said)
-    )
-    ends = (
-        f'<text x="52" y="{y + 11}" text-anchor="end">{grid.low:g}</text>'
-        f'<text x="{60 + 3 * LEVELS + 8}" y="{y + 11}">{grid.high:g}</text>'
-    )
-    return f"{bar}{ends}{lines}\n", y + 32 + 18 * len(said)
 
 
-def page(grid: Grid, palette: Palette) -> bytes:
-    """One page that works offline: the picture, and value, unit and character under the pointer."""
-    ink, paper = _ink_and_paper(palette)
-    hexes, inks = _hexes(palette, grid.kind), _inks(palette, grid.kind)
-    levels = palette.levels(grid.values, grid.low, grid.high)
-    values = [
-        [None if not np.isfinite(one) else round(float(one), 4) for one in row]
-        for row in grid.values
-    ]
-    labels = [column_label(one)[0] for one in grid.column_labels]
-    cells = [[column_label(one)[0] for one in row] for row in grid.cells]
-    data = {
-        "rows": [safe_line(one) for one in grid.row_labels],
-        "columns": labels,
-        "breaks": [one == "\n" for one in grid.column_labels],
-        "cells": cells,
-        "values": values,
-        "levels": levels,
-        "colours": hexes,
-        "inks": inks,
-        "text": grid.layout == "text",
-        "measure": safe_line(grid.measure),
-    }
-    # Within a script element only `<` can end it.
-    packed = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    notes = "".join(f"<p>{html.escape(safe_line(one))}</p>" for one in grid.notes)
-    ramp = ",".join(hexes[::7])
-    title = html.escape(safe_line(grid.title))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ background: {paper}; color: {ink}; font: 14px/1.4 {_FONT}; margin: 1.5em; }}
-#picture {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-td {{ min-width: 9px; height: 9px; padding: 0; text-align: center; white-space: pre; }}
-th {{ font-weight: normal; font-size: 9px; padding-right: 6px; text-align: right; }}
-span {{ white-space: pre-wrap; }}
-#told {{ min-height: 1.4em; }}
-#bar {{ display: inline-block; width: 16em; height: 0.9em;
-  background: linear-gradient(to right, {ramp}); }}
-</style>
-</head>
-<body>
-<p>{title}</p>
-<p>{grid.low:g} <span id="bar"></span> {grid.high:g} {html.escape(safe_line(grid.measure))}</p>
-<p id="told">move the pointer over the picture</p>
-<div id="picture"></div>
-{notes}
-<script>
-const data = {packed};
-const picture = document.getElementById("picture");
-const told = document.getElementById("told");
-function place(element, row, column) {{
-  const level = data.levels[row][column];
-  if (level >= 0) {{
-    element.style.background = data.colours[level];
-    element.style.color = data.inks[level];
-  }}
-  element.onmouseenter = () => {{
-    const value = data.values[row][column];
-    told.textContent = data.rows[row] + " after '" + data.columns[column] + "' (" + (column + 1) +
-      "): " + (value === null ? "nothing" : value) + " " + data.measure;
-  }};
-}}
-if (data.text) {{
-  data.columns.forEach((label, column) => {{
-    const span = document.createElement("span");
-    span.textContent = label === "\\u00b7" ? " " : label;
-    place(span, 0, column);
-    picture.append(span);
-    if (data.breaks[column]) picture.append(document.createElement("br"));
-  }});
-}} else {{
-  const table = document.createElement("table");
-  const line = (name) => {{
-    const row = table.insertRow();
-    const head = document.createElement("th");
-    head.textContent = name;
-    row.append(head);
-    return row;
-  }};
-  data.rows.forEach((name, number) => {{
-    const row = line(name);
-    data.columns.forEach((_, column) => {{
-      const cell = row.insertCell();
-      if (data.cells.length) cell.textContent = data.cells[number][column];
-      place(cell, number, column);
-    }});
-  }});
-  const under = line("");
-  data.columns.forEach((label) => {{ under.insertCell().textContent = label; }});
-  picture.append(table);
-}}
-</script>
-</body>
-</html>
-""".encode()
-
-
-def png(grid: Grid, palette: Palette) -> bytes:
-    """A picture of pixels, by matplotlib.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise UsageError(
-            "needs matplotlib; pip install 'chargen[plot]', or export .svg or .html"
-        ) from error
-    import io
-
-    mpl.use("Agg")
-    from matplotlib.colors import ListedColormap
-    from matplotlib.figure import Figure
-
-    ink, paper = _ink_and_paper(palette)
-    rows, columns = grid.values.shape
-    figure = Figure(
-        figsize=(max(6.0, columns * 0.12), max(1.6, rows * 0.12) + 1.0), facecolor=paper
-    )
-    axes = figure.subplots()
-    colours = ListedColormap(_hexes(palette, grid.kind))
-    axes.imshow(grid.values, cmap=colours, vmin=grid.low, vmax=grid.high, aspect="auto")
-    labels = [column_label(one)[0].replace("$", r"\$") for one in grid.column_labels]
-    axes.set_xticks(range(columns), labels, fontfamily="monospace", fontsize=7)
-    names = [safe_line(one).replace("$", r"\$") for one in grid.row_labels]
-    axes.set_yticks(range(rows), names, fontsize=6)
-    axes.tick_params(colors=ink, length=0)
-    axes.set_title(safe_line(grid.title).replace("$", r"\$"), color=ink, fontsize=9)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120, bbox_inches="tight", facecolor=paper)
-    return stream.getvalue()
-
-
-EXPORTS: dict[str, Callable[[Grid, Palette], bytes]] = {".svg": svg, ".html": page, ".png": png}
+EXPORTS: dict[str, Callable[[Picture, Palette], bytes]] = {
+    ".svg": _svg,
+    ".html": _page,
+    ".png": png.png,
+}
 """The kinds of file, by ending."""

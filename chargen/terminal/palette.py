@@ -31,6 +31,14 @@ _DIVERGING = {
     False: ((5, 72, 140), (66, 137, 200), (176, 210, 236), (246, 246, 246), (250, 210, 160),
             (226, 133, 40), (150, 74, 0)),
 }  # fmt: skip
+# Curves: hues and brightnesses that stay apart for every kind of colour blindness (after Okabe and
+# Ito, 2008); for sixteen colours their nearest names.
+_LINES = {
+    True: ((86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167), (200, 200, 200),
+           (0, 158, 140)),
+    False: ((0, 114, 178), (213, 94, 0), (120, 94, 0), (170, 70, 130), (90, 90, 90), (0, 130, 115)),
+}  # fmt: skip
+_LINES_OF_16 = (36, 33, 35, 34, 37, 32)
 _SHADES, _ASCII_SHADES = " ░▒▓█", " .:-=+*#%@"
 _CUBE = (0, 95, 135, 175, 215, 255)
 
@@ -92,6 +100,19 @@ class Palette:
     def rgb(self, kind: str) -> list[RGB]:
         """The colours of the levels."""
         return _ramp(kind, self.dark)
+
+    def line_rgb(self, number: int) -> RGB:
+        """The colour of a curve."""
+        colours = _LINES[self.dark]
+        return colours[number % len(colours)]
+
+    def line(self, number: int) -> str:
+        """SGR parameters of a curve; empty where there are no colours."""
+        if not self.depth:
+            return ""
+        if self.depth < 256:
+            return str(_LINES_OF_16[number % len(_LINES_OF_16)])
+        return (_true if self.depth > 256 else _nearest)(38, self.line_rgb(number))
 
     def _parameters(self, kind: str, base: int) -> list[str]:
         key = f"{base} {kind}"

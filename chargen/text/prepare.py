@@ -183,10 +183,12 @@ def prepare_again(
     return divided(options, tokenizer, stores, prints, notes)
 
 
-def training_part(
+def parts_again(
     options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any]
-) -> TokenStore | None:
-    """The part of a corpus that a model was trained on; None where it is not on this machine.
+) -> tuple[TokenStore, Tokens] | None:
+    """What a model was trained on, and the tail kept to validate it; None where it is not here.
+
+    The tail is empty where another text validates.
 
     Args:
         options: how it was read.
@@ -204,10 +206,10 @@ def training_part(
         if store is None:
             return None
         fraction = 0.0 if options.valid is not None else options.valid_fraction
-        train, _ = store.split(fraction, tokenizer.eos_id)
+        train, valid = store.split(fraction, tokenizer.eos_id)
     except (CorpusError, UsageError, OSError):
         return None
-    return TokenStore(tokens=train, path=store.path)
+    return TokenStore(tokens=train, path=store.path), valid
 
 
 def _fingerprints(value: Any) -> list[Fingerprint]:

@@ -16,7 +16,7 @@ from chargen.errors import ChargenError, UsageError
 from chargen.insight.trace import record
 from chargen.insight.views import Grid, ViewOptions, build_view, labels_of, views_for
 from chargen.sampling.stepper import Stepper
-from chargen.terminal.export import export_grid
+from chargen.terminal.export import export
 from tests.conftest import make_model
 
 EVIL = '"><script>alert(1)</script>\x1b[2J\u202e\x00&amp;]]>'
@@ -62,7 +62,7 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("name", GRIDS)
 def test_an_svg_is_xml_with_every_cell_in_it(name, dark):
     grid = GRIDS[name]
-    export_grid(grid, Path("a.svg"), dark=dark)
+    export(grid, Path("a.svg"), dark=dark)
     root = ElementTree.parse("a.svg").getroot()
     assert root.tag == f"{SVG}svg"
     width, height = int(root.get("width")), int(root.get("height"))
@@ -81,7 +81,7 @@ def test_an_svg_is_xml_with_every_cell_in_it(name, dark):
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_page_works_offline_and_holds_every_value(name):
     grid = GRIDS[name]
-    export_grid(grid, Path("a.html"))
+    export(grid, Path("a.html"))
     text = Path("a.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.references == []
@@ -98,7 +98,7 @@ def test_a_page_works_offline_and_holds_every_value(name):
 @pytest.mark.parametrize("ending", [".svg", ".html"])
 def test_hostile_texts_do_nothing(layout, ending):
     path = Path(f"a{ending}")
-    export_grid(HOSTILE[layout], path)
+    export(HOSTILE[layout], path)
     text = path.read_text(encoding="utf-8")
     assert not {"\x1b", "\x00", "\u202e"} & set(text)
     if ending == ".svg":
@@ -110,18 +110,18 @@ def test_hostile_texts_do_nothing(layout, ending):
 def test_a_picture_of_pixels_needs_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'chargen\[plot\]'"):
-        export_grid(GRIDS["hidden"], Path("a.png"))
+        export(GRIDS["hidden"], Path("a.png"))
     assert not Path("a.png").exists()
 
 
 def test_a_picture_of_pixels_is_one():
     pytest.importorskip("matplotlib", reason="the extra `plot`")
-    export_grid(GRIDS["hidden"], Path("a.png"))
+    export(GRIDS["hidden"], Path("a.png"))
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_other_endings_and_places_are_refused():
     with pytest.raises(UsageError, match=r"must end with one of \.svg, \.html, \.png"):
-        export_grid(GRIDS["hidden"], Path("a.gif"))
+        export(GRIDS["hidden"], Path("a.gif"))
     with pytest.raises(ChargenError, match="cannot be written"):
-        export_grid(GRIDS["hidden"], Path("nowhere/a.svg"))
+        export(GRIDS["hidden"], Path("nowhere/a.svg"))
