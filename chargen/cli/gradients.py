@@ -141,7 +141,8 @@ def _in_training(
             tokenizer, config = event.tokenizer, event.model
             terminal.note(f"{config.cell_row.label}, {config.hidden_size} units, in {folder}")
         elif isinstance(event, Evaluated):
-            assert tokenizer is not None and config is not None
+            assert tokenizer is not None
+            assert config is not None
             if ids is None:
                 ids = validation_text(load(folder))
                 if ids is None or len(ids) < _LEAST:

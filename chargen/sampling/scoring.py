@@ -15,7 +15,7 @@ LONG = 1 << 18
 """Tokens from which lanes are worth it for a score."""
 _LONG_TO_WAIT = 1 << 14
 """Tokens from which a person would wait for one lane."""
-_SHORT_WARM_UP = 1024
+_SHORT_WARM_UP = 512
 _SCORED_AT_ONCE = 1 << 16
 _READ_AT_ONCE = 256
 
