@@ -11,6 +11,7 @@ from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 
 if TYPE_CHECKING:
+    from chargen.repl.browser import StepView
     from chargen.repl.stream import KeySource
 
 
@@ -24,6 +25,8 @@ class Context:
     """What steers a stream; None where nobody can."""
     pick: Callable[[Context], None] | None = None
     """The picker of `/choose`; None where there is no terminal."""
+    browse: Callable[[StepView], None] | None = None
+    """What lets a person walk through the steps of `/step`; None where there is no terminal."""
     told: set[str] = field(default_factory=set)
     """Notes that were given once."""
 

@@ -74,6 +74,7 @@ def is_command(line: str) -> bool:
 def _with_terminal(session: Session, terminal: Terminal) -> int:
     from prompt_toolkit.input import create_input
 
+    from chargen.repl.browser import browse
     from chargen.repl.chooser import choose_with_keys
     from chargen.repl.keys import Keys
 
@@ -84,6 +85,7 @@ def _with_terminal(session: Session, terminal: Terminal) -> int:
         screen=screen,
         keys=Keys(source),
         pick=choose_with_keys(source, output),
+        browse=lambda view: browse(view, screen.palette, screen.size, source, output),
     )
     reader = LineReader(context, source, output)
     config = session.model.config

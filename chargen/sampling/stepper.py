@@ -220,7 +220,7 @@ class Stepper:
 
     def __init__(self, config: ModelConfig, weights: Weights, batch: int | None = None) -> None:
         self.config = config
-        self._weights = weights
+        self.weights = weights
         self._batch: Batch = () if batch is None else (batch,)
         self.layers = [
             LAYERS[config.cell](weights, number, config.hidden_size, self._batch)
@@ -236,7 +236,7 @@ class Stepper:
 
     def batched(self, batch: int) -> Stepper:
         """A stepper of the same model for a batch of states."""
-        return Stepper(self.config, self._weights, batch)
+        return Stepper(self.config, self.weights, batch)
 
     def zero_state(self) -> Array:
         """The memory before any text: zeros (L, S, H), or (L, S, N, H) for a batch."""

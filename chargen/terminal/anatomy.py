@@ -1,0 +1,92 @@
+"""A step taken apart, as lines for a terminal: each equation with a strip of all units."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chargen.insight.anatomy import Anatomy, Line, condensed, likeliest, most_active
+from chargen.insight.views import Grid
+from chargen.terminal.heatmap import heat_rows, one_line
+from chargen.terminal.palette import RESET, Palette
+from chargen.terminal.safetext import SafeText, safe_line
+
+_NUMBERS = 3
+_GUESSES = 5
+_BAR = 20
+_MARKED = "\x1b[7m", "\x1b[1m"
+
+
+def render_anatomy(
+    anatomy: Anatomy, spell: list[str], layer: int, palette: Palette, width: int
+) -> list[str]:
+    """The lines of one layer's equations, and of the prediction.
+
+    Args:
+        anatomy: the step.
+        spell: the text of each token (V,).
+        layer: which one, from 0.
+        palette: colours.
+        width: none is wider.
+    """
+    lines = []
+    for one in anatomy.layers[layer]:
+        head = f"{one.name}  {_ascii(one.formula, palette)}"
+        said = f"{head}  {one.says}"
+        lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
+        numbers = "  ".join(f"{name} {value:+.2f}" for name, value in most_active(one, _NUMBERS))
+        numbers = numbers if width >= 60 else ""
+        room = max(8, width - len(numbers) - 3)
+        lines.append(f"  {_strip(one, room, palette)} {numbers}".rstrip())
+    lines.append(safe_line("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp")[:width])
+    full = "#" if palette.ascii else "█"
+    for token in likeliest(anatomy, _GUESSES).tolist():
+        chance = float(anatomy.probabilities[token])
+        name = one_line(spell[token], ascii=palette.ascii) or SafeText("?")
+        bar = full * round(chance * _BAR)
+        gap = " " * max(0, 6 - len(name))
+        numbers = f"{anatomy.logits[token]:+6.2f} {chance:6.1%}"
+        lines.append(f"  '{name}'{gap} {numbers} {bar}".rstrip())
+    return lines
+
+
+def place_line(labels: tuple[str, ...], at: int, palette: Palette, width: int) -> str:
+    """The text around a token, which is marked."""
+    ascii = palette.ascii
+    here = one_line(labels[at], ascii=ascii) or SafeText("·")
+    before = one_line("".join(labels[max(0, at - width) : at]), ascii=ascii)
+    after = one_line("".join(labels[at + 1 : at + 1 + width]), ascii=ascii)
+    room = max(0, width - len(here) - 2)
+    left = before[max(0, len(before) - max(room * 2 // 3, room - len(after))) :]
+    right = after[: room - len(left)]
+    return f"{left}{_MARKED[0]}{here}{RESET}{right}" if palette.depth else f"{left}[{here}]{right}"
+
+
+def _ascii(formula: str, palette: Palette) -> str:
+    return formula.replace("σ", "sigmoid").replace("·", " ") if palette.ascii else formula
+
+
+def _bold(text: str, line: Line, palette: Palette) -> str:
+    return f"{_MARKED[1]}{line.name}{RESET}{text[len(line.name) :]}" if palette.depth else text
+
+
+def _strip(line: Line, room: int, palette: Palette) -> str:
+    """All units in one line, from -1 to 1; two rows of them where a cell can have two colours."""
+    if not palette.paints:
+        values = condensed(line, room)
+        # Shades have no sign: they show the distance from zero, the numbers beside them the sign.
+        levels = palette.levels(np.abs(values)[None], 0.0, 1.0)[0]
+        return "".join(palette.shade("sequential", one) for one in levels)
+    rows = 1 if palette.ascii else 2
+    values = condensed(line, rows * room)
+    values = np.append(values, np.full(-len(values) % rows, np.nan, np.float32))
+    grid = Grid(
+        values=values.reshape(-1, rows).T,
+        row_labels=("",) * rows,
+        column_labels=("",) * (len(values) // rows),
+        low=-1.0,
+        high=1.0,
+        kind="diverging",
+        title="",
+    )
+    ((_, cells),) = heat_rows(grid, palette, [1] * (len(values) // rows))
+    return cells
