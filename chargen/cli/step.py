@@ -16,7 +16,7 @@ from chargen.terminal.context import Terminal
 if TYPE_CHECKING:
     from chargen.insight.anatomy import Anatomy
     from chargen.library import Model
-    from chargen.repl.browser import StepView
+    from chargen.repl.stepping import StepView
 
 _LONGEST = 4000
 _HELP = """One time step taken apart, in the order of the equations.
@@ -54,8 +54,8 @@ def command(
 
     from chargen.insight.anatomy import anatomy_grid, states_along
     from chargen.library import load
-    from chargen.repl.browser import StepView
     from chargen.repl.loop import has_terminal
+    from chargen.repl.stepping import StepView
     from chargen.text.tokenizer import describe_unseen
 
     model = load(name)

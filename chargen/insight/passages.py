@@ -14,9 +14,11 @@ import numpy.typing as npt
 from chargen.sampling.lanes import Progress, unwatched
 from chargen.sampling.stepper import Array, Stepper
 from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokenizer
 
 PLACES = 50_000
 _LANES = 1024
+_COUNTED_AT_ONCE = 1 << 20
 _RUN_UP = 64
 """Tokens read before a lane's places: nearly all that such a model remembers."""
 
@@ -90,3 +92,41 @@ def _outputs(state: Array) -> Array:
 def _direction(vectors: Array) -> Array:
     size = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(np.nan_to_num(vectors) / np.where(size > 0, size, 1), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A place of the training text, to be shown; its texts are not yet safe."""
+
+    before: str
+    after: str
+    line: int
+    """From 1."""
+    cosine: float
+
+
+def quote(
+    ids: Tokens, tokenizer: Tokenizer, place: int, cosine: float, *, around: int = 30
+) -> Passage:
+    """What stands around a place.
+
+    Args:
+        ids: the text (T,).
+        tokenizer: what its ids mean.
+        place: a token; `before` ends with it.
+        cosine: how near it is.
+        around: tokens on each side.
+    """
+    ends = np.array(
+        [tokenizer.token_bytes(one).count(b"\n") for one in range(tokenizer.vocab_size)], np.int64
+    )
+    lines = sum(
+        int(ends[np.asarray(ids[start : min(place + 1, start + _COUNTED_AT_ONCE)])].sum())
+        for start in range(0, place + 1, _COUNTED_AT_ONCE)
+    )
+    before = np.asarray(ids[max(0, place + 1 - around) : place + 1], np.int64)
+    after = np.asarray(ids[place + 1 : place + 1 + around], np.int64)
+    return Passage(
+        before=tokenizer.decode(before), after=tokenizer.decode(after), line=1 + lines,
+        cosine=cosine,
+    )  # fmt: skip

@@ -39,6 +39,11 @@ class Unit:
         return f"L{self.layer + 1}:{self.index}{state}"
 
 
+def is_spelled(text: str) -> bool:
+    """Whether it is written by number, and so cannot be a name."""
+    return _SPELLED.fullmatch(text.strip()) is not None
+
+
 def parse_unit(text: str, config: ModelConfig, names: Mapping[str, Unit] | None = None) -> Unit:
     """The unit that a person wrote.
 

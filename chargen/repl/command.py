@@ -11,7 +11,7 @@ from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 
 if TYPE_CHECKING:
-    from chargen.repl.browser import StepView
+    from chargen.repl.stepping import StepView
     from chargen.repl.stream import KeySource
 
 

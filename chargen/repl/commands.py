@@ -5,7 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from chargen.errors import UsageError
-from chargen.repl import keeping, looking, places, tuning, writing
+from chargen.insight.causes import CAUSES
+from chargen.repl import asking, keeping, looking, places, tuning, writing
 from chargen.repl.command import Command, Context
 from chargen.repl.settings import TABLE, find, set_value
 from chargen.terminal.figures import plural
@@ -58,7 +59,7 @@ def show_command(context: Context, argument: str) -> None:
     settings, tree = session.settings, session.tree
     layers = f"{config.num_layers} x {config.hidden_size} units"
     held = ", ".join(
-        f"{unit.spelled(config)} = {value:g}" for unit, value in session.pinned.items()
+        f"{session.unit_name(unit)} = {value:g}" for unit, value in session.pinned.items()
     )
     rows: list[tuple[str, object]] = [
         ("model", f"{session.name}: {config.cell_row.label}, {layers}"),
@@ -119,16 +120,25 @@ COMMANDS: dict[str, Command] = {
         looking.heat, complete=looking.heat_words,
         more=("/heat on cell L2 shows cell states of layer 2 while it writes; /heat forget, once",
               "ORDER: similar (units that move together side by side), activity, index")),
-    "unit": Command("[L1:41]", "the text, coloured by one unit", looking.unit),
+    "unit": Command("[L1:41|NAME]", "the text, coloured by one unit", looking.unit,
+        complete=looking.unit_words),
+    "units": Command("", "the units that `chargen units` gave names", asking.units),
+    "step": Command("[N]", "the last step (or the Nth) taken apart, equation by equation",
+        asking.step, more=("arrows lead through the text and the layers, q leaves",)),
     "gates": Command("", "all gates of the last step: how open, how saturated", looking.gates),
     "predict": Command("", "the likeliest continuations under each token", looking.predict),
     "surprise": Command("", "the text, coloured by each token's bits", looking.surprise),
-    "why": Command("[N]", "what the last token (or the Nth) rests on", looking.why),
-    "watch": Command("[L1:41 ...|off]", "show units' courses while it writes", looking.watch),
+    "why": Command("[N] [WAY]", "what the last token (or the Nth) rests on", asking.why,
+        complete=asking.why_words,
+        more=tuple(f"/why {name}: {one.help}" for name, one in CAUSES.items())),
+    "watch": Command("[L1:41|NAME ...|off]", "show units' courses while it writes",
+        looking.watch, complete=looking.unit_words),
     "pin": Command("[L1:41=0.9 ...|off]", "hold units at a value", looking.pin,
+        complete=looking.unit_words,
         more=("/pin L1:41 holds it where it is; /pin L1:41=off lets it go; /pin off, all",
               "/pin L1:41.cell=1 holds a cell state")),
-    "ablate": Command("L1:41 ...", "hold units at zero", looking.ablate),
+    "ablate": Command("L1:41 ...", "hold units at zero", looking.ablate,
+        complete=looking.unit_words),
     "source": Command("", "where the longest copy stands in the training text", looking.source),
     "save": Command("FILE.json", "keep texts, branches and settings", keeping.save),
     "load": Command("MODEL|FILE.json", "another model, which reads the text; or a session",

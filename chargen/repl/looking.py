@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from chargen.errors import UsageError
-from chargen.insight.occlusion import why as occlude
-from chargen.insight.occlusion import why_view
+from chargen.errors import ModelFileError, UsageError
 from chargen.insight.views import (
     ORDERS,
     VIEWS,
@@ -20,18 +18,15 @@ from chargen.insight.views import (
     views_for,
 )
 from chargen.model.units import Unit
-from chargen.repl.command import Context, whole_number
+from chargen.repl.command import Context
 from chargen.repl.live import HEAT_ROWS
 from chargen.repl.session import LONGEST_TRACE, PIN_LIMIT
-from chargen.terminal.heatmap import one_line
 from chargen.terminal.safetext import safe
 from chargen.terminal.sparks import spark_line
 from chargen.text.copies import CopyWatch, lines_before
 
 _AROUND = 9
 """Rows of a screen that stay for text and prompt beside a heatmap."""
-_WHY = 96
-"""Tokens before the one asked about."""
 
 
 def heat_words(context: Context) -> tuple[str, ...]:
@@ -97,7 +92,7 @@ def unit_grid(context: Context, argument: str) -> Grid:
         states = np.array([session.tree.state(one)[:, 0] for one in nodes[-200:]])
         place = int(states.std(0).argmax())
         unit = Unit(*divmod(place, session.model.config.hidden_size))
-    name = unit.spelled(session.model.config)
+    name = session.unit_name(unit)
     relu = session.model.config.cell == "rnn-relu"
     return unit_view(session.unit_values(unit, nodes), session.labels(nodes), name, relu=relu)
 
@@ -128,24 +123,12 @@ def surprise_grid(context: Context) -> Grid:
     return surprise_view(context.session.surprise(nodes), context.session.labels(nodes))
 
 
-def why(context: Context, argument: str) -> None:
-    """What the last token, or the Nth, rests on."""
-    session = context.session
-    tree = session.tree
-    position = whole_number(argument, "why", session.position, max(1, session.position))
-    node = tree.back(tree.tip, session.position - position)
-    nodes = tree.path(node, _WHY)
-    if len(nodes) < 2:
-        raise UsageError("there is too little text before it; write something first")
-    ids = np.array([tree.token(one) for one in nodes])
-    bits = occlude(session.model.stepper, ids, tree.state(tree.parent(nodes[0])))
-    context.screen.picture(why_view(bits, session.labels(nodes)))
-    chance = float(np.exp(tree.logprob(node)))
-    label = one_line(session.labels([node])[0], ascii=context.screen.palette.ascii)
-    context.screen.line(
-        f"'{label}' had a probability of {chance:.1%}; brighter tokens made it likelier, by the "
-        "bits that it would cost without them"
-    )
+def unit_words(context: Context) -> tuple[str, ...]:
+    """Names of units, for completion."""
+    try:
+        return tuple(context.session.names())
+    except ModelFileError:
+        return ()
 
 
 def watch(context: Context, argument: str) -> None:
@@ -159,7 +142,7 @@ def watch(context: Context, argument: str) -> None:
         screen.line("nothing is watched" if argument else "/watch L1:41 watches a unit", "dim")
     nodes = session.tree.path(session.tree.tip, screen.width)
     for one in session.watched:
-        name = one.spelled(session.model.config)
+        name = session.unit_name(one)
         values = session.unit_values(one, nodes)
         screen.lines([spark_line(name, values, screen.width, ascii=screen.palette.ascii)])
 
@@ -207,8 +190,7 @@ def ablate(context: Context, argument: str) -> None:
 def show_pins(context: Context) -> None:
     """What is held."""
     session = context.session
-    config = session.model.config
-    held = [f"{one.spelled(config)} = {value:g}" for one, value in session.pinned.items()]
+    held = [f"{session.unit_name(one)} = {value:g}" for one, value in session.pinned.items()]
     context.screen.line(f"held: {', '.join(held)}" if held else "nothing is held", "dim")
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.errors import UsageError
+from chargen.errors import ModelFileError, UsageError
+from chargen.insight.passages import Passage, Passages, build_passages, quote
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, labels_of
 from chargen.library import Model, draw_seed, training_text
 from chargen.model.runs import run_name
-from chargen.model.units import Unit
+from chargen.model.units import Unit, is_spelled, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
 from chargen.sampling.composer import Composer, Writing
@@ -74,6 +75,8 @@ class Session:
         self.learns, self.learned, self.lessons = False, ROOT, 0
         self._copies: CopyWatch | None = None
         self._index: CopyIndex | str | None = None
+        self._names: dict[str, Unit] | None = None
+        self._passages: Passages | None = None
 
     def change_model(self, model: Model) -> None:
         """Write with another model, which reads every branch."""
@@ -190,15 +193,47 @@ class Session:
             bits[0] = np.nan
         return np.array(bits, np.float32)
 
+    def names(self) -> dict[str, Unit]:
+        """The units that `chargen units` named.
+
+        Raises:
+            ModelFileError: the file of their names is damaged, or of other weights.
+        """
+        if self._names is None:
+            file, path = self.model.file, self.model.path
+            self._names = (
+                {} if path is None else load_names(names_path(path), file.weights, file.config)
+            )
+        return self._names
+
     def unit(self, text: str) -> Unit:
-        """The unit that a person wrote.
+        """The unit that a person wrote, by its number or by its name.
 
         Raises:
             UsageError: there is no such unit.
+            ModelFileError: it is no number, and the file of names is of no use.
         """
-        from chargen.model.units import parse_unit
+        config = self.model.config
+        return parse_unit(text, config, None if is_spelled(text) else self.names())
 
-        return parse_unit(text, self.model.config)
+    def unit_name(self, unit: Unit) -> str:
+        """How a unit is shown: with its name, where it has one."""
+        spelled = unit.spelled(self.model.config)
+        try:
+            known = {one: name for name, one in reversed(self.names().items())}
+        except ModelFileError:  # said when somebody asks for a name
+            return spelled
+        return f"{known[unit]} {spelled}" if unit in known else spelled
+
+    def passages(self, state: Array, count: int) -> list[Passage]:
+        """Places of the training text with the nearest states; none where it is not here."""
+        text = training_text(self.model)
+        if text is None:
+            return []
+        if self._passages is None:
+            self._passages = build_passages(self.model.stepper, text.tokens)
+        near = self._passages.nearest(state, count)
+        return [quote(text.tokens, self.model.tokenizer, one, cosine) for one, cosine in near]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
         """What finds copies from the training text; None where that text is not here, or unwanted.

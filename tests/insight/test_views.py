@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chargen.errors import UsageError
-from chargen.insight.occlusion import why
+from chargen.insight.causes import left_out
 from chargen.insight.trace import record
 from chargen.insight.views import (
     VIEWS,
@@ -188,21 +188,21 @@ def test_what_a_prediction_rests_on_is_what_it_costs_to_leave_it_out(cell):
     file = make_model(cell, 2)
     stepper = Stepper(file.config, file.weights)
     before = stepper.read(np.array([3, 1, 4]), stepper.zero_state())
-    found = why(stepper, np.array(TOKENS), before)
+    found = left_out(stepper, np.array(TOKENS), before)
 
     def bits(tokens) -> float:
         logits, _ = stepper.logits_of(np.array(tokens), before)
         return float(log_softmax(logits[-1])[TOKENS[-1]]) / np.log(2)
 
     whole = bits(TOKENS[:-1])
-    left_out = [bits([*TOKENS[:k], *TOKENS[k + 1 : -1]]) for k in range(len(TOKENS) - 1)]
-    np.testing.assert_allclose(found, whole - np.array(left_out), atol=1e-4)
+    without = [bits([*TOKENS[:k], *TOKENS[k + 1 : -1]]) for k in range(len(TOKENS) - 1)]
+    np.testing.assert_allclose(found, whole - np.array(without), atol=1e-4)
 
 
 def test_of_too_short_a_text_nothing_can_be_said():
     file = make_model()
     stepper = Stepper(file.config, file.weights)
-    assert why(stepper, np.array([1, 2]), stepper.zero_state()).tolist() == [0]
+    assert left_out(stepper, np.array([1, 2]), stepper.zero_state()).tolist() == [0]
 
 
 def test_the_table_names_every_state_and_gate():

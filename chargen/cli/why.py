@@ -1,0 +1,155 @@
+"""chargen why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chargen.cli.options import MODEL, TableName, json_option, terminal_options
+from chargen.cli.pictures import Pictures, picture_options
+from chargen.cli.texts import model_and_text
+from chargen.errors import CorpusError, UsageError
+from chargen.insight.causes import CAUSES
+from chargen.terminal.context import Terminal
+
+if TYPE_CHECKING:
+    from chargen.insight.passages import Passage
+    from chargen.library import Model
+    from chargen.text.store import Tokens
+
+_BEFORE, _FURTHER = 96, 8192
+_GUESSES, _PASSAGES = 5, 3
+_HELP = """Which earlier tokens a prediction rests on, as heat over the text.
+
+Also what was likely instead, and the passages of the training text after which the model was in
+the nearest state. Without MODEL, the newest run.
+
+\b
+  chargen why bard scene.txt                    the last token
+  chargen why bard scene.txt --at 1200          the 1200th
+  chargen why bard scene.txt --at 31:7          that of line 31, column 7, as `surprise` names it
+  chargen why bard scene.txt --by gradient
+
+\b
+Ways to ask: """ + "\n             ".join(f"{name:<10}{one.help}" for name, one in CAUSES.items())
+
+
+@click.command(help=_HELP)
+@click.argument("names", metavar="[MODEL] FILE", nargs=-1, required=True, type=MODEL)
+@click.option("--at", metavar="N", help="Which token: its number, or LINE:COLUMN, from 1.")
+@click.option(
+    "--by", type=TableName(CAUSES), default="input", show_default=True, metavar="WAY",
+    help="How to ask.",
+)  # fmt: skip
+@json_option
+@terminal_options
+@picture_options
+def command(
+    names: tuple[str, ...],
+    at: str | None,
+    by: str,
+    as_json: bool,
+    terminal: Terminal,
+    pictures: Pictures,
+) -> None:
+    """Show; see _HELP."""
+    import numpy as np
+
+    from chargen.insight.causes import cause_view, find_cause
+    from chargen.insight.views import alone, labels_of
+    from chargen.sampling.stepper import log_softmax
+    from chargen.terminal.answers import why_lines
+
+    cause = find_cause(by)
+    model, ids, name = model_and_text(names, terminal)
+    place = _place(at, model, ids, name)
+    first = max(0, place - _BEFORE)
+    stepper = model.stepper
+    further = np.asarray(ids[max(0, first - _FURTHER) : first], np.int64)
+    before = stepper.read(further, stepper.zero_state())
+    part = np.asarray(ids[first : place + 1], np.int64)
+    values = cause.measure(stepper, part, before)
+    logits, state = stepper.logits_of(part[:-1], before)
+    chances = np.exp(log_softmax(logits[-1]))
+    guesses = np.argsort(-chances, kind="stable")[:_GUESSES].tolist()
+    passages = _passages(model, state, terminal)
+    labels = labels_of(model.tokenizer, part.tolist())
+    if as_json:
+        value: dict[str, Any] = {
+            "position": place + 1,
+            "token": alone(model.tokenizer, int(part[-1])),
+            "probability": float(chances[part[-1]]),
+            "by": by,
+            "tokens": labels[:-1],
+            "values": values.tolist(),
+            "instead": [
+                {"token": alone(model.tokenizer, one), "probability": float(chances[one])}
+                for one in guesses
+            ],
+            "passages": [vars(one) for one in passages],
+        }
+        terminal.out.write(json.dumps(value) + "\n")
+    if pictures.target is not None or not as_json:
+        pictures.show(cause_view(cause, values, labels))
+    if as_json or pictures.target is not None:
+        return
+    told = why_lines(
+        alone(model.tokenizer, int(part[-1])), float(chances[part[-1]]), cause,
+        [(alone(model.tokenizer, one), float(chances[one])) for one in guesses], passages,
+        ascii=terminal.ascii,
+    )  # fmt: skip
+    for line in told:
+        terminal.write_line(line)
+
+
+def _place(at: str | None, model: Model, ids: Tokens, name: str) -> int:
+    """Which token is asked about, from 0.
+
+    Raises:
+        UsageError: there is no such token, or nothing before it.
+        CorpusError: the text is too short.
+    """
+    import numpy as np
+
+    from chargen.insight.views import labels_of
+
+    if len(ids) < 2:
+        raise CorpusError(f"{name}: one token rests on nothing; give a longer text")
+    place = len(ids) - 1
+    if at is not None:
+        line, _, column = at.partition(":")
+        wanted = [one for one in (line, column) if one]
+        if not all(one.isdecimal() and one.isascii() and len(one) < 16 for one in wanted):
+            raise UsageError(f"--at {at}: write a token's number, or LINE:COLUMN")
+        if not column:
+            place = int(line or 0) - 1
+        else:
+            text = labels_of(model.tokenizer, ids.tolist())
+            rows = "".join(text).split("\n")
+            number, offset = int(line) - 1, int(column) - 1
+            if not 0 <= number < len(rows) or not 0 <= offset <= len(rows[number]):
+                raise UsageError(f"--at {at}: the text has no such place")
+            character = sum(len(one) + 1 for one in rows[:number]) + offset
+            ends = np.cumsum([len(one) for one in text])
+            place = min(int(np.searchsorted(ends, character, side="right")), len(ids) - 1)
+    if not 1 <= place < len(ids):
+        raise UsageError(f"--at {at}: must be from 2 to the {len(ids):,} tokens of the text")
+    return place
+
+
+def _passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
+    """The nearest places of the training text, where that is on this machine."""
+    from chargen.insight.passages import build_passages, quote
+    from chargen.library import training_text
+    from chargen.terminal.progress import progress_line
+
+    text = training_text(model)
+    if text is None:
+        terminal.note("the training text is not on this machine: no passages of it")
+        return []
+    with progress_line(terminal, "reading the training text") as progress:
+        index = build_passages(model.stepper, text.tokens, progress=progress)
+    near = index.nearest(state, _PASSAGES)
+    return [quote(text.tokens, model.tokenizer, place, cosine) for place, cosine in near]
