@@ -23,7 +23,9 @@ BELOW = {
     "library": {"insight", "sampling", "model", "text"},
     "repl": {"learning", "library", "terminal", "insight", "sampling", "model", "text"},
     "learning": {"library", "training", "sampling", "model", "text"},
+    "comparing": {"learning", "library", "training", "insight", "sampling", "model", "text"},
     "cli": {
+        "comparing",
         "repl",
         "learning",
         "library",
@@ -62,7 +64,7 @@ def rooms() -> list[tuple[str, Path]]:
     return [
         (path.relative_to(ROOT).parts[0].removesuffix(".py"), path)
         for path in sorted(ROOT.rglob("*.py"))
-        if path.parent != ROOT or path.name in ("library.py", "learning.py")
+        if path.parent != ROOT or path.name in ("library.py", "learning.py", "comparing.py")
     ]
 
 

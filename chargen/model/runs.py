@@ -103,9 +103,20 @@ def check_run_name(name: str) -> str:
     return name
 
 
+def plain(stem: str) -> str:
+    """A text as a part of a run's name."""
+    return re.sub(r"[^\w.+-]+", "-", stem).strip("-._+")[:80] or "run"
+
+
+def run_stem(corpus: Sequence[str]) -> str:
+    """What a run is named after: its corpus."""
+    stem = corpus[0].rpartition(":")[2] if corpus else "python-docs"
+    return plain("stdin" if stem == "-" else Path(stem).stem)
+
+
 def free_run_name(stem: str, folder: Path = CHECKPOINTS) -> str:
     """A name for a run that was given none: the corpus's, numbered when it is taken."""
-    base = re.sub(r"[^\w.+-]+", "-", stem).strip("-._+")[:80] or "run"
+    base = plain(stem)
     number, name = 1, base
     while (folder / name).exists():
         number += 1
@@ -136,8 +147,7 @@ def choose_folder(
     elif out is not None:
         folder = Path(out)
     else:
-        stem = corpus[0].rpartition(":")[2] if corpus else "python-docs"
-        folder = CHECKPOINTS / free_run_name("stdin" if stem == "-" else Path(stem).stem)
+        folder = CHECKPOINTS / free_run_name(run_stem(corpus))
     if out is not None and not os.fspath(out):
         raise UsageError("--out '': must name a folder")
     try:
