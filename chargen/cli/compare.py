@@ -111,6 +111,10 @@ def command(
     elif not as_json:
         for line in table(found):
             terminal.write_line(line)
+        terminal.write_line(
+            "tokens/s: learning; chars/s: writing; horizon: characters it makes use of; half-life: "
+            "steps back in which the gradient halves"
+        )
         terminal.write_line(said)
     return ExitCode.DONE
 
@@ -122,28 +126,29 @@ def _minutes(settings: dict[str, Any]) -> str:
 
 
 def table(found: Sequence[Contestant]) -> list[str]:
-    """A line a cell, the best first."""
+    """A line a cell, the best first: what it scores, learns and writes a second, and remembers."""
     from chargen.insight.contest import standings
     from chargen.terminal.figures import size
 
-    rows = [("cell", "bits/byte", "learns", "units", "weights", "size", "writes", "horizon",
-             "gradient halves in")]  # fmt: skip
+    rows = [("cell", "bits/byte", "tokens/s", "units", "weights", "MB", "chars/s", "horizon",
+             "half-life")]  # fmt: skip
     for one in standings(found):
         config = one.runs[0].config
         assert config is not None
         spread = "" if math.isnan(one.spread) else f" ± {one.spread:.3f}"
         horizon, half = one.mean("horizon"), one.mean("half_life")
+        layers = f"{config.num_layers}x" if config.num_layers > 1 else ""
         rows.append(
             (
                 one.cell,
                 f"{one.bits_per_byte:.3f}{spread}",
-                f"{size(one.mean('tokens_per_second'))} tokens/s",
-                f"{config.num_layers} x {config.hidden_size}",
+                size(one.mean("tokens_per_second")),
+                f"{layers}{config.hidden_size}",
                 size(config.num_parameters),
-                f"{config.num_parameters * 4 / 1e6:.1f} MB",
-                f"{size(one.mean('characters_per_second'))}/s",
-                f"{horizon:.0f}" if math.isfinite(horizon) else "longer than tried",
-                f"{half:.1f} ({one.runs[0].verdict})" if math.isfinite(half) else "it grows",
+                f"{config.num_parameters * 4 / 1e6:.1f}",
+                size(one.mean("characters_per_second")),
+                f"{horizon:.0f}" if math.isfinite(horizon) else "longer",
+                f"{half:.1f}" if math.isfinite(half) else "grows",
             )
         )
     wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

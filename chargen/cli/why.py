@@ -59,7 +59,7 @@ def command(
 
     from chargen.insight.causes import cause_view, find_cause
     from chargen.insight.views import alone, labels_of
-    from chargen.sampling.stepper import log_softmax
+    from chargen.sampling.stepper import check_finite, log_softmax
     from chargen.terminal.answers import why_lines
 
     cause = find_cause(by)
@@ -72,6 +72,7 @@ def command(
     part = np.asarray(ids[first : place + 1], np.int64)
     values = cause.measure(stepper, part, before)
     logits, state = stepper.logits_of(part[:-1], before)
+    check_finite(logits)
     chances = np.exp(log_softmax(logits[-1]))
     guesses = np.argsort(-chances, kind="stable")[:_GUESSES].tolist()
     passages = _passages(model, state, terminal)

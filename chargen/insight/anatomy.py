@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.insight.views import Grid
-from chargen.sampling.stepper import Array, Stepper, TokenIds
+from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
 
 _COLUMNS = 80
 
@@ -48,7 +48,11 @@ class Anatomy:
 
 
 def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
-    """The step that reads a token from a state (L, S, H)."""
+    """The step that reads a token from a state (L, S, H).
+
+    Raises:
+        ChargenError: the model's numbers overflow.
+    """
     config, weights = stepper.config, stepper.weights
     x = weights["embedding.weight"][token]
     layers = []
@@ -62,6 +66,7 @@ def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
         x = lines[-1].values
     head = weights["embedding.weight"] if config.tied_head else weights["head.weight"]
     logits = head @ x + weights["head.bias"]
+    check_finite(logits)
     powers = np.exp(logits - logits.max())
     return Anatomy(
         layers=tuple(layers),

@@ -54,8 +54,8 @@ class Reach:
     """The gradient of the loss at one moment, as norms k = 0 .. K steps before it."""
 
     layers: Numbers = field(repr=False)
-    """(K + 1, L): with respect to each layer's state (all S vectors of it), as the next step
-    reads it; the mean over the places."""
+    """(K + 1, L): with respect to each layer's state (all S vectors of it), as it is handed to
+    the next step, or at k = 0 to the head; the mean over the places."""
     whole: Numbers = field(repr=False)
     """(K + 1,): with respect to the state of all layers together."""
     inputs: Numbers = field(repr=False)
@@ -218,9 +218,9 @@ def _unrolled(
             zeros = [torch.zeros_like(one, requires_grad=True) for one in fresh]
             probes += zeros
             now[number] = [one + zero for one, zero in zip(fresh, zeros, strict=True)]
-            hidden = now[number][0]
+            hidden = fresh[0]  # upwards goes what the step made; on in time, the state
     head = embedding if config.tied_head else own["head.weight"]
-    return inputs, probes, functional.linear(hidden, head, own["head.bias"])
+    return inputs, probes, functional.linear(now[-1][0], head, own["head.bias"])
 
 
 def reach_figure(found: dict[str, Reach], unit: str) -> Figure:

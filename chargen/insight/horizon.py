@@ -193,8 +193,8 @@ def _said(one: Horizon, unit: str) -> str:
         end = f"its memory is longer than the {one.longest} {unit}s that were tried"
     else:
         end = (
-            f"the memory horizon is {one.horizon:.0f} {unit}s: with so many visible, less than "
-            f"{NEGLIGIBLE} bits a {unit} are missing"
+            f"the memory horizon is {one.horizon:.0f} {unit}{'' if one.horizon == 1 else 's'}: "
+            f"with so many visible, less than {NEGLIGIBLE} bits a {unit} are missing"
         )
     order = (
         f"; farther back than {one.order:.0f}, only which {unit}s stood there matters, not their "

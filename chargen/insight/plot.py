@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.floating[Any]]
+_LARGEST = 1e100
+"""What is larger has no place on an axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,10 @@ class Axis:
 
     def places(self, values: Numbers) -> Numbers:
         """Where values (N,) lie; NaN for what is not on the axis."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = np.log10(values) if self.log else np.asarray(values, np.float64)
         low, high = np.log10([self.low, self.high]) if self.log else (self.low, self.high)
-        found = (scaled - low) / (high - low)
+        with np.errstate(all="ignore"):
+            scaled = np.log10(values) if self.log else np.asarray(values, np.float64)
+            found = (scaled - low) / (high - low)
         inside = np.isfinite(found) & (found >= -1e-9) & (found <= 1 + 1e-9)
         return np.where(inside, found, np.nan)
 
@@ -98,14 +100,15 @@ def _axis(values: list[Numbers], limits: tuple[float, float] | None, log: bool) 
     if limits is not None:
         return Axis(*limits, log)
     every = np.concatenate([np.empty(0), *values])
-    every = every[np.isfinite(every) & ((every > 0) | (not log))]
+    every = every[(np.abs(every) < _LARGEST) & ((every > 1 / _LARGEST) | (not log))]
     if not every.size:
         return Axis(0.1, 1.0, log) if log else Axis(0.0, 1.0, log)
     low, high = float(every.min()), float(every.max())
     if log:
         return Axis(low, high, True) if high > low * 1.01 else Axis(low / 2, low * 2, True)
-    if high - low <= 1e-12 * max(1.0, abs(high)):
-        return Axis(low - 0.5, low + 0.5, False)
+    if high - low <= 1e-9 * max(1.0, abs(high)):
+        room = 0.5 * max(1.0, abs(high))
+        return Axis(low - room, low + room, False)
     return Axis(low, high, False)
 
 

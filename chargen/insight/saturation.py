@@ -17,7 +17,7 @@ from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.insight.views import CLOSED, GATED, OPEN
 from chargen.model.cells import Cell
 from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
-from chargen.sampling.stepper import Array, Stepper, TokenIds
+from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
 from chargen.text.store import Tokens
 
 _WARM_UP = 256
@@ -59,6 +59,7 @@ def measure_saturation(
                 left[row, layer] += (values < low).sum(0)
                 right[row, layer] += (values > high).sum(0)
                 total[row, layer] += values.sum(0)
+    check_finite(total)
     count = max(1, len(ids))
     return [
         Saturation(name=name, left=left[row] / count, right=right[row] / count,

@@ -22,7 +22,7 @@ from chargen.insight.views import Grid
 from chargen.model.units import Unit
 from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
 from chargen.sampling.scoring import token_logprobs
-from chargen.sampling.stepper import Array, Stepper, TokenIds
+from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
 from chargen.text.store import Tokens
 
 Numbers = npt.NDArray[np.float64]
@@ -76,6 +76,7 @@ def read_states(
     for one in read_in_lanes(stepper, ids, warm_up=_WARM_UP, progress=progress):
         state = one.state[:, :, one.counts]  # (L, S, n, H)
         found[one.places] = np.moveaxis(state, 2, 0).reshape(len(one.places), size)
+    check_finite(found)
     return found
 
 

@@ -111,12 +111,12 @@ def load_names(path: Path, weights: Weights, config: ModelConfig) -> dict[str, U
     Raises:
         ModelFileError: the file is damaged, or belongs to other weights.
     """
+    if not path.is_file():
+        return {}
     try:
-        value = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: cannot be read; chargen units makes it anew") from error
-    if value is None:
-        return {}
     units = value.get("units") if isinstance(value, dict) else None
     if not isinstance(units, list) or value.get("format") != _FORMAT or len(units) > _MOST:
         raise ModelFileError(f"{path}: does not name units; chargen units makes it anew")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.sampling.lanes import WARM_UP, Progress, read_in_lanes, unwatched
-from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, log_softmax
+from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, check_finite, log_softmax
 from chargen.text.store import Tokens
 
 LONG = 1 << 18
@@ -78,6 +78,9 @@ def predictions(
         holds: units that are held while it reads.
         progress: is told how far it is.
 
+    Raises:
+        ChargenError: the model's numbers overflow.
+
     Yields:
         places (n,) in the text, and the log-probabilities (n, V) of what follows them; each place
         once, in order where the text is short.
@@ -89,6 +92,7 @@ def predictions(
     for start in range(0, len(ids) - 1, _READ_AT_ONCE):
         part = np.asarray(ids[start : min(start + _READ_AT_ONCE, len(ids) - 1)], np.int64)
         logits, state = stepper.logits_of(part, state)
+        check_finite(logits)
         yield np.arange(start, start + len(part)), log_softmax(logits)
         progress((start + len(part)) / len(ids))
 
@@ -104,4 +108,5 @@ def _in_lanes(
         return
     steps = read_in_lanes(stepper, ids[:-1], warm_up=warm_up, holds=holds, progress=progress)
     for one in steps:
+        check_finite(one.logits)
         yield one.places, log_softmax(one.logits[one.counts])

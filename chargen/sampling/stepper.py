@@ -17,6 +17,7 @@ from typing import ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
 
@@ -335,6 +336,16 @@ def _run(layer: Layer, inputs: Array, state: Array) -> Array:
         layer.advance(row, state, state)
         hidden[time] = state[0]
     return hidden
+
+
+def check_finite(values: npt.NDArray[np.floating]) -> None:
+    """Stop where a model's numbers overflowed: nothing that follows would mean anything.
+
+    Raises:
+        ChargenError: they did.
+    """
+    if not np.isfinite(values).all():
+        raise ChargenError("the model's numbers overflowed: its weights are too large")
 
 
 def log_softmax(logits: Array) -> Array:

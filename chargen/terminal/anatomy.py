@@ -33,7 +33,7 @@ def render_anatomy(
         head = f"{one.name}  {_ascii(one.formula, palette)}"
         said = f"{head}  {one.says}"
         lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
-        numbers = "  ".join(f"{name} {value:+.2f}" for name, value in most_active(one, _NUMBERS))
+        numbers = "  ".join(f"{name} {_number(value)}" for name, value in most_active(one, _NUMBERS))
         numbers = numbers if width >= 60 else ""
         room = max(8, width - len(numbers) - 3)
         lines.append(f"  {_strip(one, room, palette)} {numbers}".rstrip())
@@ -44,7 +44,7 @@ def render_anatomy(
         name = one_line(spell[token], ascii=palette.ascii) or SafeText("?")
         bar = full * round(chance * _BAR)
         gap = " " * max(0, 6 - len(name))
-        numbers = f"{anatomy.logits[token]:+6.2f} {chance:6.1%}"
+        numbers = f"{_number(float(anatomy.logits[token])):>6} {chance:6.1%}"
         lines.append(f"  '{name}'{gap} {numbers} {bar}".rstrip())
     return lines
 
@@ -59,6 +59,10 @@ def place_line(labels: tuple[str, ...], at: int, palette: Palette, width: int) -
     left = before[max(0, len(before) - max(room * 2 // 3, room - len(after))) :]
     right = after[: room - len(left)]
     return f"{left}{_MARKED[0]}{here}{RESET}{right}" if palette.depth else f"{left}[{here}]{right}"
+
+
+def _number(value: float) -> str:
+    return f"{value:+.2f}" if abs(value) < 1000 else f"{value:+.0e}"
 
 
 def _ascii(formula: str, palette: Palette) -> str:

@@ -18,6 +18,7 @@ _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _WIDEST, _NARROWEST = 100, 34
 _TALL, _SMALL = 16, 11
 _GAP = 2
+_ROOMY = 60
 
 
 def render_figure(figure: Figure, palette: Palette, width: int) -> list[str]:
@@ -66,17 +67,19 @@ def _block(plot: Plot, palette: Palette, width: int, rows: int) -> list[tuple[st
         for row, text in enumerate(cells)
     ]
     found.append((" " * margin + corner + flat * columns, margin + 1 + columns))
-    below = _labels_below(plot, across, columns)
-    found.append((" " * (margin + 1) + below, margin + 1 + len(below)))
+    for below in _labels_below(plot, across, columns):
+        found.append((" " * (margin + 1) + below, margin + 1 + len(below)))
     return found + _legend(plot, palette, width)
 
 
-def _labels_below(plot: Plot, across: Axis, columns: int) -> str:
-    """The numbers under the horizontal axis, and what they are."""
-    name = safe_line(plot.x_label)[: columns // 2]
+def _labels_below(plot: Plot, across: Axis, columns: int) -> list[str]:
+    """The numbers under the horizontal axis, and what they are: on a line of its own if narrow."""
+    name = safe_line(plot.x_label)[:columns]
     free = [" "] * columns
-    free[columns - len(name) :] = name
-    taken = columns - len(name) - 1
+    taken = columns
+    if columns >= _ROOMY:
+        free[columns - len(name) :] = name
+        taken = columns - len(name) - 1
     values = across.ticks(max(2, columns // 12))
     reached = -1
     for value, place in zip(values, across.places(np.array(values)), strict=True):
@@ -87,7 +90,8 @@ def _labels_below(plot: Plot, across: Axis, columns: int) -> str:
         if start > reached and start + len(text) <= taken:
             free[start : start + len(text)] = text
             reached = start + len(text)
-    return "".join(free)
+    lines = ["".join(free)]
+    return lines if columns >= _ROOMY else [*lines, f"{name:>{columns}}"]
 
 
 def _legend(plot: Plot, palette: Palette, width: int) -> list[tuple[str, int]]:

@@ -1,0 +1,198 @@
+"""Units that track something: scores by hand, planted units found, noise not believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen.errors import ModelFileError, UsageError
+from chargen.insight import units as module
+from chargen.insight.trace import record
+from chargen.insight.units import (
+    Finding,
+    column_of,
+    excerpt,
+    find_units,
+    holm,
+    read_states,
+    worth,
+)
+from chargen.model.units import Unit, load_names, names_path, parse_unit, save_names
+from chargen.sampling.stepper import Stepper
+from tests.conftest import make_model
+from tests.insight import equations
+
+SHAPE = (1, 1, 40)
+
+
+def slow_signal(random, length, pace):
+    """Something that is so for a while, then not, as quotations are."""
+    flips = random.random(length) < 1 / pace
+    return (np.cumsum(flips) % 2).astype(np.float32)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=4, max_size=40))
+def test_auc_by_counting_pairs(pairs):
+    values = np.array([[one] for one, _ in pairs], np.float32)
+    labels = np.array([one for _, one in pairs], np.float32)
+    if labels.min() == labels.max():
+        return
+    has, lacks = values[labels == 1, 0], values[labels == 0, 0]
+    wins = sum((a > b) + 0.5 * (a == b) for a in has for b in lacks)
+    ranks, own = module._ranks(values), module._ranks(labels[:, None])[:, 0]
+    score = module._score(ranks, own, False)[0] + 0.5
+    assert score == pytest.approx(wins / (len(has) * len(lacks)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))
+def test_spearman_by_hand(pairs):
+    def ranks(values):
+        return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
+
+    x, y = ranks([a for a, _ in pairs]), ranks([b for _, b in pairs])
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        return
+    expected = np.corrcoef(x, y)[0, 1]
+    own = module._ranks(np.array([[a] for a, _ in pairs], float))
+    other = module._ranks(np.array([[b] for _, b in pairs], float))[:, 0]
+    assert module._score(own, other, True)[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_planted_unit_is_found_and_believed():
+    random = np.random.default_rng(0)
+    quotes = slow_signal(random, 8000, 60)
+    count = (np.arange(8000) % 37).astype(np.float32)
+    states = random.normal(size=(8000, 40)).astype(np.float32)
+    states[:, 7] -= 3 * quotes
+    states[:, 21] += 0.1 * count
+    found = {
+        one.name: one
+        for one in find_units(states, {"q": (quotes, False), "n": (count, True)}, SHAPE)
+    }
+    assert (found["q"].unit, found["q"].sign, found["q"].measure) == (Unit(0, 7), -1, "AUC")
+    assert (found["n"].unit, found["n"].sign, found["n"].measure) == (
+        Unit(0, 21), 1, "correlation"
+    )  # fmt: skip
+    assert found["q"].score > 0.95
+    assert found["q"].believed
+    assert found["n"].believed
+
+
+def test_chance_is_not_sold_as_meaning():
+    """Slow units against slow properties: the best of many looks good where it was chosen."""
+    believed, looked_good = 0, 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        states = np.stack([slow_signal(random, 3000, 80) for _ in range(40)], axis=1)
+        states += 0.1 * random.normal(size=states.shape).astype(np.float32)
+        (found,) = find_units(states, {"q": (slow_signal(random, 3000, 80), False)}, SHAPE)
+        believed += found.believed
+        looked_good += found.searched > 0.65
+    assert looked_good >= 10
+    assert believed == 0
+
+
+def test_rare_properties_are_left_out():
+    states = np.random.default_rng(0).normal(size=(400, 40)).astype(np.float32)
+    rare = np.zeros(400, np.float32)
+    rare[:19] = rare[200:219] = 1
+    assert find_units(states, {"rare": (rare, False)}, SHAPE) == []
+    assert find_units(states[:30], {"short": (rare[:30], False)}, SHAPE) == []
+
+
+def test_several_chances_are_corrected():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, 0.9])), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_states_lie_where_units_say(cell):
+    model = make_model(cell, 2)
+    stepper = Stepper(model.config, model.weights)
+    ids = np.random.default_rng(0).integers(9, size=100)
+    states = read_states(stepper, ids)
+    trace = record(stepper, ids)
+    shape = model.config.state_shape
+    for unit in (Unit(0, 3), Unit(1, 11), Unit(1, 2, shape[1] - 1)):
+        np.testing.assert_allclose(
+            states[:, column_of(unit, shape)],
+            trace.states[:, unit.layer, unit.state, unit.index], atol=1e-5,
+        )  # fmt: skip
+
+
+def test_what_a_unit_is_worth_is_what_holding_it_costs():
+    model = make_model("lstm", 1)
+    stepper = Stepper(model.config, model.weights)
+    ids = np.random.default_rng(1).integers(9, size=60)
+    (found,) = worth(stepper, ids, [Unit(0, 4)], [0.2])
+    state, held, free = equations.zero_state(model), 0.0, 0.0
+    _, rows = equations.read(model, ids[:-1])
+    for token, following, row in zip(ids[:-1], ids[1:], rows, strict=True):
+        _, state, _ = equations.step(model, equations.embedded(model, token), state)
+        state[0, 0, 4] = 0.2
+        logits = model.weights["head.weight"].astype(float) @ state[0, 0]
+        held += equations.nats(logits + model.weights["head.bias"], following)
+        free += equations.nats(row, following)
+    assert found == pytest.approx((held - free) / (len(ids) - 1) / np.log(2), abs=1e-5)
+
+
+def test_an_excerpt_is_of_text_that_was_not_searched():
+    states = np.zeros((400, 40), np.float32)
+    values = np.zeros(400, np.float32)
+    values[300:330] = 1
+    states[:, 5] = values
+    finding = Finding(name="q", unit=Unit(0, 5), counts=False, searched=1.0, score=1.0, sign=1,
+                      chance=0.0)  # fmt: skip
+    labels = tuple(str(one % 10) for one in range(400))
+    grid = excerpt([finding], ["q L1:5"], states, {"q": (values, False)}, labels, SHAPE)
+    assert grid.values.shape == (1, 128)
+    assert grid.values.sum() == 30
+    assert grid.row_labels == ("q L1:5",)
+
+
+NAMED = {"in-quotes": (Unit(0, 3), "AUC 0.97"), "mine": (Unit(1, 2, 1), "AUC 0.9")}
+
+
+def test_names_are_kept_beside_the_model():
+    model = make_model("lstm", 2)
+    assert names_path(Path("runs/bard/model.safetensors")) == Path("runs/bard/units.json")
+    path = names_path(Path("small.safetensors"))
+    assert path == Path("small.units.json")
+    assert load_names(path, model.weights, model.config) == {}
+    save_names(path, model.weights, model.config, NAMED)
+    names = load_names(path, model.weights, model.config)
+    assert names == {"in-quotes": Unit(0, 3), "mine": Unit(1, 2, 1)}
+    assert parse_unit(" in-quotes ", model.config, names) == Unit(0, 3)
+    assert parse_unit("L1:4", model.config, names) == Unit(0, 4)
+    with pytest.raises(UsageError, match="did you mean 'in-quotes'"):
+        parse_unit("in-quote", model.config, names)
+
+
+def test_names_of_other_weights_are_refused():
+    model, other = make_model("lstm", 2), make_model("lstm", 2, seed=1)
+    save_names(Path("units.json"), model.weights, model.config, NAMED)
+    with pytest.raises(ModelFileError, match="names units of other weights"):
+        load_names(Path("units.json"), other.weights, other.config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", '{"format": 1}', '{"format": 2, "units": []}',
+        '{"format": 1, "units": 5}', '{"format": 1, "units": [5], "digest": "DIGEST"}',
+        '{"format": 1, "units": [{"name": "x", "unit": "L9:1"}], "digest": "DIGEST"}',
+        '{"format": 1, "units": [{"name": "\\u001b[2J", "unit": "L1:1"}], "digest": "DIGEST"}',
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_damaged_names_are_one_line(text):
+    from chargen.model.container import tensor_digest
+
+    model = make_model("lstm", 1)
+    Path("units.json").write_text(text.replace("DIGEST", tensor_digest(model.weights)))
+    with pytest.raises(ModelFileError, match="chargen units makes it anew"):
+        load_names(Path("units.json"), model.weights, model.config)
