@@ -138,7 +138,9 @@ def _wishes(contest: Contest, one: Contestant, first: Contestant) -> dict[str, A
     if shape is None or one is first:
         return wished
     if contest.equal == "parameters":
-        return {**wished, "hidden_size": _as_many(shape, one.cell)}
+        size = _as_many(shape, one.cell)
+        width = size if shape.tied_head else shape.embedding_size
+        return {**wished, "hidden_size": size, "embedding_size": width}
     if contest.equal == "steps":
         wished.pop("minutes", None)
         return {**wished, "steps": first.steps, "hidden_size": shape.hidden_size}

@@ -123,7 +123,7 @@ COMMANDS: dict[str, Command] = {
     "unit": Command("[L1:41|NAME]", "the text, coloured by one unit", looking.unit,
         complete=looking.unit_words),
     "units": Command("", "the units that `chargen units` gave names", asking.units),
-    "step": Command("[N]", "the last step (or the Nth) taken apart, equation by equation",
+    "step": Command("[N]", "the last step (or the Nth), equation by equation",
         asking.step, more=("arrows lead through the text and the layers, q leaves",)),
     "gates": Command("", "all gates of the last step: how open, how saturated", looking.gates),
     "predict": Command("", "the likeliest continuations under each token", looking.predict),

@@ -33,7 +33,9 @@ def render_anatomy(
         head = f"{one.name}  {_ascii(one.formula, palette)}"
         said = f"{head}  {one.says}"
         lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
-        numbers = "  ".join(f"{name} {_number(value)}" for name, value in most_active(one, _NUMBERS))
+        numbers = "  ".join(
+            f"{name} {_number(value)}" for name, value in most_active(one, _NUMBERS)
+        )
         numbers = numbers if width >= 60 else ""
         room = max(8, width - len(numbers) - 3)
         lines.append(f"  {_strip(one, room, palette)} {numbers}".rstrip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import chargen
 from chargen.library import Model, training_text
 from chargen.model.file import save_model
+from chargen.model.units import Unit, names_path, save_names
 from chargen.repl.commands import COMMANDS
 from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
 from tests.conftest import CYCLE, make_model
@@ -276,7 +278,10 @@ def test_views_of_the_text(talk):
         ("/copy", "copy: needs a terminal"),
         ("/source", "the training text is not on this machine"),
         ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
-        ("/s", "command /s: is it /set or /show or /seed or /surprise or /source or /save?"),
+        (
+            "/s",
+            "command /s: is it /set or /show or /seed or /step or /surprise or /source or /save?",
+        ),
         ("/", "unknown command /"),
         ("/diff a b c", "name two branches"),
         ("/fork", "a name is one word"),
@@ -629,3 +634,61 @@ def test_a_model_that_travelled_finds_its_text_in_the_cache(trained, monkeypatch
 def test_quit_leaves(talk):
     with pytest.raises(EOFError):
         talk("/quit")
+
+
+def test_units_have_names(talk):
+    model = talk.session.model
+    model.path = Path("m.safetensors")
+    named = {"vowel": (Unit(0, 4), "AUC 0.97"), "also": (Unit(0, 4), "AUC 0.9")}
+    save_names(names_path(model.path), model.file.weights, model.config, named)
+    talk("/set length 3")
+    talk("ab")
+    assert "vowel  L1:4" in talk("/units")
+    assert talk("/unit vowel") == talk("/unit L1:4")
+    assert "unit vowel L1:4" in talk("/unit vowel")
+    assert "held: vowel L1:4 = 1" in talk("/pin vowel=1")
+    assert "vowel L1:4 = 1" in talk("/show")
+    talk("/pin off")
+    assert talk("/watch vowel").startswith("vowel L1:4 ")
+    assert "did you mean 'vowel'" in talk("/unit vowle")
+
+
+def test_names_of_other_weights_hinder_nobody(talk):
+    model = talk.session.model
+    model.path = Path("m.safetensors")
+    Path("m.units.json").write_text("{}")
+    talk("/set length 3")
+    talk("ab")
+    assert "m.units.json: does not name units; chargen units makes it anew" in talk("/unit vowel")
+    assert "unit L1:4" in talk("/unit L1:4")
+    assert "held: L1:4 = 1" in talk("/pin L1:4=1")
+
+
+def test_why_asks_gradients_too(talk):
+    talk("/set length 3")
+    talk("ab")
+    for way in ("input", "gradient", "omission"):
+        said = talk(f"/why 3 {way}")
+        assert "'c' had a probability of" in said
+        assert "likeliest there: 'c'" in said
+
+
+def test_a_step_is_printed_where_there_are_no_keys(talk):
+    talk("/set length 3")
+    talk("ab")
+    said = talk("/step 2").split("\n")
+    assert said[0] == "step 2 of 5"
+    assert said[1] == "a[b]cde"
+    assert said[4].startswith("forget gate  f = σ(Wf·x + Uf·h + bf)")
+    assert "must be a whole number from 1 to 5" in talk("/step 6")
+
+
+def test_the_nearest_passages_of_the_training_text(talk, monkeypatch):
+    from chargen.text.store import TokenStore
+
+    text = talk.session.model.encode("abcdefg\n" * 200).astype(np.uint8)
+    store = TokenStore(tokens=text, path=Path("store"))
+    monkeypatch.setattr("chargen.repl.session.training_text", lambda model: store)
+    talk("/set length 3")
+    talk("ab")
+    assert re.search(r"training text, line \d+ \(cosine 1\.00\): .*ab\|cdefg", talk("/why 3"))

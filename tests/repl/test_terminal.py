@@ -118,6 +118,7 @@ LINES = [
     "abc", "", "/text", "/text 5", "/undo 3", "/fork other", "xy", "/goto main", "/branches",
     "/diff other", "/goto 8", "/seed 3", "/more", "/regen", "/words 3", "/choose 2",
     "/heat index", "/heat cell activity", "/unit L1:4", "/gates", "/predict", "/surprise", "/why",
+    "/why 3", "/why 3 magic", "/units", "/unit nothing",
     "/watch L1:4", "/pin L1:4=0.5", "/ablate L1:5", "/pin off", "/source", "/ab",
     "/ab cycle.safetensors", "/learn", "/set", "/set top-p 0.5", "/set top-p 7", "/show",
     "/save s.json", "/load s.json", "/models", "/export a.svg", "/export a.txt", "/copy",
@@ -127,7 +128,8 @@ LINES = [
 
 def test_every_command_has_its_screen():
     used = {line.split()[0].removeprefix("/") for line in LINES if line.startswith("/")}
-    assert set(COMMANDS) - used <= {"quit"}
+    # /step takes the whole screen: it has a test of its own.
+    assert set(COMMANDS) - used <= {"quit", "step"}
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -148,6 +150,29 @@ def test_whole_screens(columns, colour):
     codes = re.findall(rb"\x1b\[([\d;]*)m", seat.data)
     coloured = [one for one in codes if b"38;5" in one or b"48;5" in one]
     assert bool(coloured) == colour
+
+
+def test_a_step_taken_apart_is_walked_through_by_keys():
+    seat = begun(100)
+    seat.type("abc")
+    before = seat.lines()
+    seat.child.send("/step\r")
+    seat.until(lambda: any(line.startswith("left, right:") for line in seat.lines()))
+    first = seat.lines()
+    assert any("forget gate" in line and "f = σ(Wf·x" in line for line in first)
+    place = int(first[0].split()[1])
+    seat.child.send("\x1b[D")  # left
+    seat.until(lambda: seat.lines()[0].startswith(f"step {place - 1} of {place}"))
+    assert any("what comes in the text had" in line for line in seat.lines())
+    seat.child.send("\x1b[H")  # home
+    seat.until(lambda: seat.lines()[0].startswith("step 1 of"))
+    seat.child.send("\x1b[C")
+    seat.until(lambda: seat.lines()[0].startswith("step 2 of"))
+    seat.child.send("q")
+    after = seat.prompt()
+    assert any("step 2 of" in line for line in after)  # what was looked at last stays
+    assert before
+    assert seat.leave() == 0
 
 
 def test_ctrl_c_stops_at_a_token_and_keeps_the_text():
