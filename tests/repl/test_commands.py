@@ -280,7 +280,7 @@ def test_views_of_the_text(talk):
         ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
         (
             "/s",
-            "command /s: is it /set or /show or /seed or /step or /surprise or /source or /save?",
+            "command /s: is it /set or /show or /seed or /step or /surprise",
         ),
         ("/", "unknown command /"),
         ("/diff a b c", "name two branches"),
