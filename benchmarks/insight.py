@@ -72,12 +72,19 @@ def main() -> None:
                  "--seeds", str(options.seeds), "--json")  # fmt: skip
     *runs, last = map(json.loads, out.splitlines())
     rows = [
-        (one["cell"], one["seed"], f"{one['bits_per_byte']:.3f}", f"{one['tokens_per_second']:,.0f}",
-         f"{one['parameters']:,}", f"{one['characters_per_second']:,.0f}",
-         f"{one['horizon'] or float('inf'):.0f}", f"{one['half_life'] or float('inf'):.1f}",
-         one["gradient"])
+        (
+            one["cell"],
+            str(one["seed"]),
+            f"{one['bits_per_byte']:.3f}",
+            f"{one['tokens_per_second']:,.0f}",
+            f"{one['parameters']:,}",
+            f"{one['characters_per_second']:,.0f}",
+            f"{one['horizon'] or float('inf'):.0f}",
+            f"{one['half_life'] or float('inf'):.1f}",
+            one["gradient"],
+        )
         for one in runs
-    ]  # fmt: skip
+    ]
     name = "story-lstm" if options.seeds == 1 else "story-lstm-0"
     model = load_model(Path("checkpoints") / name / "model.safetensors")
     save_model(Path("wide.safetensors"), wide(model))
@@ -87,8 +94,10 @@ def main() -> None:
                  for place in (name, "wide.safetensors")))
         for what, command in _DISPLAYS.items()
     ]  # fmt: skip
-    headers = ("cell", "seed", "bits a byte", "tokens/s, learning", "weights", "characters/s, writing",
-               "memory horizon", "gradient's half-life", "it is")  # fmt: skip
+    headers = (
+        "cell", "seed", "bits a byte", "tokens/s, learning", "weights", "characters/s, writing",
+        "memory horizon", "gradient's half-life", "it is",
+    )  # fmt: skip
     report.write(
         "story",
         f"What the displays show of {corpus.name}, {options.minutes:g} minutes each",

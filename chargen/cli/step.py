@@ -82,21 +82,12 @@ def command(
         title = f"one step of the model, after '{view.labels[view.at]}'"
         pictures.export(anatomy_grid(view.anatomy(), title, _notes(view.anatomy())))
     elif not as_json and at is None and has_terminal(terminal):
-        _browse(view, terminal, pictures)
+        from chargen.repl.browser import browse_here
+
+        browse_here(view, pictures.palette, terminal)
     elif not as_json:
         for line in view.lines(pictures.palette, pictures.width):
             terminal.out.write(f"{line}\n")
-
-
-def _browse(view: StepView, terminal: Terminal, pictures: Pictures) -> None:
-    import shutil
-
-    from prompt_toolkit.input import create_input
-
-    from chargen.repl.browser import browse
-    from chargen.repl.line import open_output
-
-    browse(view, pictures.palette, shutil.get_terminal_size, create_input(), open_output(terminal))
 
 
 def _notes(anatomy: Anatomy) -> tuple[str, ...]:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.formatted_text import ANSI
-from prompt_toolkit.input import Input
+from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output import Output
 
+from chargen.repl.line import open_output
 from chargen.repl.stepping import StepView
+from chargen.terminal.context import Terminal
 from chargen.terminal.palette import Palette
 
 if TYPE_CHECKING:
     from os import terminal_size
 
 _HINTS = "left, right: through the text; up, down: layers; Home, End; q leaves"
+
+
+def browse_here(view: StepView, palette: Palette, terminal: Terminal) -> None:
+    """`browse` at the process's own terminal."""
+    browse(view, palette, shutil.get_terminal_size, create_input(), open_output(terminal))
 
 
 def browse(
