@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -35,9 +36,14 @@ from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.text.tuning import prepare_replay, prepare_tuning
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
+from chargen.training.processes import this_process
+
+if TYPE_CHECKING:
+    from chargen.training.ranks import Ranks
 
 REPLAY_SHARE = 0.8
 _READ_AT_ONCE = 1 << 16
+_ONE_PROCESS = "fine-tuning runs in one process; start it without torchrun"
 TUNED = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
 
@@ -89,22 +95,29 @@ def train(
         about_text["valid"] = os.fspath(about_text["valid"])
     check_settings(given)
     options = TextOptions(corpus=spelled, **about_text)
-    folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite)
-    prepared = prepare(options)
-    from chargen.training.session import train_run  # torch, once all else is in order
+    process = this_process()
+    # The folder is the first process's; whatever the others choose, they write nothing.
+    folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite or not process.is_first)
+    if process.count > 1 and "-" in (*spelled, options.valid):
+        raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
+    with _together() as ranks:
+        # The first process encodes the text, the others find it in the cache.
+        prepared = ranks.first(lambda: prepare(options)) if ranks else prepare(options)
+        from chargen.training.session import train_run  # torch, once all else is in order
 
-    events = train_run(
-        folder,
-        tokenizer=prepared.tokenizer,
-        train=prepared.train,
-        valid=prepared.valid,
-        card=prepared.card,
-        text=options_to_json(options),
-        given=given,
-        should_stop=should_stop,
-        started=started,
-    )
-    yield from _with_notes(events, prepared.notes, on_note)
+        events = train_run(
+            folder,
+            tokenizer=prepared.tokenizer,
+            train=prepared.train,
+            valid=prepared.valid,
+            card=prepared.card,
+            text=options_to_json(options),
+            given=given,
+            should_stop=should_stop,
+            started=started,
+            ranks=ranks,
+        )
+        yield from _with_notes(events, prepared.notes, on_note)
 
 
 def finetune(
@@ -145,6 +158,8 @@ def finetune(
         ChargenError: training or writing failed.
     """
     started = time.monotonic()
+    if this_process().count > 1:
+        raise UsageError(_ONE_PROCESS)
     names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
     spelled = tuple(os.fspath(one) for one in names)
     if not spelled:
@@ -235,10 +250,29 @@ def resume(
     given = {name: value for name, value in lengths.items() if value is not None}
     check_settings(given)
     folder = locate_run(None if run is None else os.fspath(run))
+    with _together() as ranks:
+        yield from _resume(
+            folder, given, allow_changed_corpus, on_note, should_stop, started, ranks
+        )
+
+
+def _resume(
+    folder: Path,
+    given: dict[str, Any],
+    allow_changed_corpus: bool,
+    on_note: Callable[[str], None],
+    should_stop: Callable[[], bool],
+    started: float,
+    ranks: Ranks | None,
+) -> Iterator[TrainEvent]:
     from chargen.training.session import Replay, resume_run
     from chargen.training.snapshot import load_snapshot
 
     snapshot = load_snapshot(folder / TRAINING)
+    if ranks is not None:
+        if REPLAY in snapshot.text:
+            raise UsageError(f"{folder}: {_ONE_PROCESS}")
+        ranks.decided(0)  # nobody saves before all have read what is to be gone on from
     tokenizer = snapshot.build_tokenizer()
     options = options_from_json(snapshot.text)
     prepared = prepare_again(options, tokenizer, snapshot.card, allow_changed=allow_changed_corpus)
@@ -260,8 +294,21 @@ def resume(
         should_stop=should_stop,
         started=started,
         replay=replay,
+        ranks=ranks,
     )
     yield from _with_notes(events, notes, on_note)
+
+
+@contextmanager
+def _together() -> Iterator[Ranks | None]:
+    """The processes that torchrun started; None, and no torch yet, where this is the only one."""
+    if this_process().count == 1:
+        yield None
+        return
+    from chargen.training.ranks import joined
+
+    with joined() as ranks:
+        yield ranks
 
 
 def _prepare_replay_again(value: Any, tokenizer: Tokenizer, allow_changed: bool) -> Prepared:

@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from chargen.errors import ExitCode
+from chargen.training.processes import this_process
 
 _SIGNALS = {
     "SIGINT": ExitCode.INTERRUPTED,
@@ -53,6 +54,8 @@ class Interrupts:
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         code = _SIGNALS[signal.Signals(number).name]
+        if self.stop_requested() and code == ExitCode.TERMINATED and this_process().count > 1:
+            return  # torchrun passes Ctrl-C on in this way, while the step is still being finished
         if self.stop_requested() or not self._waiting:
             if code == ExitCode.INTERRUPTED:
                 self._notice("leaving at once" if self._waiting else "nothing was begun or saved")

@@ -16,6 +16,7 @@ from chargen._version import __version__
 from chargen.errors import ChargenError, ExitCode, unknown_name
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe
+from chargen.training.processes import this_process
 
 # Name to one line of help. The module chargen.cli.NAME is imported when the command is used,
 # so that `chargen --help` reads this table and nothing else.
@@ -157,7 +158,12 @@ def _silence_stdout() -> None:
 
 
 def _prepare_streams() -> None:
-    """Text that the terminal's encoding lacks is replaced; a closed stream takes nothing."""
+    """Text that the terminal's encoding lacks is replaced; a closed stream takes nothing.
+
+    Of several processes that torchrun started, only the first one talks.
+    """
+    if not this_process().is_first:
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

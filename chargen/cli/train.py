@@ -17,6 +17,7 @@ from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from chargen.training.processes import this_process
 
 if TYPE_CHECKING:
     from chargen.training.events import TrainEvent
@@ -124,7 +125,9 @@ def run_training(
     from chargen.learning import train
     from chargen.model.runs import choose_folder
 
-    folder = choose_folder(corpus, **{key: options[key] for key in ("run", "out", "overwrite")})
+    # Of several processes the first one has the folder; the others choose without minding.
+    overwrite = options["overwrite"] or not this_process().is_first
+    folder = choose_folder(corpus, run=options["run"], out=options["out"], overwrite=overwrite)
     settings = {**options, "run": None, "out": folder}
     return follow(
         folder,

@@ -13,6 +13,7 @@ from torch.nn import functional
 from chargen.model.score import Score, make_score
 from chargen.text.store import Tokens
 from chargen.training.network import RecurrentLM
+from chargen.training.ranks import ALONE, Ranks
 
 _WINDOW = 128
 _LOGITS = 1 << 24
@@ -26,6 +27,7 @@ def evaluate(
     limit: int | None = None,
     *,
     exact: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Score:
     """Score a text in lanes side by side, each from a zero state.
 
@@ -38,17 +40,24 @@ def evaluate(
         lengths: (2, V) bytes and characters of each token, of `token_lengths`.
         limit: score about this many tokens, from places spread over the text; None scores all.
         exact: in float32; otherwise as the network is trained, which may be faster.
+        ranks: the processes that share the lanes; all of them must call it.
     """
     nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
-    for logits, targets in _predictions(network, tokens, limit, exact=exact):
+    for logits, targets in _predictions(network, tokens, limit, ranks, exact=exact):
         losses = functional.cross_entropy(logits, targets, reduction="none")
         nats += _total(losses)
         predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
+    (nats,), predicted = _summed(ranks, predicted, nats)
     return make_score(nats, predicted, lengths)
 
 
 def judge(
-    network: RecurrentLM, tokens: Tokens, lengths: npt.NDArray[np.int64], limit: int
+    network: RecurrentLM,
+    tokens: Tokens,
+    lengths: npt.NDArray[np.int64],
+    limit: int,
+    *,
+    ranks: Ranks = ALONE,
 ) -> tuple[Score, float]:
     """The score that a network has once it is as sure of itself as it may be, and what that takes.
 
@@ -63,10 +72,11 @@ def judge(
         tokens: (N,), not those it learns from.
         lengths: (2, V) bytes and characters of each token.
         limit: read about this many tokens, from places spread over the text.
+        ranks: the processes that share the lanes; all of them must call it.
     """
     nats = slope = curvature = 0.0
     predicted = np.zeros(len(lengths[0]), np.int64)
-    for logits, targets in _predictions(network, tokens, limit, exact=False):
+    for logits, targets in _predictions(network, tokens, limit, ranks, exact=False):
         logs = logits.log_softmax(-1)
         likely, true = logs.exp(), targets[:, None]
         mean = (likely * logits).sum(-1)
@@ -74,9 +84,18 @@ def judge(
         slope += _total(mean - logits.gather(-1, true)[:, 0])
         curvature += _total((likely * logits * logits).sum(-1) - mean * mean)
         predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
+    (nats, slope, curvature), predicted = _summed(ranks, predicted, nats, slope, curvature)
     change = min(max(-slope / curvature, -0.5), 1.0) if curvature > 0 else 0.0
     nats += slope * change + curvature * change * change / 2
     return make_score(nats, predicted, lengths), 1 + change
+
+
+def _summed(
+    ranks: Ranks, predicted: npt.NDArray[np.int64], *values: float
+) -> tuple[list[float], npt.NDArray[np.int64]]:
+    """Over all processes; whole numbers stay whole in float64."""
+    found = ranks.total(*values, *predicted.tolist())
+    return found[: len(values)], np.array(found[len(values) :]).astype(np.int64)
 
 
 def _total(values: torch.Tensor) -> float:
@@ -86,7 +105,7 @@ def _total(values: torch.Tensor) -> float:
 
 @torch.no_grad()
 def _predictions(
-    network: RecurrentLM, tokens: Tokens, limit: int | None, *, exact: bool
+    network: RecurrentLM, tokens: Tokens, limit: int | None, ranks: Ranks, *, exact: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Logits (N, V) and what followed (N,), window by window, of a text read in lanes."""
     count = len(tokens) - 1
@@ -99,6 +118,13 @@ def _predictions(
     ends = [start + span for start in starts]
     if wanted == count:
         ends = [*starts[1:], count]
+    starts, ends = (
+        starts[ranks.process.rank :: ranks.count],
+        ends[ranks.process.rank :: ranks.count],
+    )
+    if not starts:  # more processes than lanes
+        return
+    lanes = len(starts)
     was_training, kernel = network.training, network.kernel
     network.eval()
     network.kernel = replace(kernel, half=kernel.half and not exact)

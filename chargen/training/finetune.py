@@ -17,23 +17,24 @@ from typing import Any
 import torch
 
 from chargen.errors import UsageError
-from chargen.files import locked, make_folder
+from chargen.files import make_folder
 from chargen.model.config import ModelConfig
 from chargen.model.file import ModelFile
 from chargen.model.grafting import check_same
 from chargen.text.store import Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training.events import TrainEvent
+from chargen.training.memory import enough_memory
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
+from chargen.training.ranks import ALONE
 from chargen.training.recorder import Recorder
 from chargen.training.session import (
     Replay,
     card_score,
-    enough_memory,
     follow,
+    kept,
     make_trainer,
-    tidy,
 )
 
 DEFAULT_MINUTES = 2.0
@@ -172,7 +173,7 @@ def finetune_run(
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
     make_folder(folder)
-    with locked(folder), tidy(folder, recorder), enough_memory():
+    with kept(folder, recorder, ALONE), enough_memory():
         network = RecurrentLM(base.config)
         network.load_weights(base.weights)
         lengths = token_lengths(tokenizer)

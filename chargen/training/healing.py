@@ -19,6 +19,7 @@ from torch import Tensor
 from chargen.errors import ChargenError
 from chargen.training import native
 from chargen.training.events import Healed
+from chargen.training.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from chargen.training.trainer import Trainer
@@ -137,9 +138,3 @@ class Healing:
             what=f"step {trainer.step + 1}: out of memory; {lanes} lanes at a time from now on",
             seconds=trainer.seconds(),
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Torch reports it on CPU as a plain RuntimeError, known by its text alone."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text

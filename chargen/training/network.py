@@ -60,6 +60,9 @@ class RecurrentLM(nn.Module):
         self.config = config
         self.kernel = kernel
         self.dropout = dropout
+        self.lanes: int | None = None
+        """Lanes of all processes, where there are several; `own` says which are read here."""
+        self.own = slice(None)
         self.embedding_dropout = embedding_dropout
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         gates = len(config.cell_row.gates)
@@ -151,8 +154,11 @@ class RecurrentLM(nn.Module):
         """Dropout with one mask for all time steps (Gal and Ghahramani, 2016)."""
         if not self.training or rate == 0:
             return hidden
-        mask = functional.dropout(torch.ones_like(hidden[:1]), rate)
-        return hidden * mask
+        ones = torch.ones_like(hidden[:1])
+        if self.lanes is not None:  # of all lanes, so that chance is the same however divided
+            ones = hidden.new_ones(1, self.lanes, hidden.shape[2])
+        mask = functional.dropout(ones, rate)
+        return hidden * (mask if self.lanes is None else mask[:, self.own])
 
     def to_weights(self) -> Weights:
         """A copy as numpy arrays, named as in the model file."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
 from chargen.training.kernels import Kernel, candidates
@@ -46,9 +46,43 @@ class Plan:
     train: TrainConfig
     reasons: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "model": self.model.to_json(),
+            "train": self.train.to_json(),
+            "reasons": list(self.reasons),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """What `to_json` made.
+
+        Raises:
+            ModelFileError: it is no plan.
+        """
+        train, reasons = value.get("train"), value.get("reasons")
+        known = {one.name for one in fields(TrainConfig)}
+        if not isinstance(train, dict) or not set(train) <= known:
+            raise ModelFileError("its header has no plan")
+        try:
+            config = TrainConfig(**train)
+        except (TypeError, UsageError) as error:
+            raise ModelFileError(f"its plan is not one ({error})") from error
+        return cls(
+            model=ModelConfig.from_json(value.get("model")),
+            train=config,
+            reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        )
+
 
 def make_plan(
-    given: Mapping[str, Any], *, vocab_size: int, train_tokens: int, valid_tokens: int
+    given: Mapping[str, Any],
+    *,
+    vocab_size: int,
+    train_tokens: int,
+    valid_tokens: int,
+    processes: int = 1,
 ) -> Plan:
     """Fill in what was not given.
 
@@ -57,6 +91,7 @@ def make_plan(
         vocab_size: V.
         train_tokens: how many tokens there are to learn.
         valid_tokens: how many there are to score.
+        processes: how many share the lanes of a step.
 
     Raises:
         UsageError: a value is out of range.
@@ -77,14 +112,16 @@ def make_plan(
         kernel = _kernels(model, draft)[0]
     else:
         model, draft = _draft(wishes, vocab_size, _width(minutes, train_tokens, wishes))
-        kernel, wishes["threads"] = _fastest(model, draft)
-        seconds = _seconds_per_step(model, draft, kernel, wishes["threads"], _LAST_STEPS)
+        own = _own_share(draft, processes)
+        kernel, wishes["threads"] = _fastest(model, own)
+        seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
         width = _width(worth, train_tokens, wishes)
         if abs(width / model.hidden_size - 1) > _CLOSE:
             # A faster or slower machine than the reference: another width, and its own speed.
             model, draft = _draft(wishes, vocab_size, width)
-            seconds = _seconds_per_step(model, draft, kernel, wishes["threads"], _LAST_STEPS)
+            own = _own_share(draft, processes)
+            seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
         plural = "s" if wishes["threads"] > 1 else ""
         reasons.append(
@@ -122,6 +159,11 @@ def _draft(
     sizes.setdefault("steps", 1)
     model = ModelConfig(vocab_size=vocab_size, **_fields_of(ModelConfig, sizes))
     return model, TrainConfig(**_fields_of(TrainConfig, sizes))
+
+
+def _own_share(train: TrainConfig, processes: int) -> TrainConfig:
+    """With the lanes that one of several processes has: what it is timed with."""
+    return replace(train, batch_size=max(1, train.batch_size // processes))
 
 
 def _fields_of(kind: type[Any], wishes: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from chargen.text.tokenizer import Tokenizer, token_lengths
 from chargen.training import native
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
-from chargen.training.healing import is_out_of_memory
 from chargen.training.kernels import Kernel, candidates
+from chargen.training.memory import enough_memory
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
+from chargen.training.ranks import ALONE, Ranks
 from chargen.training.recorder import Recorder
 from chargen.training.snapshot import Snapshot, capture, load_snapshot, restore
 from chargen.training.trainer import Trainer, prepare_torch
@@ -59,6 +60,7 @@ def train_run(
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
     """Plan, train and record; yields every event after it was recorded.
 
@@ -72,22 +74,30 @@ def train_run(
         given: what the person asked for (see `make_plan`).
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
+        ranks: the processes that train together, the first of which records; None is this alone.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
         ChargenError: training or writing failed.
     """
+    ranks = ranks or ALONE
     started = time.monotonic() if started is None else started
     recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
-    make_folder(folder)
-    with locked(folder), tidy(folder, recorder), enough_memory():
-        plan = make_plan(
-            given,
-            vocab_size=tokenizer.vocab_size,
-            train_tokens=len(train),
-            valid_tokens=len(valid),
+    if ranks.is_first:
+        make_folder(folder)
+    with kept(folder, recorder, ranks), enough_memory():
+        plan = Plan.from_json(
+            ranks.told(
+                lambda: make_plan(
+                    given,
+                    vocab_size=tokenizer.vocab_size,
+                    train_tokens=len(train),
+                    valid_tokens=len(valid),
+                    processes=ranks.count,
+                ).to_json()
+            )
         )
-        trainer = make_trainer(plan, tokenizer, train, valid, started)
+        trainer = make_trainer(plan, tokenizer, train, valid, started, ranks=ranks)
         yield from follow(trainer, recorder, plan, tokenizer, should_stop)
 
 
@@ -103,6 +113,7 @@ def resume_run(
     should_stop: Callable[[], bool],
     started: float,
     replay: Replay | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
     """Go on from a snapshot as if nothing had happened; or, with a new length, from there on.
 
@@ -118,11 +129,13 @@ def resume_run(
         should_stop: asked after every step.
         started: `time.monotonic()` when this sitting began.
         replay: the other text of a fine-tuning run.
+        ranks: the processes that train together, as many as there are now; None is this alone.
 
     Raises:
         UsageError: the run is over and no length was given; or another process has it.
         ChargenError: training or writing failed.
     """
+    ranks = ranks or ALONE
     if snapshot.position["over"] and not given:
         raise UsageError(
             f"{folder}: this run is over ({snapshot.position['over']}); to go on from there say "
@@ -131,12 +144,12 @@ def resume_run(
     recorder = Recorder(
         folder, snapshot.tokenizer, dict(card), snapshot.text, resumed=snapshot.recorded
     )
-    with locked(folder), tidy(folder, recorder), enough_memory():
-        if load_snapshot(folder / TRAINING).position != snapshot.position:
+    with kept(folder, recorder, ranks), enough_memory():
+        if ranks.is_first and load_snapshot(folder / TRAINING).position != snapshot.position:
             raise UsageError(f"{folder}: another process went on with this run; try again")
         plan = _lengthened(snapshot, given, len(train))
         began = started - snapshot.position["seconds"]
-        trainer = make_trainer(plan, tokenizer, train, valid, began, replay=replay)
+        trainer = make_trainer(plan, tokenizer, train, valid, began, replay=replay, ranks=ranks)
         restore(trainer, snapshot)
         if dict(card) != snapshot.card:
             trainer.healing.usual = 0.0  # another text: what was usual is no measure
@@ -169,6 +182,7 @@ def make_trainer(
     *,
     weights: Weights | None = None,
     replay: Replay | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base."""
     device = prepare_torch(plan.train)
@@ -191,6 +205,7 @@ def make_trainer(
         token_lengths(tokenizer),
         started=started,
         replay=None if replay is None else replay.train,
+        ranks=ranks,
     )
 
 
@@ -203,6 +218,9 @@ def follow(
     replay: Replay | None = None,
 ) -> Iterator[TrainEvent]:
     """Record and save what the trainer does, and pass it on."""
+    if not trainer.ranks.is_first:
+        yield from _accompany(trainer)
+        return
     sweep(recorder.folder, (MODEL, TRAINING, METRICS, RUN))
     planned = Planned(
         model=plan.model,
@@ -215,7 +233,9 @@ def follow(
     saver = _Saver(trainer, recorder)
     recorder.record(planned)
     yield planned
-    if not saver.waits_for_a_model:
+    ranks = trainer.ranks
+    (now,) = ranks.decided(not saver.waits_for_a_model)
+    if now:
         yield saver.save()
     for event in trainer.run():
         problem = None
@@ -241,9 +261,26 @@ def follow(
         if isinstance(event, StepDone):
             # Before the score that an interruption ends with: it is no part of the plan.
             stop = should_stop()
-            if stop or saver.is_due():
+            save, _ = ranks.decided(stop or saver.is_due(), stop)
+            if save:
                 yield saver.save()
             trainer.stop_requested = stop
+
+
+def _accompany(trainer: Trainer) -> Iterator[TrainEvent]:
+    """What every process but the first does: the same steps, and its part of what is saved."""
+    (save,) = trainer.ranks.decided(False)
+    if save:
+        trainer.states_of_all_lanes()
+    for event in trainer.run():
+        if isinstance(event, Finished) and event.reason != "interrupted":
+            trainer.states_of_all_lanes()
+        yield event
+        if isinstance(event, StepDone):
+            save, stop = trainer.ranks.decided(False, False)
+            if save:
+                trainer.states_of_all_lanes()
+            trainer.stop_requested = bool(stop)
 
 
 def card_score(
@@ -299,27 +336,18 @@ class _Saver:
 
 
 @contextmanager
-def tidy(folder: Path, recorder: Recorder) -> Iterator[None]:
-    """Whatever happens: files closed, no empty folder left, and the process as it was."""
-    try:
-        yield
-    finally:
-        recorder.close()
-        torch.set_flush_denormal(False)
-        native.release()
-        with suppress(OSError):
-            folder.rmdir()  # which fails, as it should, when anything was saved
+def kept(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
+    """The folder is this run's alone; whatever happens, no file stays open, no empty folder left.
 
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """The several ways in which memory runs out become one line."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise ChargenError(
-                "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
-                "or --bptt"
-            ) from error
-        raise
+    And the process is as it was. Of several processes, the first one has the folder.
+    """
+    with locked(folder) if ranks.is_first else nullcontext():
+        try:
+            yield
+        finally:
+            recorder.close()
+            torch.set_flush_denormal(False)
+            native.release()
+            if ranks.is_first:
+                with suppress(OSError):
+                    folder.rmdir()  # which fails, as it should, when anything was saved

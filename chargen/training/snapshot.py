@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from chargen.errors import ModelFileError, UsageError
-from chargen.model.config import ModelConfig
+from chargen.errors import ModelFileError
 from chargen.model.container import (
     Tensors,
     complaints_about,
@@ -32,7 +31,6 @@ from chargen.model.file import BLOB, tokenizer_state
 from chargen.model.score import Score
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
-from chargen.training.config import TrainConfig
 from chargen.training.events import Evaluated
 from chargen.training.healing import Healing
 from chargen.training.planner import Plan
@@ -78,9 +76,7 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         tensors[BLOB] = np.frombuffer(snapshot.tokenizer.blob, np.uint8)
     header = {
         "format": FORMAT,
-        "model": snapshot.plan.model.to_json(),
-        "train": snapshot.plan.train.to_json(),
-        "reasons": list(snapshot.plan.reasons),
+        **snapshot.plan.to_json(),
         "tokenizer": snapshot.tokenizer.to_json(),
         "card": snapshot.card,
         "text": snapshot.text,
@@ -127,8 +123,12 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
-    """The trainer's tensors, as copies, and its counters; only between two events of `run`."""
-    found = {name: one.detach().cpu().numpy().copy() for name, one in trainer.tensors().items()}
+    """The trainer's tensors, as copies, and its counters; only between two events of `run`.
+
+    The states are those of all lanes: with several processes, all of them must call it.
+    """
+    live = {**trainer.tensors(), **trainer.states_of_all_lanes()}
+    found = {name: one.detach().cpu().numpy().copy() for name, one in live.items()}
     found[_RANDOM] = torch.get_rng_state().numpy()
     position: dict[str, Any] = {
         "step": trainer.step,
@@ -159,7 +159,9 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     position, tensors = snapshot.position, snapshot.tensors
     with torch.no_grad():
         for name, target in trainer.tensors().items():
-            target.copy_(torch.from_numpy(tensors[name]))
+            kept = torch.from_numpy(tensors[name])
+            # Of the lanes' states, those that this process reads.
+            target.copy_(kept[:, trainer.own] if name.startswith("state.") else kept)
     trainer.step, trainer.steps = position["step"], position["steps"]
     trainer.begun, trainer.begun_seconds = position["begun"], position["begun_seconds"]
     trainer.scored, trainer.stale = position["scored"], position["stale"]
@@ -187,22 +189,10 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
 
 
 def _plan(header: Mapping[str, Any]) -> Plan:
-    train = header.get("train")
-    known = {one.name for one in fields(TrainConfig)}
-    if not isinstance(train, dict) or not set(train) <= known:
-        raise ModelFileError("its header has no plan")
-    reasons = header.get("reasons")
-    try:
-        config = TrainConfig(**train)
-    except (TypeError, UsageError) as error:
-        raise ModelFileError(f"its plan is not one ({error})") from error
-    if config.batch_size * config.bptt > _LARGEST_WINDOW:
+    plan = Plan.from_json(header)
+    if plan.train.batch_size * plan.train.bptt > _LARGEST_WINDOW:
         raise ModelFileError("its plan reads more in a step than any memory holds")
-    return Plan(
-        model=ModelConfig.from_json(header.get("model")),
-        train=config,
-        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
-    )
+    return plan
 
 
 def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:

@@ -26,6 +26,7 @@ class LaneStream:
         bptt: int,
         replay: Tokens | None = None,
         lanes: int = 0,
+        own: slice = slice(None),
     ) -> None:
         """Lay out the lanes.
 
@@ -35,6 +36,7 @@ class LaneStream:
             bptt: T.
             replay: another text, a ring of its own, that
             lanes: so many of the B read, the last ones.
+            own: which of all the lanes windows hold; the others are another process's.
         """
         assert len(tokens) > 1
         self.batch_size = batch_size
@@ -44,10 +46,11 @@ class LaneStream:
         self._lanes = [(tokens, start) for start in _starts(tokens, batch_size - lanes)]
         if replay is not None:
             self._lanes += [(replay, start) for start in _starts(replay, lanes)]
+        self._lanes = self._lanes[own]
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets (T, B), int64, of step `step` (0-based)."""
-        rows = np.empty((self.bptt + 1, self.batch_size), np.int64)
+        """Inputs and targets (T, B or as many as are its own), int64, of step `step` (0-based)."""
+        rows = np.empty((self.bptt + 1, len(self._lanes)), np.int64)
         for lane, (tokens, start) in enumerate(self._lanes):
             first = (start + step * self.bptt) % len(tokens)
             rows[:, lane] = _ring(tokens, first, self.bptt + 1)

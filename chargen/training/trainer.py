@@ -6,6 +6,7 @@ Shape letters: T bptt, B batch_size, V vocabulary.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from chargen.training.healing import Diverged, Healing
 from chargen.training.kernels import State
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
+from chargen.training.processes import this_process
+from chargen.training.ranks import ALONE, Ranks
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
 
@@ -53,6 +56,7 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
         replay: Tokens | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Get ready for the first step.
 
@@ -65,6 +69,7 @@ class Trainer:
             clock: seconds; only read when `config.minutes` is set, and for the events.
             started: the clock when the run began; None is now.
             replay: tokens that `config.replay_share` of the lanes read instead.
+            ranks: the processes that share the lanes.
         """
         self.network = network
         self.config = config
@@ -84,8 +89,14 @@ class Trainer:
         self.stale = 0
         self.healing = Healing()
         lanes = 0 if replay is None else round(config.replay_share * config.batch_size)
-        self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes)
-        self.state = network.zero_state(config.batch_size)
+        self.ranks = ranks
+        self.own = ranks.share(config.batch_size)
+        """Which lanes this process reads."""
+        self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
+        self.state = network.zero_state(self.own.stop - self.own.start)
+        self._parallel = ranks.parallel(network)
+        if ranks.count > 1:
+            network.lanes, network.own = config.batch_size, self.own
         self.optimizer = Optimizer(network, config)
         self.average = (
             WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
@@ -100,6 +111,7 @@ class Trainer:
         self.network.train()
         reason = "done"
         while True:
+            self._agree()
             # Before the step and not after it: a run that is taken up again begins here too.
             if self._evaluation_is_due():
                 yield self._evaluate()
@@ -117,12 +129,27 @@ class Trainer:
             except Diverged as problem:
                 event = self.healing.go_back(self, problem)
             except (MemoryError, RuntimeError) as error:
+                self.ranks.check(error)
                 event = self.healing.split(self, error)
             yield event
             self._keep_time()
         if len(self.valid) and self.scored != self.step:
             yield self._evaluate()
         yield self._finish(reason)
+
+    def _agree(self) -> None:
+        """Whether to stop, and how far to go, is what the first process says: it has the clock."""
+        if self.ranks.count > 1:
+            stop, steps = self.ranks.decided(self.stop_requested, self.steps)
+            self.stop_requested, self.steps = bool(stop), int(steps)
+
+    def states_of_all_lanes(self) -> dict[str, Tensor]:
+        """The carried states (L, B, H), those of other processes among them; all must call it."""
+        lanes = self.config.batch_size
+        return {
+            f"state.{number}": self.ranks.gathered(part, lanes)
+            for number, part in enumerate(self.state)
+        }
 
     def begin_stretch(self, seconds: float) -> None:
         """Let the plan begin here, after steps and `seconds` of an earlier one."""
@@ -162,18 +189,21 @@ class Trainer:
         device = self.network.head.bias.device
         window = self.stream.window(self.step + self.healing.skipped)
         inputs, targets = (one.to(device) for one in window)
-        lanes = self.config.batch_size
+        lanes = inputs.shape[1]
         width = math.ceil(lanes / self.healing.parts)
         total, states = 0.0, []
         for first in range(0, lanes, width):
             own = slice(first, first + width)
             before = tuple(part[:, own] for part in self.state)
-            logits, after = self.network(inputs[:, own], before)
+            logits, after = self._parallel(inputs[:, own], before)
             nats = functional.cross_entropy(logits.flatten(0, 1), targets[:, own].flatten())
-            share = nats * (inputs[:, own].numel() / inputs.numel())
-            share.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+            share = nats * (inputs[:, own].shape[1] / self.config.batch_size)
+            # Between processes gradients are averaged, not summed.
+            whole: Tensor = share * self.ranks.count
+            whole.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             total += share.item()
             states.append(detach(after))
+        (total,) = self.ranks.total(total)
         return total, tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -277,8 +307,11 @@ class Trainer:
     def _judge(self, limit: int) -> tuple[Score, float]:
         if len(self.valid) < _CALIBRATION or self.network.config.tied_head:
             # Too little to judge by; or the head's weights serve another end as well.
-            return evaluate(self.network, self.valid, self.lengths, limit, exact=False), 1.0
-        return judge(self.network, self.valid, self.lengths, limit)
+            score = evaluate(
+                self.network, self.valid, self.lengths, limit, exact=False, ranks=self.ranks
+            )
+            return score, 1.0
+        return judge(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
 
     def _finish(self, reason: str) -> Finished:
         """The best weights, scored on the whole validation part, or on much of a large one."""
@@ -288,7 +321,7 @@ class Trainer:
             kept = self.network.to_weights()
             self.network.load_weights(weights)
             limit = self.config.final_tokens
-            found = evaluate(self.network, self.valid, self.lengths, limit)
+            found = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
             score = found if math.isfinite(found.nats_per_token) else None
             self.network.load_weights(kept)
         return Finished(
@@ -303,8 +336,11 @@ class Trainer:
 
 def prepare_torch(config: TrainConfig) -> torch.device:
     """Threads, subnormal numbers and the seed; the device that `config.device` means."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    process = this_process()
+    if config.threads or process.count > 1:
+        # torchrun leaves each process one thread, however many cores it has.
+        shared = max(1, (os.cpu_count() or 1) // process.local_count)
+        torch.set_num_threads(config.threads or shared)
     # Subnormal numbers appear in small states and slow recurrent training many times over.
     torch.set_flush_denormal(True)
     torch.manual_seed(config.seed)
@@ -313,7 +349,7 @@ def prepare_torch(config: TrainConfig) -> torch.device:
         name = next((one for one, there in _devices().items() if there), "cpu")
     elif name != "cpu" and not _devices()[name]:
         raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
-    return torch.device(name)
+    return torch.device(name, process.local_rank) if name == "cuda" else torch.device(name)
 
 
 def _devices() -> dict[str, bool]:
