@@ -7,7 +7,6 @@ again, it keeps the finished ones and goes on with the one that was interrupted.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -206,6 +205,7 @@ def _remember(one: Contestant, folder: Path) -> None:
         if value.get("event") == "evaluation" and is_number(value.get("bits_per_byte")):
             one.seconds.append(float(value["seconds"]))
             one.curve.append(float(value["bits_per_byte"]))
+            one.bits_per_byte = min(one.curve)
         elif value.get("event") == "step" and is_number(value.get("tokens")):
             one.steps = int(value["step"])
             one.tokens_per_second = value["tokens"] / max(1e-9, float(value["seconds"]))
@@ -242,8 +242,7 @@ def _learn(one: Contestant, event: TrainEvent) -> None:
     elif isinstance(event, Evaluated):
         one.seconds.append(event.seconds)
         one.curve.append(event.score.bits_per_byte)
-        best = event.score.bits_per_byte
-        one.bits_per_byte = best if math.isnan(one.bits_per_byte) else min(one.bits_per_byte, best)
+        one.bits_per_byte = min(one.curve)
     elif isinstance(event, Finished):
         one.steps, one.share = event.step, 1.0
 

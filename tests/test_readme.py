@@ -88,3 +88,20 @@ def test_figures_are_those_of_the_results():
 
 def test_nothing_is_left_to_fill_in():
     assert "@" not in README
+
+
+def test_the_story_tells_the_figures_that_were_measured():
+    page = (ROOT / "docs/understanding.md").read_text(encoding="utf-8")
+    story = (ROOT / "benchmarks/results/story.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in story.splitlines() if "healthy" in line
+            or "vanishing" in line]  # fmt: skip
+    assert {row[0] for row in rows} == {"rnn", "rnn-relu", "gru", "lstm"}
+    for cell, _, *figures, verdict in rows:
+        assert f"| {cell} | {' | '.join(figures)} ({verdict}) |" in page
+    for name in re.findall(r"\]\(([\w.]+\.svg)\)", page):
+        assert (ROOT / "docs" / name).is_file()
+    for line in re.findall(r"^chargen (.+?)(?:\s{2,}.*)?$", page, re.MULTILINE):
+        name, *arguments = shlex.split(line)
+        command = importlib.import_module(f"chargen.cli.{name}").command
+        with click.Context(cli) as parent:
+            command.make_context(name, arguments, parent=parent)

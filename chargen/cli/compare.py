@@ -175,4 +175,4 @@ def _curves(found: Sequence[Contestant], notes: tuple[str, ...] = ()) -> Figure:
         if one.curve
     )
     plot = Plot(series=series, x_label="seconds", y_label="bits a byte of the validation part")
-    return Figure(title="", plots=(plot,), notes=notes)
+    return Figure(title="Cells side by side", plots=(plot,), notes=notes)

@@ -130,8 +130,13 @@ def _place(at: str | None, model: Model, ids: Tokens, name: str) -> int:
             text = labels_of(model.tokenizer, ids.tolist())
             rows = "".join(text).split("\n")
             number, offset = int(line) - 1, int(column) - 1
-            if not 0 <= number < len(rows) or not 0 <= offset <= len(rows[number]):
-                raise UsageError(f"--at {at}: the text has no such place")
+            if not 0 <= number < len(rows):
+                raise UsageError(f"--at {at}: the text has lines 1 to {len(rows):,}")
+            if not 0 <= offset <= len(rows[number]):
+                raise UsageError(
+                    f"--at {at}: line {line} has columns 1 to {len(rows[number]) + 1}, the line "
+                    "end included"
+                )
             character = sum(len(one) + 1 for one in rows[:number]) + offset
             ends = np.cumsum([len(one) for one in text])
             place = min(int(np.searchsorted(ends, character, side="right")), len(ids) - 1)

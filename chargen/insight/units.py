@@ -245,4 +245,5 @@ def excerpt(
         kind="sequential",
         title="units over text that they were not chosen on, each from its lowest to its highest",
         measure="activation",
+        named=True,
     )

@@ -52,6 +52,8 @@ class Grid:
     """With `cells`: R rows of T texts."""
     notes: tuple[str, ...] = ()
     """Lines that say in words what there is to see."""
+    named: bool = False
+    """Each row has a name that is to be read, so each is a line of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ Every text in it passes SafeText and is escaped; nothing in it refers to anythin
 from __future__ import annotations
 
 import html
+from textwrap import wrap
 
 import numpy as np
 
@@ -33,11 +34,11 @@ def svg(figure: Figure, palette: Palette) -> bytes:
         for number, plot in enumerate(row):
             parts.append(_plot(plot, palette, number * own, top, own))
         top += _HIGH + _LINE * max((_legend_rows(one) for one in row), default=0)
+    width = max(abreast * own, 24 + 8 * len(safe_line(figure.title)))
     for note in figure.notes:
-        top += _LINE
-        parts.append(f'<text x="12" y="{top}">{_text(note)}</text>')
-    longest = max((len(safe_line(one)) for one in (figure.title, *figure.notes)), default=0)
-    width = max(abreast * own, 24 + 8 * longest)
+        for line in wrap(safe_line(note), (width - 24) // 8):
+            top += _LINE
+            parts.append(f'<text x="12" y="{top}">{html.escape(line)}</text>')
     return frame("\n".join(parts) + "\n", width, top + 14, figure.title, palette)
 
 

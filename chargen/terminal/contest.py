@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def row(one: Contestant) -> str:
     parts = [f"{one.run}: {one.stage}"]
     if one.stage == "training":
         parts.append(f"{one.share:.0%}")
-    if one.curve:
+    if one.curve and math.isfinite(one.bits_per_byte):
         parts.append(f"{one.bits_per_byte:.3f} bits/byte")
     if one.tokens_per_second:
         parts.append(f"{size(one.tokens_per_second)} tokens/s")

@@ -109,7 +109,7 @@ def legend(grid: Grid, palette: Palette, width: int) -> list[str]:
 def heat_rows(grid: Grid, palette: Palette, widths: Sequence[int]) -> list[tuple[str, str]]:
     """(label, cells) of each line of a heatmap, the cells as wide as `widths`.
 
-    Where cells can be painted, a line holds two rows: `▀` has two colours.
+    Where cells can be painted, a line holds two rows, `▀` has two colours; unless rows are named.
     """
     levels = palette.levels(grid.values, grid.low, grid.high)
     labels = [safe_line(one) for one in grid.row_labels]
@@ -120,7 +120,7 @@ def heat_rows(grid: Grid, palette: Palette, widths: Sequence[int]) -> list[tuple
             for label, row in zip(labels, levels, strict=True)
         ]
     lower = palette.background(grid.kind)
-    if palette.ascii:
+    if palette.ascii or grid.named:
         return [
             (label, _painted(row, widths, lower)) for label, row in zip(labels, levels, strict=True)
         ]

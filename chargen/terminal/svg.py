@@ -65,7 +65,8 @@ def _widths(grid: Grid) -> list[int]:
 def _cells_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
     """Rows of cells; the text under them, or, with texts in the cells, above."""
     texts = bool(grid.cells)
-    tall = _LINE_H if texts else _CELL_H if grid.layout == "heat" else _LINE_H
+    small = grid.layout == "heat" and not texts and not grid.named
+    tall = _CELL_H if small else _LINE_H
     margin = 8 * (2 + max((len(safe_line(one)) for one in grid.row_labels), default=0))
     edges = np.concatenate([[0], np.cumsum(_widths(grid))]) * _CELL_W + margin
     top = _LINE_H if texts else 6
