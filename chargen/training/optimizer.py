@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from chargen.training.config import TrainConfig
 from chargen.training.network import RecurrentLM
+from chargen.training.ranks import ALONE, Ranks
 
 MUON_RATE = 3.3
 """Muon's rate beside AdamW's: a step changes a matrix by this, times the rate, per direction."""
@@ -33,7 +34,7 @@ FIRST_STEPS = 20
 class Optimizer:
     """Both methods behind one learning rate."""
 
-    def __init__(self, network: RecurrentLM, config: TrainConfig) -> None:
+    def __init__(self, network: RecurrentLM, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         matrices = network.recurrent_matrices() if config.optimizer == "muon" else {}
         self._config = config
         self._layers = network.config.num_layers
@@ -57,7 +58,8 @@ class Optimizer:
             fused=True,
         )
         self._depths = [depth for (_, depth), _ in ordered]
-        self.muon = Muon(list(matrices.values()), network.config.hidden_size, network.kernel.half)
+        size = network.config.hidden_size
+        self.muon = Muon(list(matrices.values()), size, network.kernel.half, ranks)
         self._muon_depths = [self._depth(name) for name in matrices]
         self.anchors = (
             {name: one.detach().clone() for name, one in network.named_parameters()}
@@ -148,8 +150,11 @@ class Optimizer:
 class Muon:
     """Momentum with its singular values made alike, one matrix a gate."""
 
-    def __init__(self, matrices: list[nn.Parameter], hidden_size: int, half: bool) -> None:
+    def __init__(
+        self, matrices: list[nn.Parameter], hidden_size: int, half: bool, ranks: Ranks = ALONE
+    ) -> None:
         self.matrices = matrices
+        self._ranks = ranks
         self.steps = 0
         self.momenta = [torch.zeros_like(one) for one in matrices]
         self.directions = [torch.zeros_like(one) for one in matrices]
@@ -164,13 +169,8 @@ class Muon:
         gradients = [one.grad for one in self.matrices if one.grad is not None]
         torch._foreach_lerp_(self.momenta, gradients, 1 - _MOMENTUM)
         if self.steps < FIRST_STEPS or self.steps % _EVERY == 0:
-            for gradient, momentum, direction in zip(
-                gradients, self.momenta, self.directions, strict=True
-            ):
-                # Nesterov: the momentum as it will be if the gradient goes on like this.
-                ahead = torch.lerp(gradient, momentum, _MOMENTUM)
-                gates = ahead.view(-1, self._size, self._size)
-                direction.copy_(equalised(gates, self._half).flatten(0, 1))
+            for number in range(len(self.matrices)):
+                self._turn(number, gradients[number])
         if shares is None:
             torch._foreach_add_(list[Tensor](self.matrices), self.directions, alpha=-rate)
         else:
@@ -179,6 +179,25 @@ class Muon:
             ):
                 matrix.add_(direction, alpha=-rate * share)
         self.steps += 1
+
+    def _turn(self, number: int, gradient: Tensor) -> None:
+        """A new direction for a matrix; of several processes, each works out some of its gates."""
+        direction, ranks = self.directions[number], self._ranks
+        # Nesterov: the momentum as it will be if the gradient goes on like this.
+        ahead = torch.lerp(gradient, self.momenta[number], _MOMENTUM)
+        gates = ahead.view(-1, self._size, self._size)
+        if ranks.count == 1:
+            direction.copy_(equalised(gates, self._half).flatten(0, 1))
+            return
+        own = [
+            gate
+            for gate in range(len(gates))
+            if (gate + number) % ranks.count == ranks.process.rank
+        ]
+        direction.zero_()
+        if own:
+            direction.view_as(gates)[own] = equalised(gates[own], self._half)
+        ranks.add(direction)  # each gate is zero everywhere but where it was worked out
 
 
 def equalised(matrices: Tensor, half: bool) -> Tensor:

@@ -21,6 +21,8 @@ from chargen.training.memory import is_out_of_memory
 from chargen.training.processes import Process, this_process
 
 T = TypeVar("T")
+_BUCKET = 100
+"""Megabytes of gradients in one message: small models send all at once, which costs least."""
 
 
 class Ranks:
@@ -58,7 +60,7 @@ class Ranks:
             return network
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(network, gradient_as_bucket_view=True)
+        return DistributedDataParallel(network, bucket_cap_mb=_BUCKET)
 
     def total(self, *values: float) -> list[float]:
         """Sums over all processes, in float64."""
@@ -125,9 +127,14 @@ class Ranks:
             return state
         whole = state.new_zeros(state.shape[0], lanes, state.shape[2])
         whole[:, self.share(lanes)] = state
-        with lost():
-            distributed.all_reduce(whole)  # every lane is zero everywhere but where it is read
+        self.add(whole)  # every lane is zero everywhere but where it is read
         return whole
+
+    def add(self, values: Tensor) -> None:
+        """In place: the sum over all processes."""
+        if self.count > 1:
+            with lost():
+                distributed.all_reduce(values)
 
 
 ALONE = Ranks()

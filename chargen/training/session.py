@@ -261,7 +261,9 @@ def follow(
         if isinstance(event, StepDone):
             # Before the score that an interruption ends with: it is no part of the plan.
             stop = should_stop()
-            save, _ = ranks.decided(stop or saver.is_due(), stop)
+            save = stop or saver.is_due()
+            if ranks.count > 1:  # what all know now was wished before this step
+                (save, stop), trainer.wishes = trainer.agreed, (save, stop)
             if save:
                 yield saver.save()
             trainer.stop_requested = stop
@@ -269,18 +271,18 @@ def follow(
 
 def _accompany(trainer: Trainer) -> Iterator[TrainEvent]:
     """What every process but the first does: the same steps, and its part of what is saved."""
-    (save,) = trainer.ranks.decided(False)
-    if save:
+    (begins,) = trainer.ranks.decided(False)
+    if begins:
         trainer.states_of_all_lanes()
     for event in trainer.run():
         if isinstance(event, Finished) and event.reason != "interrupted":
             trainer.states_of_all_lanes()
         yield event
         if isinstance(event, StepDone):
-            save, stop = trainer.ranks.decided(False, False)
+            save, stop = trainer.agreed
             if save:
                 trainer.states_of_all_lanes()
-            trainer.stop_requested = bool(stop)
+            trainer.stop_requested = stop
 
 
 def card_score(

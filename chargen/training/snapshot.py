@@ -162,7 +162,8 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
             kept = torch.from_numpy(tensors[name])
             # Of the lanes' states, those that this process reads.
             target.copy_(kept[:, trainer.own] if name.startswith("state.") else kept)
-    trainer.step, trainer.steps = position["step"], position["steps"]
+    trainer.step = position["step"]
+    trainer.plan_steps(position["steps"])
     trainer.begun, trainer.begun_seconds = position["begun"], position["begun_seconds"]
     trainer.scored, trainer.stale = position["scored"], position["stale"]
     if trainer.average:

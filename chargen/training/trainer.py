@@ -90,6 +90,10 @@ class Trainer:
         self.healing = Healing()
         lanes = 0 if replay is None else round(config.replay_share * config.batch_size)
         self.ranks = ranks
+        self.wishes = self.agreed = False, False
+        """With several processes: whether the first one wants to save, and to stop; and what of
+        that all of them know since the last step."""
+        self._wished_steps = config.steps
         self.own = ranks.share(config.batch_size)
         """Which lanes this process reads."""
         self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
@@ -97,7 +101,7 @@ class Trainer:
         self._parallel = ranks.parallel(network)
         if ranks.count > 1:
             network.lanes, network.own = config.batch_size, self.own
-        self.optimizer = Optimizer(network, config)
+        self.optimizer = Optimizer(network, config, ranks)
         self.average = (
             WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
         )
@@ -111,7 +115,6 @@ class Trainer:
         self.network.train()
         reason = "done"
         while True:
-            self._agree()
             # Before the step and not after it: a run that is taken up again begins here too.
             if self._evaluation_is_due():
                 yield self._evaluate()
@@ -137,12 +140,6 @@ class Trainer:
             yield self._evaluate()
         yield self._finish(reason)
 
-    def _agree(self) -> None:
-        """Whether to stop, and how far to go, is what the first process says: it has the clock."""
-        if self.ranks.count > 1:
-            stop, steps = self.ranks.decided(self.stop_requested, self.steps)
-            self.stop_requested, self.steps = bool(stop), int(steps)
-
     def states_of_all_lanes(self) -> dict[str, Tensor]:
         """The carried states (L, B, H), those of other processes among them; all must call it."""
         lanes = self.config.batch_size
@@ -151,10 +148,14 @@ class Trainer:
             for number, part in enumerate(self.state)
         }
 
+    def plan_steps(self, steps: int) -> None:
+        """End after so many."""
+        self.steps = self._wished_steps = steps
+
     def begin_stretch(self, seconds: float) -> None:
         """Let the plan begin here, after steps and `seconds` of an earlier one."""
         self.begun, self.begun_seconds = self.step, seconds
-        self.steps = self.step + self.config.steps
+        self.plan_steps(self.step + self.config.steps)
         self.stale = 0
 
     def _learn(self) -> StepDone:
@@ -203,8 +204,22 @@ class Trainer:
             whole.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             total += share.item()
             states.append(detach(after))
-        (total,) = self.ranks.total(total)
-        return total, tuple(torch.cat(parts, dim=1) for parts in zip(*states, strict=True))
+        return self._agreed(total), tuple(
+            torch.cat(parts, dim=1) for parts in zip(*states, strict=True)
+        )
+
+    def _agreed(self, nats: float) -> float:
+        """The loss over all processes; and what the first one wishes, which has clock and signals.
+
+        All in one message: each costs as much as a small step.
+        """
+        if self.ranks.count == 1:
+            return nats
+        says = (*self.wishes, self._wished_steps) if self.ranks.is_first else (0, 0, 0)
+        nats, save, stop, steps = self.ranks.total(nats, *says)
+        self.agreed = bool(save), bool(stop)
+        self.steps = int(steps)
+        return nats
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor that steps change, by a name of its own: what there is to remember."""
@@ -239,7 +254,9 @@ class Trainer:
             return  # the first steps are no measure
         per_step = sum(self._pace) / len(self._pace)
         left = whole - gone - self._scoring_ahead(per_step) - _LEAVING
-        self.steps = max(self.step, self.step + int(left / per_step))
+        self._wished_steps = max(self.step, self.step + int(left / per_step))
+        if self.ranks.count == 1:
+            self.steps = self._wished_steps
 
     def _scoring_ahead(self, per_step: float) -> float:
         """Seconds that the evaluations to come will take, the last and full one included."""
