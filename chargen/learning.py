@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,24 +99,24 @@ def train(
     folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite or not process.is_first)
     if process.count > 1 and "-" in (*spelled, options.valid):
         raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
-    with _together() as ranks:
-        # The first process encodes the text, the others find it in the cache.
-        prepared = ranks.first(lambda: prepare(options)) if ranks else prepare(options)
-        from chargen.training.session import train_run  # torch, once all else is in order
+    ranks = _together()
+    # The first process encodes the text, the others find it in the cache.
+    prepared = ranks.first(lambda: prepare(options)) if ranks else prepare(options)
+    from chargen.training.session import train_run  # torch, once all else is in order
 
-        events = train_run(
-            folder,
-            tokenizer=prepared.tokenizer,
-            train=prepared.train,
-            valid=prepared.valid,
-            card=prepared.card,
-            text=options_to_json(options),
-            given=given,
-            should_stop=should_stop,
-            started=started,
-            ranks=ranks,
-        )
-        yield from _with_notes(events, prepared.notes, on_note)
+    events = train_run(
+        folder,
+        tokenizer=prepared.tokenizer,
+        train=prepared.train,
+        valid=prepared.valid,
+        card=prepared.card,
+        text=options_to_json(options),
+        given=given,
+        should_stop=should_stop,
+        started=started,
+        ranks=ranks,
+    )
+    yield from _with_notes(events, prepared.notes, on_note)
 
 
 def finetune(
@@ -250,10 +249,8 @@ def resume(
     given = {name: value for name, value in lengths.items() if value is not None}
     check_settings(given)
     folder = locate_run(None if run is None else os.fspath(run))
-    with _together() as ranks:
-        yield from _resume(
-            folder, given, allow_changed_corpus, on_note, should_stop, started, ranks
-        )
+    ranks = _together()
+    yield from _resume(folder, given, allow_changed_corpus, on_note, should_stop, started, ranks)
 
 
 def _resume(
@@ -299,16 +296,13 @@ def _resume(
     yield from _with_notes(events, notes, on_note)
 
 
-@contextmanager
-def _together() -> Iterator[Ranks | None]:
+def _together() -> Ranks | None:
     """The processes that torchrun started; None, and no torch yet, where this is the only one."""
     if this_process().count == 1:
-        yield None
-        return
+        return None
     from chargen.training.ranks import joined
 
-    with joined() as ranks:
-        yield ranks
+    return joined()
 
 
 def _prepare_replay_again(value: Any, tokenizer: Tokenizer, allow_changed: bool) -> Prepared:

@@ -8,6 +8,7 @@ its own. Shape letters: L layers, B lanes, H hidden_size.
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,25 +141,29 @@ class Ranks:
 ALONE = Ranks()
 
 
-@contextmanager
-def joined() -> Iterator[Ranks]:
+def joined() -> Ranks:
     """The processes that torchrun started, this one among them; or this one alone.
+
+    They find each other once; a second run in the same processes uses the same group.
 
     Raises:
         ChargenError: they do not find each other.
     """
     process = this_process()
     if process.count == 1:
-        yield ALONE
-        return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if backend == "nccl":
-        torch.cuda.set_device(process.local_rank)
-    with lost():
-        distributed.init_process_group(backend)
-    try:
-        yield Ranks(process)
-    finally:
+        return ALONE
+    if not distributed.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if backend == "nccl":
+            torch.cuda.set_device(process.local_rank)
+        with lost():
+            distributed.init_process_group(backend)
+        atexit.register(_leave)
+    return Ranks(process)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
