@@ -17,9 +17,10 @@ _GENERATIONS = 20
 
 @click.command()
 @click.argument("model", required=False, type=MODEL)
+@click.option("--devices", is_flag=True, help="What training would use here, and why.")
 @json_option
 @terminal_options
-def command(model: str | None, as_json: bool, terminal: Terminal) -> None:
+def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal) -> None:
     """What a model file or a run is.
 
     MODEL is a model file, a run folder or a run's name; left out, it is the newest run. The file
@@ -28,6 +29,9 @@ def command(model: str | None, as_json: bool, terminal: Terminal) -> None:
     from chargen.model.file import load_model
     from chargen.model.runs import locate_model
 
+    if devices:
+        _tell_devices(as_json, terminal)
+        return
     path = locate_model(model)
     file = load_model(path)
     tokenizer = file.build_tokenizer()
@@ -52,6 +56,17 @@ def command(model: str | None, as_json: bool, terminal: Terminal) -> None:
     ]
     for label, value in rows:
         terminal.write_line(safe_line(f"{label:<12}{value}"))
+
+
+def _tell_devices(as_json: bool, terminal: Terminal) -> None:
+    from chargen.training.devices import describe_devices
+
+    rows = describe_devices()
+    if as_json:
+        terminal.out.write(json.dumps(dict(rows)) + "\n")
+        return
+    for label, value in rows:
+        terminal.write_line(safe_line(f"{label:<14}{value}"))
 
 
 def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -17,9 +17,9 @@ from torch.nn import functional
 from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
 from chargen.training.config import TrainConfig
+from chargen.training.devices import prepare_torch
 from chargen.training.kernels import candidates
 from chargen.training.network import RecurrentLM, detach
-from chargen.training.trainer import prepare_torch
 
 SEGMENT = 32
 """Tokens between two steps."""

@@ -29,11 +29,11 @@ from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.ranks import ALONE
 from chargen.training.recorder import Recorder
+from chargen.training.saving import kept
 from chargen.training.session import (
     Replay,
     card_score,
     follow,
-    kept,
     make_trainer,
 )
 

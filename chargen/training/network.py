@@ -133,6 +133,11 @@ class RecurrentLM(nn.Module):
         Returns:
             logits (T, B, V) after each token, and the state after the last.
         """
+        hidden, after = self.features(tokens, state)
+        return self.head(hidden), after
+
+    def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `forward`, but what the head reads: the last layer's hidden states (T, B, H)."""
         dropping = self.training and self.embedding_dropout > 0
         # The kernel may then compute each embedding's product once instead of at every place.
         ids = None if dropping or self.config.vocab_size > tokens.numel() else tokens
@@ -148,7 +153,7 @@ class RecurrentLM(nn.Module):
             hidden = self._drop(hidden, self.dropout)
             after.append(own)
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
-        return self.head(hidden), joined
+        return hidden, joined
 
     def _drop(self, hidden: Tensor, rate: float) -> Tensor:
         """Dropout with one mask for all time steps (Gal and Ghahramani, 2016)."""

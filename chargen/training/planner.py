@@ -18,10 +18,10 @@ from torch.nn import functional
 from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
+from chargen.training.devices import prepare_torch
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
-from chargen.training.trainer import prepare_torch
 
 DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9

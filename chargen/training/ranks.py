@@ -153,9 +153,9 @@ def joined() -> Ranks:
     if process.count == 1:
         return ALONE
     if not distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        if backend == "nccl":
+        if torch.cuda.is_available():
             torch.cuda.set_device(process.local_rank)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with lost():
             distributed.init_process_group(backend)
         atexit.register(_leave)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from chargen.errors import ChargenError, UsageError
-from chargen.files import locked, make_folder, sweep
-from chargen.model.container import Tensors
+from chargen.files import make_folder, sweep
 from chargen.model.file import Weights
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID, Tokens
 from chargen.text.tokenizer import Tokenizer, token_lengths
-from chargen.training import native
+from chargen.training.devices import prepare_torch
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
 from chargen.training.kernels import Kernel, candidates
@@ -30,15 +27,12 @@ from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.ranks import ALONE, Ranks
 from chargen.training.recorder import Recorder
-from chargen.training.snapshot import Snapshot, capture, load_snapshot, restore
-from chargen.training.trainer import Trainer, prepare_torch
+from chargen.training.saving import Saver, kept
+from chargen.training.snapshot import Snapshot, load_snapshot, restore
+from chargen.training.trainer import Trainer
 
-_FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
-"""Seconds between two saved states: soon at first, later at most so many."""
 _CARD_TOKENS = 1 << 16
 """Tokens of a text that are scored for a card beside the run's own score."""
-_COST = 100
-"""A state is saved after this many times the seconds that saving it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +224,7 @@ def follow(
         train_tokens=trainer.stream.length,
         valid_tokens=len(trainer.valid),
     )
-    saver = _Saver(trainer, recorder)
+    saver = Saver(trainer, recorder)
     recorder.record(planned)
     yield planned
     ranks = trainer.ranks
@@ -293,63 +287,3 @@ def card_score(
         return None
     score = evaluate(network, tokens, lengths, _CARD_TOKENS)
     return score.to_json() if math.isfinite(score.nats_per_token) else None
-
-
-class _Saver:
-    """When to save the state, and that a failure is no end."""
-
-    def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
-        self._trainer = trainer
-        self._recorder = recorder
-        self._wait = _FIRST_SAVE
-        self._waiting: tuple[Tensors, dict[str, Any]] | None = None
-        self._last = time.monotonic()
-        # The model of an older run in the folder must go before its state does.
-        self.waits_for_a_model = recorder.resumed is None and (recorder.folder / MODEL).exists()
-
-    def is_due(self) -> bool:
-        """Whether enough time has gone by."""
-        return time.monotonic() - self._last >= self._wait
-
-    def save(self, over: str | None = None) -> Saved:
-        """Write the state; `over` says why the run ended, if it did."""
-        trainer = self._trainer
-        began = time.monotonic()
-        try:
-            tensors, position = capture(trainer)
-        except MemoryError:
-            return Saved(step=trainer.step, problem="not enough memory", seconds=trainer.seconds())
-        self._waiting = tensors, {**position, "over": over}
-        saved = self.flush()
-        self._last = time.monotonic()
-        self._wait = max(min(2 * self._wait, _SAVE_EVERY), _COST * (self._last - began))
-        return saved
-
-    def flush(self) -> Saved:
-        """Write what was captured last, if it was not written and may be now."""
-        problem = None
-        if self._waiting is not None and (not self.waits_for_a_model or self._recorder.has_begun):
-            try:
-                self._recorder.save_state(*self._waiting)
-                self._waiting = None
-            except ChargenError as error:
-                problem = str(error)
-        return Saved(step=self._trainer.step, problem=problem, seconds=self._trainer.seconds())
-
-
-@contextmanager
-def kept(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
-    """The folder is this run's alone; whatever happens, no file stays open, no empty folder left.
-
-    And the process is as it was. Of several processes, the first one has the folder.
-    """
-    with locked(folder) if ranks.is_first else nullcontext():
-        try:
-            yield
-        finally:
-            recorder.close()
-            torch.set_flush_denormal(False)
-            native.release()
-            if ranks.is_first:
-                with suppress(OSError):
-                    folder.rmdir()  # which fails, as it should, when anything was saved

@@ -6,7 +6,6 @@ Shape letters: T bptt, B batch_size, V vocabulary.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,9 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from chargen.errors import ChargenError
 from chargen.model.file import Weights
 from chargen.model.score import Score
 from chargen.text.store import Tokens
@@ -27,9 +24,9 @@ from chargen.training.evaluate import evaluate, judge
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
 from chargen.training.healing import Diverged, Healing
 from chargen.training.kernels import State
+from chargen.training.loss import NextTokenLoss
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
-from chargen.training.processes import this_process
 from chargen.training.ranks import ALONE, Ranks
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
@@ -98,7 +95,7 @@ class Trainer:
         """Which lanes this process reads."""
         self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
         self.state = network.zero_state(self.own.stop - self.own.start)
-        self._parallel = ranks.parallel(network)
+        self._loss = ranks.parallel(NextTokenLoss(network))
         if ranks.count > 1:
             network.lanes, network.own = config.batch_size, self.own
         self.optimizer = Optimizer(network, config, ranks)
@@ -196,8 +193,7 @@ class Trainer:
         for first in range(0, lanes, width):
             own = slice(first, first + width)
             before = tuple(part[:, own] for part in self.state)
-            logits, after = self._parallel(inputs[:, own], before)
-            nats = functional.cross_entropy(logits.flatten(0, 1), targets[:, own].flatten())
+            nats, after = self._loss(inputs[:, own], targets[:, own], before)
             share = nats * (inputs[:, own].shape[1] / self.config.batch_size)
             # Between processes gradients are averaged, not summed.
             whole: Tensor = share * self.ranks.count
@@ -349,28 +345,6 @@ class Trainer:
             averaged=self.best.averaged if self.best else False,
             seconds=self.seconds(),
         )
-
-
-def prepare_torch(config: TrainConfig) -> torch.device:
-    """Threads, subnormal numbers and the seed; the device that `config.device` means."""
-    process = this_process()
-    if config.threads or process.count > 1:
-        # torchrun leaves each process one thread, however many cores it has.
-        shared = max(1, (os.cpu_count() or 1) // process.local_count)
-        torch.set_num_threads(config.threads or shared)
-    # Subnormal numbers appear in small states and slow recurrent training many times over.
-    torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed)
-    name = config.device
-    if name == "auto":
-        name = next((one for one, there in _devices().items() if there), "cpu")
-    elif name != "cpu" and not _devices()[name]:
-        raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
-    return torch.device(name, process.local_rank) if name == "cuda" else torch.device(name)
-
-
-def _devices() -> dict[str, bool]:
-    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
 def _nats(score: Score) -> float:
