@@ -36,7 +36,7 @@ COMMANDS: dict[str, str] = {
     "saturation": "How often each gate is shut and open.",
     "units": "Find units that track something, and name them.",
     "why": "Which earlier tokens a prediction rests on.",
-    "surprise": "Mark a text by a model's surprise; works as a linter.",
+    "surprise": "Mark a text by the model's surprise, and list the most surprising places.",
     "info": "What a model file or a run is.",
     "runs": "List the runs in ./checkpoints.",
     "corpora": "List the named corpora.",

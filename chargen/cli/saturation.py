@@ -11,9 +11,9 @@ from chargen.cli.pictures import Pictures, picture_options
 from chargen.cli.texts import model_and_text
 from chargen.terminal.context import Terminal
 
-_HELP = """How often each gate is shut (below 0.1) and open (above 0.9) while a model reads a text.
+_HELP = """How often each gate is shut and open while a model reads a text.
 
-A point is a unit: to the right, it is often shut; above, often open. A forget gate that stays
+Shut is below 0.1, open above 0.9. A point is a unit: to the right, it is often shut; above, often open. A forget gate that stays
 open keeps what it has; one that stays shut only sees the present. Without FILE, the text is what
 the model was validated on.
 

@@ -63,8 +63,8 @@ def test_a_network_learns_the_same_in_parts(monkeypatch, tied_head):
 MEMORY = """
 import resource, torch
 from chargen.training.loss import head_loss
-hidden = torch.randn(64 * 256, 64, requires_grad=True)
-weight = torch.randn(32_000, 64, requires_grad=True)
+hidden = torch.randn(64 * 256, 16, requires_grad=True)
+weight = torch.randn(32_000, 16, requires_grad=True)
 bias = torch.zeros(32_000, requires_grad=True)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 head_loss(hidden, weight, bias, torch.randint(32_000, (64 * 256,))).backward()
