@@ -119,6 +119,11 @@ def compare(
         one.stage = "training"
         wished = _wishes(contest, one, found[0])
         for event in _events(contest, one, wished, on_note, should_stop):
+            if isinstance(event, Planned) and event.valid_tokens < _LEAST:
+                raise CorpusError(
+                    f"the validation part has {event.valid_tokens} tokens: too few to compare by; "
+                    "give a longer text"
+                )
             _learn(one, event)
             yield found
         if should_stop():
@@ -207,8 +212,7 @@ def _remember(one: Contestant, folder: Path) -> None:
             one.curve.append(float(value["bits_per_byte"]))
             one.bits_per_byte = min(one.curve)
         elif value.get("event") == "step" and is_number(value.get("tokens")):
-            one.steps = int(value["step"])
-            one.tokens_per_second = value["tokens"] / max(1e-9, float(value["seconds"]))
+            one.advance(int(value["step"]), value["tokens"], float(value["seconds"]))
 
 
 def is_number(value: Any) -> bool:
@@ -237,8 +241,8 @@ def _learn(one: Contestant, event: TrainEvent) -> None:
     if isinstance(event, Planned):
         one.config = event.model
     elif isinstance(event, StepDone):
-        one.steps, one.share = event.step, event.step / max(1, event.steps)
-        one.tokens_per_second = event.tokens / max(1e-9, event.seconds)
+        one.share = event.step / max(1, event.steps)
+        one.advance(event.step, event.tokens, event.seconds)
     elif isinstance(event, Evaluated):
         one.seconds.append(event.seconds)
         one.curve.append(event.score.bits_per_byte)

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from chargen.insight.contest import Contestant
     from chargen.insight.plot import Figure
 
+_LEGEND = (
+    "tokens/s: learning; chars/s: writing; horizon: characters it makes use of; half-life: steps "
+    "back in which the gradient halves"
+)
 _HELP = """Train cells side by side on one text, at equal cost, and measure them alike.
 
 Ends with a table (bits per byte, speed, size, memory horizon, half-life of the gradient) and a
-sentence on what it says and how sure that is. Each is a run of its own, which can be written with;
-begun again after Ctrl-C, the comparison goes on where it stopped.
+sentence on what it says and how sure that is. Each is a run of its own, which can be written
+with; begun again after Ctrl-C, the comparison goes on where it stopped. Without CORPUS, the text
+is the built-in one.
 
 \b
   chargen compare novel.txt --minutes 1
@@ -106,16 +111,9 @@ def command(
         for one in found:
             terminal.out.write(json.dumps(one.to_json()) + "\n")
         terminal.out.write(json.dumps({"verdict": said}) + "\n")
-    if pictures.target is not None:
-        pictures.show(_curves(found, (said,)))
-    elif not as_json:
-        for line in table(found):
-            terminal.write_line(line)
-        terminal.write_line(
-            "tokens/s: learning; chars/s: writing; horizon: characters it makes use of; half-life: "
-            "steps back in which the gradient halves"
-        )
-        terminal.write_line(said)
+    pictures.export(_curves(found, (said,)))
+    for line in () if as_json else (*table(found), _LEGEND, said):
+        terminal.write_line(line.replace("±", "+-") if terminal.ascii else line)
     return ExitCode.DONE
 
 

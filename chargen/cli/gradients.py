@@ -15,6 +15,7 @@ from chargen.cli.texts import read_tokens
 from chargen.errors import CorpusError, UsageError
 from chargen.model.cells import CELLS
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import plural
 
 if TYPE_CHECKING:
     from chargen.insight.gradients import Reach
@@ -115,7 +116,9 @@ def _text(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
     if found is None:
         raise UsageError("give --corpus FILE: what the model was validated on is not here")
     if len(found) < _LEAST:
-        raise CorpusError(f"{corpus or 'the text'}: {len(found)} tokens are too few")
+        raise CorpusError(
+            f"{corpus or 'the text'}: {plural(len(found), 'token')}; give at least {_LEAST}"
+        )
     return found
 
 

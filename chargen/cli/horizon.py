@@ -9,9 +9,10 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import model_and_text
+from chargen.cli.texts import encoding_option, model_and_text
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import plural
 
 _LEAST = 16
 _HELP = """How far back a model remembers: its loss against the text that it can see.
@@ -36,11 +37,17 @@ FILE, the text is what the model was validated on.
     metavar="N",
     help="Most tokens to show it.",
 )
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
 def command(
-    names: tuple[str, ...], longest: int, as_json: bool, terminal: Terminal, pictures: Pictures
+    names: tuple[str, ...],
+    longest: int,
+    encoding: str | None,
+    as_json: bool,
+    terminal: Terminal,
+    pictures: Pictures,
 ) -> None:
     """Show; see _HELP."""
     from chargen.insight.horizon import horizon_figure, measure_horizon
@@ -49,9 +56,9 @@ def command(
 
     if not 4 <= longest <= 100_000:
         raise UsageError(f"--longest {longest}: must be from 4 to 100,000")
-    model, ids, name = model_and_text(names, terminal)
+    model, ids, name = model_and_text(names, terminal, encoding=encoding)
     if len(ids) < _LEAST:
-        raise CorpusError(f"{name}: {len(ids)} tokens are too few; give at least {_LEAST}")
+        raise CorpusError(f"{name}: {plural(len(ids), 'token')}; give at least {_LEAST}")
     with progress_line(terminal, "reading") as progress:
         found = measure_horizon(model.stepper, ids, longest=longest, progress=progress)
     if as_json:

@@ -8,14 +8,14 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import model_and_text
+from chargen.cli.texts import encoding_option, model_and_text
 from chargen.terminal.context import Terminal
 
 _HELP = """How often each gate is shut and open while a model reads a text.
 
-Shut is below 0.1, open above 0.9. A point is a unit: to the right, it is often shut; above, often open. A forget gate that stays
-open keeps what it has; one that stays shut only sees the present. Without FILE, the text is what
-the model was validated on.
+Shut is below 0.1, open above 0.9. A point is a unit: to the right, it is often shut; above, often
+open. A forget gate that stays open keeps what it has; one that stays shut only sees the present.
+Without FILE, the text is what the model was validated on.
 
 \b
   chargen saturation bard
@@ -25,15 +25,22 @@ the model was validated on.
 
 @click.command(help=_HELP)
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
-def command(names: tuple[str, ...], as_json: bool, terminal: Terminal, pictures: Pictures) -> None:
+def command(
+    names: tuple[str, ...],
+    encoding: str | None,
+    as_json: bool,
+    terminal: Terminal,
+    pictures: Pictures,
+) -> None:
     """Show; see _HELP."""
     from chargen.insight.saturation import measure_saturation, saturation_figure, summary
     from chargen.terminal.progress import progress_line
 
-    model, ids, _ = model_and_text(names, terminal)
+    model, ids, _ = model_and_text(names, terminal, encoding=encoding)
     with progress_line(terminal, "reading") as progress:
         found = measure_saturation(model.stepper, ids, progress=progress)
     cell = model.config.cell_row

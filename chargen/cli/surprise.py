@@ -9,8 +9,8 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import model_and_text
-from chargen.errors import ExitCode, UsageError
+from chargen.cli.texts import encoding_option, model_and_text
+from chargen.errors import CorpusError, ExitCode, UsageError
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ With --max-bits, the exit code is 4 when there is such a place.
     "--top", type=int, default=10, show_default=True, metavar="N", help="How many places."
 )
 @click.option("--max-bits", type=float, metavar="B", help="List every place above, in order.")
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -46,6 +47,7 @@ def command(
     names: tuple[str, ...],
     top: int,
     max_bits: float | None,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -54,28 +56,34 @@ def command(
     import numpy as np
 
     from chargen.insight.surprise import measure_surprise, places_of
-    from chargen.insight.views import labels_of, surprise_view
+    from chargen.insight.views import alone, labels_of, surprise_view
     from chargen.terminal.progress import progress_line
 
     if top < 0:
         raise UsageError(f"--top {top}: must be at least 0")
     if max_bits is not None and not 0 <= max_bits < 1e6:
         raise UsageError(f"--max-bits {max_bits}: must be from 0 to a million")
-    model, ids, name = model_and_text(names, terminal)
+    model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
     with progress_line(terminal, "reading") as progress:
         found = measure_surprise(model.stepper, ids, progress=progress)
-    labels = labels_of(model.tokenizer, ids.tolist())
+    if len(ids) < 2:
+        raise CorpusError(f"{name}: nothing predicts a single token; give a longer text")
+    spelled = labels_of(model.tokenizer, ids.tolist())
     bits = np.nan_to_num(found.bits, nan=-1.0)
     if max_bits is not None:
         listed = np.flatnonzero(bits > max_bits)
     else:
         listed = np.sort(np.argsort(-bits, kind="stable")[: min(top, len(ids) - 1)])
-    places = places_of(labels, listed)
+    places = places_of(spelled, listed)
+    # A byte that completes no character is shown by its number.
+    labels = tuple(
+        text or alone(model.tokenizer, int(token)) for text, token in zip(spelled, ids, strict=True)
+    )
     if max_bits is None:
         places.sort(key=lambda one: -bits[one.token])
-    if not pictures.export(surprise_view(found.bits[-_SHOWN:], labels[-_SHOWN:])) and not as_json:
+    if not pictures.export(surprise_view(found.bits[-_SHOWN:], spelled[-_SHOWN:])) and not as_json:
         if terminal.out.isatty():
-            pictures.show(surprise_view(found.bits[-_SHOWN:], labels[-_SHOWN:]))
+            pictures.show(surprise_view(found.bits[-_SHOWN:], spelled[-_SHOWN:]))
             terminal.out.write("\n")
         if len(ids) > _SHOWN and terminal.out.isatty():
             terminal.note(f"shown: the last {_SHOWN:,} of {len(ids):,} tokens")
@@ -83,7 +91,7 @@ def command(
         if as_json:
             terminal.out.write(json.dumps(_record(name, one, found, model, labels)) + "\n")
         else:
-            terminal.write_line(_line(name, one, found, model, labels))
+            terminal.write_line(_line(name, one, found, model, labels, ascii=terminal.ascii))
     return ExitCode.FOUND if max_bits is not None and places else ExitCode.DONE
 
 
@@ -103,15 +111,17 @@ def _record(
     }
 
 
-def _line(name: str, one: Place, found: Surprise, model: Model, labels: tuple[str, ...]) -> str:
+def _line(
+    name: str, one: Place, found: Surprise, model: Model, labels: tuple[str, ...], *, ascii: bool
+) -> str:
     """A place as compilers write it: FILE:LINE:COLUMN: what is there, and what was expected."""
     from chargen.insight.views import alone
     from chargen.terminal.heatmap import one_line
     from chargen.terminal.safetext import safe_line
 
-    expected = one_line(alone(model.tokenizer, int(found.expected[one.token])))
-    before = one_line("".join(labels[max(0, one.token - _AROUND) : one.token]))
-    here = one_line(labels[one.token])
+    expected = one_line(alone(model.tokenizer, int(found.expected[one.token])), ascii=ascii)
+    before = one_line("".join(labels[max(0, one.token - _AROUND) : one.token]), ascii=ascii)
+    here = one_line(labels[one.token], ascii=ascii)
     return (
         f"{safe_line(name)}:{one.line}:{one.column}: {found.bits[one.token]:.1f} bits for "
         f"'{here}' after '{before}', expected '{expected}' ({found.chance[one.token]:.0%})"

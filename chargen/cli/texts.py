@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
@@ -11,6 +14,8 @@ from chargen.terminal.context import Terminal
 if TYPE_CHECKING:
     from chargen.library import Model
     from chargen.text.store import Tokens
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_model(name: str) -> bool:
@@ -21,10 +26,25 @@ def is_model(name: str) -> bool:
     return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
 
 
-def model_and_text(names: tuple[str, ...], terminal: Terminal) -> tuple[Model, Tokens, str]:
+def encoding_option(function: F) -> F:
+    """--encoding."""
+    option = click.option(
+        "--encoding", metavar="NAME", help="Of FILE; UTF-8 and marked UTF-16 need none."
+    )
+    return option(function)
+
+
+def model_and_text(
+    names: tuple[str, ...],
+    terminal: Terminal,
+    *,
+    encoding: str | None = None,
+    needs_file: bool = False,
+) -> tuple[Model, Tokens, str]:
     """[MODEL] [FILE]: the model, the tokens (N,) of the text, and what the text is called.
 
-    Without MODEL it is the newest run; without FILE, what the model was validated on.
+    Without MODEL it is the newest run; without FILE, what the model was validated on, unless
+    `needs_file` is set.
 
     Raises:
         UsageError: too many names, or no FILE where none can be found.
@@ -36,9 +56,11 @@ def model_and_text(names: tuple[str, ...], terminal: Terminal) -> tuple[Model, T
     if len(names) > 2:
         raise UsageError("give one MODEL and one FILE")
     file = names[-1] if len(names) == 2 or (names and not is_model(names[0])) else None
+    if file is None and needs_file:
+        raise UsageError(f"{names[0] if names else 'chargen'}: name the FILE to read")
     model = load(names[0] if names and names[0] != file else None)
     if file is not None:
-        return model, read_tokens(model, file, terminal), file
+        return model, read_tokens(model, file, terminal, encoding=encoding), file
     found = validation_text(model)
     if found is None or not len(found):
         raise UsageError("name the FILE to read: what the model was validated on is not here")

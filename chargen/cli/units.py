@@ -10,10 +10,11 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import model_and_text
+from chargen.cli.texts import encoding_option, model_and_text
 from chargen.errors import ChargenError, CorpusError
 from chargen.insight.properties import PROPERTIES
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import plural
 
 if TYPE_CHECKING:
     from chargen.insight.units import Finding
@@ -42,6 +43,7 @@ Properties: """ + "\n            ".join(f"{name:<16}{one.help}" for name, one in
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @click.option("--labels", metavar="FILE.tsv", help="Your own labels, to be searched for as well.")
 @click.option("--ablate", is_flag=True, help="What each named unit is worth, in bits.")
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -49,6 +51,7 @@ def command(
     names: tuple[str, ...],
     labels: str | None,
     ablate: bool,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -59,9 +62,9 @@ def command(
     from chargen.insight.views import labels_of
     from chargen.terminal.progress import progress_line
 
-    model, ids, name = model_and_text(names, terminal)
+    model, ids, name = model_and_text(names, terminal, encoding=encoding)
     if len(ids) < _LEAST:
-        raise CorpusError(f"{name}: {len(ids)} tokens are too few; give at least {_LEAST}")
+        raise CorpusError(f"{name}: {plural(len(ids), 'token')}; give at least {_LEAST}")
     texts = labels_of(model.tokenizer, ids.tolist() if labels else ids[:MOST].tolist())
     own = {} if labels is None else read_labels(Path(labels), texts)
     if len(ids) > MOST and not as_json:

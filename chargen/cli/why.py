@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chargen.cli.options import MODEL, TableName, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import model_and_text
+from chargen.cli.texts import encoding_option, model_and_text
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.causes import CAUSES
 from chargen.terminal.context import Terminal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _BEFORE, _FURTHER = 96, 8192
 _GUESSES, _PASSAGES = 5, 3
+_PLACE = re.compile(r"[0-9]{1,15}(:[0-9]{1,15})?")
 _HELP = """Which earlier tokens a prediction rests on, as heat over the text.
 
 Also what was likely instead, and the passages of the training text after which the model was in
@@ -43,6 +45,7 @@ Ways to ask: """ + "\n             ".join(f"{name:<10}{one.help}" for name, one 
     "--by", type=TableName(CAUSES), default="input", show_default=True, metavar="WAY",
     help="How to ask.",
 )  # fmt: skip
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -50,6 +53,7 @@ def command(
     names: tuple[str, ...],
     at: str | None,
     by: str,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -63,7 +67,7 @@ def command(
     from chargen.terminal.answers import why_lines
 
     cause = find_cause(by)
-    model, ids, name = model_and_text(names, terminal)
+    model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
     place = _place(at, model, ids, name)
     first = max(0, place - _BEFORE)
     stepper = model.stepper
@@ -120,12 +124,11 @@ def _place(at: str | None, model: Model, ids: Tokens, name: str) -> int:
         raise CorpusError(f"{name}: one token rests on nothing; give a longer text")
     place = len(ids) - 1
     if at is not None:
+        if _PLACE.fullmatch(at) is None:
+            raise UsageError(f"--at '{at}': write a token's number, or LINE:COLUMN")
         line, _, column = at.partition(":")
-        wanted = [one for one in (line, column) if one]
-        if not all(one.isdecimal() and one.isascii() and len(one) < 16 for one in wanted):
-            raise UsageError(f"--at {at}: write a token's number, or LINE:COLUMN")
         if not column:
-            place = int(line or 0) - 1
+            place = int(line) - 1
         else:
             text = labels_of(model.tokenizer, ids.tolist())
             rows = "".join(text).split("\n")

@@ -38,10 +38,21 @@ class Contestant:
     """Bits a byte of each block of the text: what chance of the text there is."""
     characters_per_second: float = 0.0
     """Writing."""
+    begun: tuple[float, float] | None = None
+    """Tokens and seconds at the first step that counts: those before it warm up."""
     horizon: float = math.nan
     half_life: float = math.nan
     verdict: str = ""
     """Of the gradient."""
+
+    def advance(self, step: int, tokens: float, seconds: float) -> None:
+        """Take in a training step; the speed is that after the first ones."""
+        self.steps = step
+        if self.begun is None:
+            self.begun = tokens, seconds
+        first_tokens, first_seconds = self.begun
+        if seconds > first_seconds:
+            self.tokens_per_second = (tokens - first_tokens) / (seconds - first_seconds)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

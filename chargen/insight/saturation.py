@@ -21,6 +21,8 @@ from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
 from chargen.text.store import Tokens
 
 _WARM_UP = 256
+_MOST = 1 << 16
+"""Tokens of a long text that are read."""
 _MOSTLY = 0.5
 """A gate stays open, or shut, when it is so for more than this share of the time."""
 
@@ -43,6 +45,7 @@ def measure_saturation(
     stepper: Stepper, ids: TokenIds | Tokens, *, progress: Progress = unwatched
 ) -> list[Saturation]:
     """Read a text (T,) and count, for every gate that the cell has."""
+    ids = ids[:_MOST]
     config = stepper.config
     names = watched(config.cell_row)
     shape = (len(names), config.num_layers, config.hidden_size)

@@ -21,7 +21,7 @@ from chargen.terminal.palette import Palette
 if TYPE_CHECKING:
     from os import terminal_size
 
-_HINTS = "left, right: through the text; up, down: layers; Home, End; q leaves"
+_HINTS = "q leaves; left, right: through the text; up, down: layers; Home, End"
 
 
 def browse_here(view: StepView, palette: Palette, terminal: Terminal) -> None:
@@ -37,7 +37,7 @@ def browse(
 
     def shown() -> ANSI:
         columns, rows = size()
-        lines = view.lines(palette, max(20, columns - 1))[: rows - 1]
+        lines = view.lines(palette, max(20, columns - 1), rows - 1)[: rows - 1]
         return ANSI("\n".join([*lines, _HINTS[: columns - 1]]))
 
     control = FormattedTextControl(shown, focusable=True, show_cursor=False)

@@ -37,15 +37,19 @@ class StepView:
         token = int(self._ids[self.at])
         return take_apart(self._model.stepper, token, self._before(self.at))
 
-    def lines(self, palette: Palette, width: int) -> list[str]:
-        """The screen."""
+    def lines(self, palette: Palette, width: int, rows: int = 1000) -> list[str]:
+        """The screen; where there are few rows, without the strips."""
+        whole = self._lines(palette, width, compact=False)
+        return whole if len(whole) <= rows else self._lines(palette, width, compact=True)
+
+    def _lines(self, palette: Palette, width: int, *, compact: bool) -> list[str]:
         layers = self._model.config.num_layers
         which = f", layer {self.layer + 1} of {layers}" if layers > 1 else ""
         anatomy = self.anatomy()
         found = [
             f"step {self.at + 1} of {len(self.labels)}{which}",
             place_line(self.labels, self.at, palette, width),
-            *render_anatomy(anatomy, self._spell, self.layer, palette, width),
+            *render_anatomy(anatomy, self._spell, self.layer, palette, width, compact=compact),
         ]
         if self.at + 1 < len(self.labels):
             chance = float(anatomy.probabilities[int(self._ids[self.at + 1])])

@@ -17,7 +17,13 @@ _MARKED = "\x1b[7m", "\x1b[1m"
 
 
 def render_anatomy(
-    anatomy: Anatomy, spell: list[str], layer: int, palette: Palette, width: int
+    anatomy: Anatomy,
+    spell: list[str],
+    layer: int,
+    palette: Palette,
+    width: int,
+    *,
+    compact: bool = False,
 ) -> list[str]:
     """The lines of one layer's equations, and of the prediction.
 
@@ -27,19 +33,23 @@ def render_anatomy(
         layer: which one, from 0.
         palette: colours.
         width: none is wider.
+        compact: without the strips, for a screen of few rows.
     """
     lines = []
     for one in anatomy.layers[layer]:
         head = f"{one.name}  {_ascii(one.formula, palette)}"
         said = f"{head}  {one.says}"
         lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
+        if compact:
+            continue
         numbers = "  ".join(
             f"{name} {_number(value)}" for name, value in most_active(one, _NUMBERS)
         )
         numbers = numbers if width >= 60 else ""
         room = max(8, width - len(numbers) - 3)
         lines.append(f"  {_strip(one, room, palette)} {numbers}".rstrip())
-    lines.append(safe_line("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp")[:width])
+    softmax = _ascii("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp", palette)
+    lines.append(safe_line(softmax)[:width])
     full = "#" if palette.ascii else "█"
     for token in likeliest(anatomy, _GUESSES).tolist():
         chance = float(anatomy.probabilities[token])

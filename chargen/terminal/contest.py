@@ -14,7 +14,7 @@ from chargen.terminal.context import Terminal
 from chargen.terminal.curve import render_figure
 from chargen.terminal.figures import size
 from chargen.terminal.palette import Palette, make_palette
-from chargen.terminal.safetext import safe_line
+from chargen.terminal.safetext import rich_text, safe_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,8 +116,11 @@ class LiveContest:
             self._live.start(refresh=True)
 
     def note(self, text: str) -> None:
-        """Above the table."""
-        self._terminal.note(text)
+        """Above the table: through the console that draws it, which else would lose its place."""
+        if self._started:
+            self._console.print(rich_text(safe_line(text)), soft_wrap=True)
+        else:
+            self._terminal.note(text)
 
     def notice(self, text: str) -> None:
         """Below the table."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from chargen.errors import UsageError
+from chargen.errors import ChargenError, UsageError
 from chargen.files import atomic_writer
 from chargen.insight.plot import Figure
 from chargen.insight.views import Grid
@@ -20,9 +21,12 @@ def check_export(path: Path) -> None:
 
     Raises:
         UsageError: it does not.
+        ChargenError: its folder is not there, or cannot be written.
     """
     if path.suffix not in EXPORTS:
         raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ChargenError(f"{path}: cannot be written ({path.parent} is no folder for it)")
 
 
 def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
@@ -32,7 +36,8 @@ def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
         UsageError: an ending of no kind, or `.png` without matplotlib.
         ChargenError: the file cannot be written.
     """
-    check_export(path)
+    if path.suffix not in EXPORTS:
+        raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
     try:
         data = EXPORTS[path.suffix](picture, Palette(depth=1 << 24, dark=dark))
     except UsageError as error:

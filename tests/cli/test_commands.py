@@ -363,3 +363,15 @@ def test_info_survives_a_strange_card(cli, tmp_path):
     assert code == 0
     assert "\x1b" not in out
     assert cli("info", "m.safetensors", "--json")[0] == 0
+
+
+def test_info_says_what_training_would_use(cli):
+    code, out, _ = cli("info", "--devices")
+    assert code == 0
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines() if "," not in line[:14])
+    assert rows["used"].startswith("cuda" if torch.cuda.is_available() else "cpu: ")
+    assert "cores" in rows["cpu"]
+    code, out, _ = cli("info", "--devices", "--json")
+    value = json.loads(out)
+    for cell in ("lstm", "gru", "rnn", "rnn-relu"):
+        assert "with --steps" in value[f"cpu, {cell}"]

@@ -157,7 +157,7 @@ def test_a_step_taken_apart_is_walked_through_by_keys():
     seat.type("abc")
     before = seat.lines()
     seat.child.send("/step\r")
-    seat.until(lambda: any(line.startswith("left, right:") for line in seat.lines()))
+    seat.until(lambda: any(line.startswith("q leaves; left, right:") for line in seat.lines()))
     first = seat.lines()
     assert any("forget gate" in line and "f = σ(Wf·x" in line for line in first)
     place = int(first[0].split()[1])
@@ -168,6 +168,12 @@ def test_a_step_taken_apart_is_walked_through_by_keys():
     seat.until(lambda: seat.lines()[0].startswith("step 1 of"))
     seat.child.send("\x1b[C")
     seat.until(lambda: seat.lines()[0].startswith("step 2 of"))
+    seat.screen.resize(16, 100)  # few rows: the equations stay, the strips go
+    seat.child.setwinsize(16, 100)
+    seat.until(lambda: any("candidate" in line for line in seat.lines()[4:5]))
+    assert "forget gate" in seat.lines()[3]
+    seat.screen.resize(ROWS, 100)
+    seat.child.setwinsize(ROWS, 100)
     seat.child.send("q")
     after = seat.prompt()
     assert any("step 2 of" in line for line in after)  # what was looked at last stays
