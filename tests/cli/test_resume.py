@@ -23,8 +23,8 @@ def corpus(tmp_path, prose):
 
 def test_kills_change_nothing(corpus):
     arguments = [
-        sys.executable, str(KILLS), str(corpus), "--kills", "4", "--steps", "2500",
-        "--hidden-size", "24", "--longest", "2", "--no-table",
+        sys.executable, str(KILLS), str(corpus), "--kills", "3", "--steps", "1500",
+        "--hidden-size", "24", "--longest", "1", "--no-table",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment)

@@ -61,8 +61,9 @@ def corpus(prose) -> str:
     return "text.txt"
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
-@pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize(
+    ("columns", "environ"), [(40, {}), (80, {"NO_COLOR": "1"}), (200, {}), (200, {"NO_COLOR": "1"})]
+)
 def test_training_is_shown_and_leaves_the_terminal_as_it_was(corpus, columns, environ):
     child = spawn(
         "train", corpus, "--run", "a", "--steps", "150", *QUICK, columns=columns, **environ

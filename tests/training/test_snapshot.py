@@ -113,9 +113,9 @@ def test_every_kind_of_run(tmp_path, corpus, more):
 
 
 def test_a_killed_run_goes_on_from_the_last_state(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr("chargen.training.session._FIRST_SAVE", 0.0)
-    monkeypatch.setattr("chargen.training.session._SAVE_EVERY", 0.0)
-    monkeypatch.setattr("chargen.training.session._COST", 0)
+    monkeypatch.setattr("chargen.training.saving._FIRST_SAVE", 0.0)
+    monkeypatch.setattr("chargen.training.saving._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("chargen.training.saving._COST", 0)
     list(chargen.train(corpus, out=tmp_path / "whole", **settings()))
     until(chargen.train(corpus, out=tmp_path / "parts", **settings()), 31)
     assert load_snapshot(tmp_path / "parts" / "training.safetensors").position["step"] == 30
@@ -256,9 +256,9 @@ class TestFullDisk:
     """Nothing that was there is harmed, and training goes on when there is room again."""
 
     def test_it_is_said_and_tried_again(self, tmp_path, corpus, monkeypatch):
-        monkeypatch.setattr("chargen.training.session._FIRST_SAVE", 0.0)
-        monkeypatch.setattr("chargen.training.session._SAVE_EVERY", 0.0)
-        monkeypatch.setattr("chargen.training.session._COST", 0)
+        monkeypatch.setattr("chargen.training.saving._FIRST_SAVE", 0.0)
+        monkeypatch.setattr("chargen.training.saving._SAVE_EVERY", 0.0)
+        monkeypatch.setattr("chargen.training.saving._COST", 0)
         import os
 
         real, full = os.fsync, []
@@ -326,14 +326,14 @@ class TestHealing:
 
         plan = settings(dropout=0.0, batch_size=6, kernel="torch", precision="fp32", steps=12)
         whole = list(chargen.train(corpus, out=tmp_path / "whole", **plan))
-        real = RecurrentLM.forward
+        real = RecurrentLM.features
 
-        def forward(self, tokens, state):
+        def features(self, tokens, state):
             if self.training and tokens.shape[1] > 2:
                 raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
             return real(self, tokens, state)
 
-        monkeypatch.setattr(RecurrentLM, "forward", forward)
+        monkeypatch.setattr(RecurrentLM, "features", features)
         events = list(chargen.train(corpus, out=tmp_path / "parts", **plan))
         said = [event.what for event in events if isinstance(event, Healed)]
         assert [one.partition("; ")[2] for one in said] == [
@@ -346,10 +346,10 @@ class TestHealing:
     def test_other_errors_are_not_taken_for_want_of_memory(self, tmp_path, corpus, monkeypatch):
         from chargen.training.network import RecurrentLM
 
-        def forward(self, tokens, state):
+        def features(self, tokens, state):
             raise RuntimeError("a mistake")
 
-        monkeypatch.setattr(RecurrentLM, "forward", forward)
+        monkeypatch.setattr(RecurrentLM, "features", features)
         with pytest.raises(RuntimeError, match="a mistake"):
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
