@@ -50,6 +50,7 @@ _SCORED = 1 << 17
 """Tokens of the validation part that are scored at the end."""
 _LEAST = 64
 _BLOCKS = 64
+"""Pieces of the text whose scores tell what chance of the text there is."""
 _WRITTEN = 1500
 
 

@@ -7,9 +7,9 @@ import math
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
-from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import encoding_option, model_and_text
+from chargen.cli.options import MODEL
+from chargen.cli.pictures import Pictures, display_options
+from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 from chargen.terminal.figures import plural
@@ -37,10 +37,7 @@ FILE, the text is what the model was validated on.
     metavar="N",
     help="Most tokens to show it.",
 )
-@encoding_option
-@json_option
-@terminal_options
-@picture_options
+@display_options
 def command(
     names: tuple[str, ...],
     longest: int,
@@ -72,6 +69,6 @@ def command(
             "error": found.error.tolist(),
         }
         terminal.out.write(json.dumps(value) + "\n")
-    picture = horizon_figure({name: found}, unit_of(model.tokenizer))
+    picture = horizon_figure(found, unit_of(model.tokenizer))
     if pictures.target or not as_json:
         pictures.show(picture)

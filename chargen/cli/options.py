@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,6 +11,13 @@ import click
 from chargen.terminal.context import COLOR_MODES, Terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def stacked(function: Any, decorators: Sequence[Callable[[Any], Any]]) -> Any:
+    """A function under several decorators, the first of them outermost."""
+    for one in reversed(decorators):
+        function = one(function)
+    return function
 
 
 def terminal_options(function: F) -> F:
@@ -34,10 +41,8 @@ def terminal_options(function: F) -> F:
         click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
-    decorated: Any = with_terminal
-    for one in reversed(decorators):
-        decorated = one(decorated)
-    return decorated  # type: ignore[no-any-return]
+    found: F = stacked(with_terminal, decorators)
+    return found
 
 
 def json_option(function: F) -> F:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from chargen.cli.options import json_option, stacked, terminal_options
 from chargen.errors import UsageError
 from chargen.terminal.context import Terminal
 from chargen.terminal.palette import BACKGROUNDS, Palette, is_dark, make_palette
@@ -103,7 +104,14 @@ def picture_options(function: F) -> F:
             "--export", "target", metavar="FILE", help="Write .svg, .html or .png instead."
         ),
     )
-    decorated: Any = with_pictures
-    for one in reversed(decorators):
-        decorated = one(decorated)
-    return decorated  # type: ignore[no-any-return]
+    found: F = stacked(with_pictures, decorators)
+    return found
+
+
+def display_options(function: F) -> F:
+    """What every display of a text has: --encoding, --json, a terminal, --export."""
+    encoding = click.option(
+        "--encoding", metavar="NAME", help="Of FILE; UTF-8 and marked UTF-16 need none."
+    )
+    found: F = stacked(function, (encoding, json_option, terminal_options, picture_options))
+    return found

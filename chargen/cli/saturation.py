@@ -6,9 +6,9 @@ import json
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
-from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import encoding_option, model_and_text
+from chargen.cli.options import MODEL
+from chargen.cli.pictures import Pictures, display_options
+from chargen.cli.texts import model_and_text
 from chargen.terminal.context import Terminal
 
 _HELP = """How often each gate is shut and open while a model reads a text.
@@ -25,10 +25,7 @@ Without FILE, the text is what the model was validated on.
 
 @click.command(help=_HELP)
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
-@encoding_option
-@json_option
-@terminal_options
-@picture_options
+@display_options
 def command(
     names: tuple[str, ...],
     encoding: str | None,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
-from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import encoding_option, model_and_text
+from chargen.cli.options import MODEL
+from chargen.cli.pictures import Pictures, display_options
+from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, ExitCode, UsageError
 from chargen.terminal.context import Terminal
 
@@ -39,10 +39,7 @@ With --max-bits, the exit code is 4 when there is such a place.
     "--top", type=int, default=10, show_default=True, metavar="N", help="How many places."
 )
 @click.option("--max-bits", type=float, metavar="B", help="List every place above, in order.")
-@encoding_option
-@json_option
-@terminal_options
-@picture_options
+@display_options
 def command(
     names: tuple[str, ...],
     top: int,

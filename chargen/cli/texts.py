@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING
 
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
@@ -15,8 +12,6 @@ if TYPE_CHECKING:
     from chargen.library import Model
     from chargen.text.store import Tokens
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 def is_model(name: str) -> bool:
     """Whether a name means a model and nothing else."""
@@ -24,14 +19,6 @@ def is_model(name: str) -> bool:
 
     path = Path(name)
     return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
-
-
-def encoding_option(function: F) -> F:
-    """--encoding."""
-    option = click.option(
-        "--encoding", metavar="NAME", help="Of FILE; UTF-8 and marked UTF-16 need none."
-    )
-    return option(function)
 
 
 def model_and_text(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
-from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import encoding_option, model_and_text
+from chargen.cli.options import MODEL
+from chargen.cli.pictures import Pictures, display_options
+from chargen.cli.texts import model_and_text
 from chargen.errors import ChargenError, CorpusError
 from chargen.insight.properties import PROPERTIES
 from chargen.terminal.context import Terminal
@@ -43,10 +43,7 @@ Properties: """ + "\n            ".join(f"{name:<16}{one.help}" for name, one in
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @click.option("--labels", metavar="FILE.tsv", help="Your own labels, to be searched for as well.")
 @click.option("--ablate", is_flag=True, help="What each named unit is worth, in bits.")
-@encoding_option
-@json_option
-@terminal_options
-@picture_options
+@display_options
 def command(
     names: tuple[str, ...],
     labels: str | None,

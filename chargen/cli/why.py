@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, TableName, json_option, terminal_options
-from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import encoding_option, model_and_text
+from chargen.cli.options import MODEL, TableName
+from chargen.cli.pictures import Pictures, display_options
+from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.causes import CAUSES
 from chargen.terminal.context import Terminal
@@ -45,10 +45,7 @@ Ways to ask: """ + "\n             ".join(f"{name:<10}{one.help}" for name, one 
     "--by", type=TableName(CAUSES), default="input", show_default=True, metavar="WAY",
     help="How to ask.",
 )  # fmt: skip
-@encoding_option
-@json_option
-@terminal_options
-@picture_options
+@display_options
 def command(
     names: tuple[str, ...],
     at: str | None,
@@ -79,7 +76,8 @@ def command(
     check_finite(logits)
     chances = np.exp(log_softmax(logits[-1]))
     guesses = np.argsort(-chances, kind="stable")[:_GUESSES].tolist()
-    passages = _passages(model, state, terminal)
+    shown = as_json or pictures.target is None
+    passages = _passages(model, state, terminal) if shown else []
     labels = labels_of(model.tokenizer, part.tolist())
     if as_json:
         value: dict[str, Any] = {

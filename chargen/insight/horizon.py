@@ -153,38 +153,25 @@ def _bits_after(
     return found
 
 
-def horizon_figure(found: dict[str, Horizon], unit: str) -> Figure:
-    """Curves of one or more models, by name.
+def horizon_figure(found: Horizon, unit: str) -> Figure:
+    """Two curves, and the horizon in words.
 
     Args:
         found: what was measured.
         unit: what a token is: `character`, `token`.
     """
-    series: list[Series] = []
-    for name, one in found.items():
-        x = one.visible.astype(float)
-        missing = "nothing before them" if len(found) == 1 else name
-        series.append(Series(name=missing, x=x, y=one.bits - one.full))
-        if len(found) == 1:
-            series.append(Series(name="before them, shuffled", x=x, y=one.shuffled - one.full))
-    notes = [
-        f"{name}: {_said(one, unit)}" if len(found) > 1 else _said(one, unit)
-        for name, one in found.items()
-    ]
-    return Figure(
-        title=f"What is missing with only so many {unit}s visible",
-        plots=(
-            Plot(
-                series=tuple(series),
-                x_label=f"visible {unit}s",
-                y_label=f"bits a {unit} more than with all of the text",
-                log_x=True,
-                log_y=True,
-                y_range=(NEGLIGIBLE / 10, 10.0),
-            ),
-        ),
-        notes=tuple(notes),
+    x = found.visible.astype(float)
+    curves = {"nothing before them": found.bits, "before them, shuffled": found.shuffled}
+    plot = Plot(
+        series=tuple(Series(name=name, x=x, y=y - found.full) for name, y in curves.items()),
+        x_label=f"visible {unit}s",
+        y_label=f"bits a {unit} more than with all of the text",
+        log_x=True,
+        log_y=True,
+        y_range=(NEGLIGIBLE / 10, 10.0),
     )
+    title = f"What is missing with only so many {unit}s visible"
+    return Figure(title=title, plots=(plot,), notes=(_said(found, unit),))
 
 
 def _said(one: Horizon, unit: str) -> str:

@@ -9,7 +9,7 @@ from chargen.insight.causes import CAUSES, cause_view, find_cause
 from chargen.insight.views import alone
 from chargen.repl.command import Context, whole_number
 from chargen.repl.stepping import StepView
-from chargen.sampling.stepper import log_softmax
+from chargen.sampling.stepper import check_finite, log_softmax
 from chargen.terminal.answers import why_lines
 
 _WHY = 96
@@ -39,6 +39,7 @@ def why(context: Context, argument: str) -> None:
     screen.picture(cause_view(cause, values, session.labels(nodes)))
     state = tree.state(tree.parent(node))
     logits = session.model.stepper.logits_of(ids[:-1], before)[0][-1]
+    check_finite(logits)
     chances = np.exp(log_softmax(logits))
     tokenizer = session.model.tokenizer
     guesses = [

@@ -26,6 +26,7 @@ from chargen.sampling.composer import Composer, Writing
 from chargen.sampling.stepper import Array, Stepper
 from chargen.sampling.tree import ROOT, TextTree
 from chargen.text.copies import CopyIndex, CopyWatch, build_index
+from chargen.text.store import Tokens
 from chargen.text.tokenizer import describe_unseen
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Session:
         self._copies: CopyWatch | None = None
         self._index: CopyIndex | str | None = None
         self._names: dict[str, Unit] | None = None
-        self._passages: Passages | None = None
+        self._passages: tuple[Tokens, Passages | None] | None = None
 
     def change_model(self, model: Model) -> None:
         """Write with another model, which reads every branch."""
@@ -227,13 +228,14 @@ class Session:
 
     def passages(self, state: Array, count: int) -> list[Passage]:
         """Places of the training text with the nearest states; none where it is not here."""
-        text = training_text(self.model)
-        if text is None:
-            return []
-        if self._passages is None:
-            self._passages = build_passages(self.model.stepper, text.tokens)
-        near = self._passages.nearest(state, count)
-        return [quote(text.tokens, self.model.tokenizer, one, cosine) for one, cosine in near]
+        if self._passages is None:  # looked for once: the whole text is checked when it is opened
+            text = training_text(self.model)
+            tokens = np.empty(0, np.uint8) if text is None else text.tokens
+            index = None if text is None else build_passages(self.model.stepper, tokens)
+            self._passages = tokens, index
+        tokens, index = self._passages
+        near = [] if index is None else index.nearest(state, count)
+        return [quote(tokens, self.model.tokenizer, one, cosine) for one, cosine in near]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
         """What finds copies from the training text; None where that text is not here, or unwanted.

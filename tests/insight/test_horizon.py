@@ -90,10 +90,9 @@ def test_a_long_text_is_read_in_part(monkeypatch):
 def test_words_and_curves():
     model = make_model("lstm", 1)
     found = measure_horizon(Stepper(model.config, model.weights), IDS, longest=8)
-    alone = horizon_figure({"a": found}, "character")
-    assert [one.name for one in alone.plots[0].series] == [
+    figure = horizon_figure(found, "character")
+    assert [one.name for one in figure.plots[0].series] == [
         "nothing before them", "before them, shuffled"
     ]  # fmt: skip
-    both = horizon_figure({"a": found, "b": found}, "character")
-    assert [one.name for one in both.plots[0].series] == ["a", "b"]
-    assert both.notes[0].startswith("a: ")
+    np.testing.assert_allclose(figure.plots[0].series[0].y, found.bits - found.full)
+    assert len(figure.notes) == 1
