@@ -9,6 +9,8 @@ its own. Shape letters: L layers, B lanes, H hidden_size.
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,6 +158,9 @@ def joined() -> Ranks:
         if torch.cuda.is_available():
             torch.cuda.set_device(process.local_rank)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        # Loaded later, its functions would keep the group as the default of an argument, and with
+        # it Gloo's threads, which crash a process that ends around them.
+        importlib.import_module("torch.distributed.nn.functional")
         with lost():
             distributed.init_process_group(backend)
         atexit.register(_leave)
@@ -163,7 +168,9 @@ def joined() -> Ranks:
 
 
 def _leave() -> None:
+    """End the group's threads before Python ends: they may still have its objects to let go."""
     if distributed.is_initialized():
+        gc.collect()  # whatever else knows the group keeps its threads
         distributed.destroy_process_group()
 
 
