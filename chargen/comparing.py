@@ -145,16 +145,17 @@ def _wishes(contest: Contest, one: Contestant, first: Contestant) -> dict[str, A
     if contest.equal == "parameters":
         size = _as_many(shape, one.cell)
         width = size if shape.tied_head else shape.embedding_size
-        return {**wished, "hidden_size": size, "embedding_size": width}
+        return {**wished, "hidden_size": size, "embedding_size": width, "groups": shape.groups}
     if contest.equal == "steps":
         wished.pop("minutes", None)
-        return {**wished, "steps": first.steps, "hidden_size": shape.hidden_size}
+        sizes = {"hidden_size": shape.hidden_size, "groups": shape.groups}
+        return {**wished, "steps": first.steps, **sizes}
     return wished
 
 
 def _as_many(shape: ModelConfig, cell: str) -> int:
     """Units with which another cell has as many weights, as nearly as may be."""
-    sizes = range(8, 8 * shape.hidden_size)
+    sizes = range(8 * shape.groups, 8 * shape.hidden_size, shape.groups)
 
     def distance(size: int) -> int:
         width = size if shape.tied_head else shape.embedding_size

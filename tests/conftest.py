@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def make_model(
     characters: str = "\n abcdefgh",
     documents: bool = False,
     tied_head: bool = False,
+    groups: int = 1,
     seed: int = 0,
 ) -> ModelFile:
     """A small model with random weights, large enough that its predictions differ."""
@@ -72,6 +74,7 @@ def make_model(
         num_layers=layers,
         embedding_size=hidden_size if tied_head else embedding_size,
         tied_head=tied_head,
+        groups=groups,
     )
     random = np.random.default_rng(seed)
     # Recurrences with a spectral radius below 1: chaos would magnify rounding without bound.
@@ -81,6 +84,25 @@ def make_model(
         for name, shape in config.tensor_shapes().items()
     }
     return ModelFile(config=config, tokenizer=tokenizer.to_state(), weights=weights)
+
+
+def joined_groups(model: ModelFile) -> ModelFile:
+    """The same model as one network, zero wherever a group does not see another's units."""
+    config = model.config
+    gates, size, count = len(config.cell_row.gates), config.group_size, config.groups
+    weights = dict(model.weights)
+    for name, rows in model.weights.items():
+        if not name.startswith("layers."):
+            continue
+        apart = rows.reshape(count, gates, size, *rows.shape[1:])
+        if "weight" in name and name != "layers.0.weight_ih":
+            whole = np.zeros((gates, count, size, count, size), np.float32)
+            for group in range(count):
+                whole[:, group, :, group] = apart[group]
+            weights[name] = whole.reshape(gates * config.hidden_size, config.hidden_size)
+        else:
+            weights[name] = np.ascontiguousarray(apart.swapaxes(0, 1).reshape(rows.shape))
+    return replace(model, config=replace(config, groups=1), weights=weights)
 
 
 @pytest.fixture

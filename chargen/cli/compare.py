@@ -126,6 +126,7 @@ def _minutes(settings: dict[str, Any]) -> str:
 def table(found: Sequence[Contestant]) -> list[str]:
     """A line a cell, the best first: what it scores, learns and writes a second, and remembers."""
     from chargen.insight.contest import standings
+    from chargen.model.runs import size_of
     from chargen.terminal.figures import size
 
     rows = [("cell", "bits/byte", "tokens/s", "units", "weights", "MB", "chars/s", "horizon",
@@ -135,13 +136,12 @@ def table(found: Sequence[Contestant]) -> list[str]:
         assert config is not None
         spread = "" if math.isnan(one.spread) else f" ± {one.spread:.3f}"
         horizon, half = one.mean("horizon"), one.mean("half_life")
-        layers = f"{config.num_layers}x" if config.num_layers > 1 else ""
         rows.append(
             (
                 one.cell,
                 f"{one.bits_per_byte:.3f}{spread}",
                 size(one.mean("tokens_per_second")),
-                f"{layers}{config.hidden_size}",
+                size_of(config.to_json()),
                 size(config.num_parameters),
                 f"{config.num_parameters * 4 / 1e6:.1f}",
                 size(one.mean("characters_per_second")),

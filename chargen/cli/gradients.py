@@ -142,7 +142,7 @@ def _in_training(
     ):  # fmt: skip
         if isinstance(event, Planned):
             tokenizer, config = event.tokenizer, event.model
-            terminal.note(f"{config.cell_row.label}, {config.hidden_size} units, in {folder}")
+            terminal.note(f"{config.cell_row.label}, {config.units_label}, in {folder}")
         elif isinstance(event, Evaluated):
             assert tokenizer is not None
             assert config is not None

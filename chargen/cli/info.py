@@ -48,7 +48,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
     config = file.config
     rows: list[tuple[str, Any]] = [
         ("file", path),
-        ("model", f"{config.cell_row.label}, {config.num_layers} x {config.hidden_size} units"),
+        ("model", f"{config.cell_row.label}, {config.units_label}"),
         ("embedding", f"{config.embedding_size}{', tied to the head' if config.tied_head else ''}"),
         ("weights", f"{config.num_parameters:,}"),
         ("tokenizer", f"{file.tokenizer.kind}, {tokenizer.vocab_size} tokens"),

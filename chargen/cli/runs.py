@@ -35,6 +35,7 @@ def command(as_json: bool, terminal: Terminal) -> None:
 
 def _line(name: str, run: dict[str, Any]) -> str:
     """One run; its run.json may be damaged, or anybody's."""
+    from chargen.model.runs import size_of
     from chargen.terminal.figures import duration
 
     model, score = (
@@ -44,7 +45,7 @@ def _line(name: str, run: dict[str, Any]) -> str:
     bits, seconds = score.get("bits_per_byte"), run.get("seconds")
     quality = f"{bits:.3f} bits/byte" if is_figure(bits) else "no score"
     took = duration(seconds) if is_figure(seconds) else "?"
-    shape = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"
+    shape = size_of(model)
     when = str(run.get("updated", "?"))[:16].replace("T", " ")
     cell, status = model.get("cell", "?"), run.get("status", "?")
     return safe_line(_row(name, cell, shape, quality, took, when, status))

@@ -56,6 +56,12 @@ goes on from there, and also after a crash or a power cut.
 )
 @click.option("--hidden-size", type=int, metavar="H", help="Units of each layer.")
 @click.option("--layers", "num_layers", type=int, metavar="L", help="Recurrent layers; default 1.")
+@click.option(
+    "--groups",
+    type=int,
+    metavar="G",
+    help="Networks side by side that share out the units; their logits are averaged.",
+)
 @click.option("--embedding-size", type=int, metavar="E", help="Width of the embedding.")
 @click.option(
     "--tied-head",

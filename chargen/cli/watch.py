@@ -111,9 +111,8 @@ class Watch:
 
     def _announce(self, event: Planned) -> None:
         model, train = event.model, event.train
-        layers = "" if model.num_layers == 1 else f"{model.num_layers} layers of "
         self._terminal.note(
-            f"{model.cell_row.label}, {layers}{model.hidden_size} units, "
+            f"{model.cell_row.label}, {model.units_label}, "
             f"{size(model.num_parameters)} weights; {event.train_tokens:,} tokens to learn, "
             f"{event.valid_tokens:,} to validate, of {model.vocab_size} kinds"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,11 +57,15 @@ def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
     x = weights["embedding.weight"][token]
     layers = []
     for number, before in enumerate(state):
-        parts = tuple(
-            weights[f"layers.{number}.{part}"]
+        parts = (
+            np.split(weights[f"layers.{number}.{part}"], config.groups)
             for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        lines = _CELLS[config.cell](x, before, parts)
+        inputs = np.split(x, config.groups) if number else [x] * config.groups
+        states = np.split(before, config.groups, axis=1)
+        groups = zip(inputs, states, zip(*parts, strict=True), strict=True)
+        found = [_CELLS[config.cell](*own) for own in groups]
+        lines = [_joined(same) for same in zip(*found, strict=True)]
         layers.append((_combined(x, before[0], number), *lines))
         x = lines[-1].values
     head = weights["embedding.weight"] if config.tied_head else weights["head.weight"]
@@ -88,6 +92,11 @@ def _combined(x: Array, h: Array, layer: int) -> Line:
         values=np.concatenate([x, h]),
         inputs=len(x),
     )
+
+
+def _joined(groups: tuple[Line, ...]) -> Line:
+    """The same line of all groups of a layer."""
+    return replace(groups[0], values=np.concatenate([one.values for one in groups]))
 
 
 Parts = tuple[Array, ...]

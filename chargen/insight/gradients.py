@@ -41,6 +41,7 @@ _SHOWN = 1e-8
 _SHORT = 7.5
 """A shorter half-life leaves less than a ten-thousandth 100 steps back: vanishing."""
 
+_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _CELLS: dict[str, Callable[..., Any]] = {
     "lstm": torch.lstm_cell,
     "gru": torch.gru_cell,
@@ -202,7 +203,11 @@ def _unrolled(
     own = {name: torch.from_numpy(np.array(one)).to(dtype) for name, one in weights.items()}
     cell = _CELLS[config.cell]
     now = [[torch.from_numpy(one).to(dtype) for one in layer] for layer in state]
-    embedding = own["embedding.weight"]
+    embedding, count = own["embedding.weight"], config.groups
+    layers = [
+        list(zip(*(own[f"layers.{number}.{part}"].chunk(count) for part in _PARTS), strict=True))
+        for number in range(config.num_layers)
+    ]
     inputs: list[Tensor] = []
     probes: list[Tensor] = []
     hidden = embedding
@@ -210,11 +215,16 @@ def _unrolled(
         hidden = embedding[row].requires_grad_()
         inputs.append(hidden)
         for number in range(config.num_layers):
-            parts = [own[f"layers.{number}.{part}"]
-                     for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]  # fmt: skip
-            before = now[number] if len(now[number]) > 1 else now[number][0]
-            after = cell(hidden, before, *parts)
-            fresh = after if isinstance(after, tuple) else (after,)
+            below = hidden.chunk(count, -1) if number else [hidden] * count
+            before = zip(*(one.chunk(count, -1) for one in now[number]), strict=True)
+            groups = [
+                cell(one, old if len(old) > 1 else old[0], *parts)
+                for one, old, parts in zip(below, before, layers[number], strict=True)
+            ]
+            if len(now[number]) > 1:
+                fresh = [torch.cat(same, -1) for same in zip(*groups, strict=True)]
+            else:
+                fresh = [torch.cat(groups, -1)]
             zeros = [torch.zeros_like(one, requires_grad=True) for one in fresh]
             probes += zeros
             now[number] = [one + zero for one, zero in zip(fresh, zeros, strict=True)]

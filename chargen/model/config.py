@@ -10,6 +10,7 @@ from chargen.model.cells import CELLS, Cell
 
 _MAX_SIZE = 65_536
 _MAX_LAYERS = 64
+_MAX_GROUPS = 64
 _MAX_VOCAB = 2_000_000
 
 
@@ -29,6 +30,9 @@ class ModelConfig:
     """Units of each layer (H)."""
     num_layers: int = 1
     """Recurrent layers (L)."""
+    groups: int = 1
+    """Networks side by side that the units of every layer are divided among: none sees another's
+    units, each is trained on its own loss, and their logits are averaged."""
     embedding_size: int = 64
     """Width of the token embedding (E)."""
     tied_head: bool = False
@@ -40,6 +44,7 @@ class ModelConfig:
             "vocab_size": (2, _MAX_VOCAB),
             "hidden_size": (1, _MAX_SIZE),
             "num_layers": (1, _MAX_LAYERS),
+            "groups": (1, _MAX_GROUPS),
             "embedding_size": (1, _MAX_SIZE),
         }
         problems: list[str] = []
@@ -57,6 +62,12 @@ class ModelConfig:
                 f"embedding-size {self.embedding_size}: a tied head needs it equal to "
                 f"hidden-size ({self.hidden_size})"
             )
+        if not problems and self.hidden_size % self.groups:
+            problems.append(
+                f"groups {self.groups}: hidden-size {self.hidden_size} cannot be divided by it"
+            )
+        if not problems and self.groups > 1 and self.tied_head:
+            problems.append(f"groups {self.groups}: a tied head serves one network only")
         if problems:
             raise UsageError("; ".join(problems))
 
@@ -66,20 +77,36 @@ class ModelConfig:
         return CELLS[self.cell]
 
     @property
+    def group_size(self) -> int:
+        """Units of one group in each layer."""
+        return self.hidden_size // self.groups
+
+    @property
     def state_shape(self) -> tuple[int, int, int]:
         """(L, S, H): the shape of the whole memory."""
         return (self.num_layers, len(self.cell_row.states), self.hidden_size)
 
+    @property
+    def units_label(self) -> str:
+        """Its size, for a person: `448 units`, `2 layers of 512 units`, `6 groups of 640 units`."""
+        layers = "" if self.num_layers == 1 else f"{self.num_layers} layers of "
+        groups = "" if self.groups == 1 else f"{self.groups} groups of "
+        return f"{layers}{groups}{self.group_size} units"
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight, in torch's names, order and layout."""
+        """Name and shape of every weight, in torch's names, order and layout.
+
+        Of several groups the rows lie one after another: all gates of the first, and so on. Units
+        are numbered alike, in the state and in the head.
+        """
         rows = len(self.cell_row.gates) * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {
             "embedding.weight": (self.vocab_size, self.embedding_size)
         }
         for layer in range(self.num_layers):
-            inputs = self.embedding_size if layer == 0 else self.hidden_size
+            inputs = self.embedding_size if layer == 0 else self.group_size
             shapes[f"layers.{layer}.weight_ih"] = (rows, inputs)
-            shapes[f"layers.{layer}.weight_hh"] = (rows, self.hidden_size)
+            shapes[f"layers.{layer}.weight_hh"] = (rows, self.group_size)
             shapes[f"layers.{layer}.bias_ih"] = (rows,)
             shapes[f"layers.{layer}.bias_hh"] = (rows,)
         if not self.tied_head:

@@ -76,7 +76,7 @@ def _cut(card: Mapping[str, object], depth: int) -> dict[str, object]:
 def check_same(config: ModelConfig, given: Mapping[str, object]) -> str | None:
     """What of a wished-for shape a base has not, in words; None where all is as wished."""
     names = {"num_layers": "layers", "cell": "cell", "hidden_size": "hidden-size"}
-    names |= {"embedding_size": "embedding-size", "tied_head": "tied-head"}
+    names |= {"embedding_size": "embedding-size", "tied_head": "tied-head", "groups": "groups"}
     for field, label in names.items():
         if given.get(field) not in (None, getattr(config, field)):
             return f"--{label} {given[field]}: the base has {getattr(config, field)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ from chargen.files import parse_json
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
 TRAINING = "training.safetensors"
+
+
+def size_of(model: Mapping[str, Any]) -> str:
+    """Layers, units and groups of a config as in a run's record: `2x512`, `1x3840/6`."""
+    groups = model.get("groups", 1)
+    size = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"
+    return size if groups == 1 else f"{size}/{groups}"
 
 
 def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:

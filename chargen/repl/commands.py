@@ -57,12 +57,11 @@ def show_command(context: Context, argument: str) -> None:
     session = context.session
     config, card = session.model.config, session.model.card
     settings, tree = session.settings, session.tree
-    layers = f"{config.num_layers} x {config.hidden_size} units"
     held = ", ".join(
         f"{session.unit_name(unit)} = {value:g}" for unit, value in session.pinned.items()
     )
     rows: list[tuple[str, object]] = [
-        ("model", f"{session.name}: {config.cell_row.label}, {layers}"),
+        ("model", f"{session.name}: {config.cell_row.label}, {config.units_label}"),
         ("tokens", f"{session.model.file.tokenizer.kind}, {config.vocab_size} kinds"),
         (
             "text",

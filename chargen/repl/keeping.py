@@ -8,7 +8,7 @@ from pathlib import Path
 from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.files import atomic_writer, cache_folder, make_folder
 from chargen.library import load as load_model
-from chargen.model.runs import CHECKPOINTS, list_runs, read_run
+from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_of
 from chargen.repl.command import Context
 from chargen.repl.looking import view_grid
 from chargen.repl.places import show_place
@@ -94,7 +94,7 @@ def models(context: Context, argument: str) -> None:
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
         what = ""
         if isinstance(model, dict):
-            what = f"{model.get('cell')} {model.get('num_layers')}x{model.get('hidden_size')}"
+            what = f"{model.get('cell')} {size_of(model)}"
         rows.append((folder.name, what, f"{bits:.3f} bits/byte" if is_figure(bits) else ""))
     if not rows:
         raise ModelFileError("no run in checkpoints/ yet; /load takes a model's file as well")

@@ -90,8 +90,8 @@ def _with_terminal(session: Session, terminal: Terminal) -> int:
     reader = LineReader(context, source, output)
     config = session.model.config
     screen.line(
-        f"{session.name}: {config.cell_row.label}, {config.num_layers} x {config.hidden_size} "
-        "units. Type how the text begins, and it goes on; /help tells the rest, Ctrl-D leaves."
+        f"{session.name}: {config.cell_row.label}, {config.units_label}. "
+        "Type how the text begins, and it goes on; /help tells the rest, Ctrl-D leaves."
     )
     with _terminable(terminal):
         while True:

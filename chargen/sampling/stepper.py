@@ -6,7 +6,7 @@ those of torch.nn.LSTM, GRU and RNN, and the results agree with them within roun
 knows neither text nor chance; state comes in as an argument and goes out as a result.
 
 Shape letters: V vocabulary, E embedding, H hidden_size, L layers, S states, G gates, T time,
-N batch. One state is (L, S, H); a batch of them is (L, S, N, H).
+N batch, D groups. One state is (L, S, H); a batch of them is (L, S, N, H).
 """
 
 from __future__ import annotations
@@ -47,31 +47,35 @@ class Layer:
     joins: ClassVar[bool] = True
     """Whether the products of x and h are simply added."""
 
-    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
-        name = f"layers.{layer}."
-        weight_ih, weight_hh, bias_ih, bias_hh = (
-            weights[name + part] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+    def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
+        name, size, groups = f"layers.{layer}.", config.hidden_size, config.groups
+        gates = len(self.order)
         # sigmoid(x) is tanh(x / 2) / 2 + 1 / 2: with halved rows one tanh serves all gates.
-        scale = np.ones(len(self.order) * size, np.float32)
+        scale = np.ones(gates * size, np.float32)
         scale[: self.sigmoids * size] = _HALF
-        rows = np.concatenate([np.arange(size) + block * size for block in self.order])
-        self.size = size
-        self.weight_ih = _aligned(weight_ih[rows] * scale[:, None])
-        self.weight_hh = _aligned(weight_hh[rows] * scale[:, None])
-        # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
-        joins = layer > 0 and self.joins
-        joint = np.hstack([self.weight_ih, self.weight_hh]) if joins else np.empty((0, 0))
-        self._joint = _aligned(joint.astype(np.float32, copy=False))
-        self.bias_ih = bias_ih[rows] * scale
-        self.bias_hh = bias_hh[rows] * scale
+        # By gates first: each gate of all units lies in one piece, whatever their groups.
+        by_group = np.arange(len(scale)).reshape(groups, gates, -1)
+        rows = by_group[:, self.order].swapaxes(0, 1).ravel()
+        weight_ih, weight_hh = (
+            weights[name + part][rows] * scale[:, None] for part in ("weight_ih", "weight_hh")
+        )
+        self.bias_ih, self.bias_hh = (
+            weights[name + part][rows] * scale for part in ("bias_ih", "bias_hh")
+        )
         self.input_bias = self.bias_ih + self.bias_hh
         """What is added to the input's product: (G·H,)."""
+        self.size = size
+        self._from_inputs = _Products(weight_ih, gates, groups if layer else 1)
+        self._from_own = _Products(weight_hh, gates, groups)
+        # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
+        if layer and self.joins:
+            self._from_both = _Products(np.hstack([weight_ih, weight_hh]), gates, groups)
+        both = np.zeros((*batch, groups, 2, size // groups), np.float32)
+        self._both, self._below, self._own = (
+            both.reshape(*batch, 2 * size), both[..., 0, :], both[..., 1, :]
+        )  # fmt: skip
         self.z = np.zeros((*batch, len(scale)), np.float32)
         self._product = np.zeros_like(self.z)
-        self._below_and_own = np.zeros((*batch, 2 * size), np.float32)
-        self._below = self._below_and_own[..., :size]
-        self._own = self._below_and_own[..., size:]
         self._sigmoids = self._block(self.z, 0, self.sigmoids)
         self.gates = [
             self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))
@@ -88,21 +92,50 @@ class Layer:
             state: before, (S, *batch, H).
             out: after; may be `state`.
         """
-        np.dot(state[0], self.weight_hh.T, self._product)
+        self._from_own(state[0], self._product)
         np.add(inputs, self._product, self.z)
         self._equations(state, out)
 
     def climb(self, below: Array, state: Array, out: Array) -> None:
         """One time step on top of another layer, whose h is `below` (*batch, H)."""
-        np.copyto(self._below, below)
-        np.copyto(self._own, state[0])
-        np.dot(self._below_and_own, self._joint.T, self.z)
+        np.copyto(self._below, below.reshape(self._below.shape))
+        np.copyto(self._own, state[0].reshape(self._own.shape))
+        self._from_both(self._both, self.z)
         np.add(self.z, self.input_bias, self.z)
         self._equations(state, out)
+
+    def shares(self, below: Array) -> Array:
+        """What inputs (..., E), or (..., H) of the layer below, bring to the gates: (..., G·H)."""
+        found = np.empty((*below.shape[:-1], len(self.input_bias)), np.float32)
+        self._from_inputs(below, found)
+        found += self.input_bias
+        return found
 
     def _equations(self, state: Array, out: Array) -> None:
         """From the gates' sums in `z` to the state after."""
         raise NotImplementedError
+
+
+class _Products:
+    """Products with a matrix in which every group of units has inputs and outputs of its own."""
+
+    def __init__(self, matrix: Array, gates: int, groups: int) -> None:
+        """Take a matrix whose rows are sorted by gates, then by groups: (G·H, inputs of one)."""
+        self._gates, columns = gates, matrix.shape[1]
+        by_group = matrix.reshape(gates, groups, -1, columns).swapaxes(0, 1)
+        self._blocks = [_aligned(one.reshape(-1, columns)) for one in by_group]
+
+    def __call__(self, inputs: Array, out: Array) -> None:
+        """Inputs (..., D·columns) to `out` (..., G·H)."""
+        if len(self._blocks) == 1:
+            np.dot(inputs, self._blocks[0].T, out)
+            return
+        lead = inputs.shape[:-1]
+        own = inputs.reshape(*lead, len(self._blocks), -1)
+        by_gate = out.reshape(*lead, self._gates, len(self._blocks), -1)
+        for group, block in enumerate(self._blocks):
+            found = np.dot(own[..., group, :], block.T)
+            by_gate[..., group, :] = found.reshape(*lead, self._gates, -1)
 
 
 def _aligned(matrix: Array) -> Array:
@@ -129,9 +162,9 @@ class LSTM(Layer):
     sigmoids = 3
     order = (0, 1, 3, 2)
 
-    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
-        super().__init__(weights, layer, size, batch)
-        self._new = np.empty((*batch, size), np.float32)
+    def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
+        super().__init__(config, weights, layer, batch)
+        self._new = np.empty((*batch, self.size), np.float32)
 
     def _equations(self, state: Array, out: Array) -> None:
         np.tanh(self.z, self.z)
@@ -155,8 +188,8 @@ class GRU(Layer):
     order = (0, 1, 2)
     joins = False
 
-    def __init__(self, weights: Weights, layer: int, size: int, batch: Batch) -> None:
-        super().__init__(weights, layer, size, batch)
+    def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
+        super().__init__(config, weights, layer, batch)
         # The candidate's recurrent bias belongs inside the reset gate, not to the input.
         self._block(self.input_bias, 2)[...] = self._block(self.bias_ih, 2)
         self._product_gates = self._block(self._product, 0, 2)
@@ -165,14 +198,14 @@ class GRU(Layer):
 
     def advance(self, inputs: Array, state: Array, out: Array) -> None:
         """One time step, the input's part already made; state and out hold h."""
-        np.dot(state[0], self.weight_hh.T, self._product)
+        self._from_own(state[0], self._product)
         np.copyto(self.z, inputs)
         self._equations(state, out)
 
     def climb(self, below: Array, state: Array, out: Array) -> None:
         """The products of x and h stay apart: r comes between."""
-        np.dot(state[0], self.weight_hh.T, self._product)
-        np.dot(below, self.weight_ih.T, self.z)
+        self._from_own(state[0], self._product)
+        self._from_inputs(below, self.z)
         np.add(self.z, self.input_bias, self.z)
         self._equations(state, out)
 
@@ -224,13 +257,12 @@ class Stepper:
         self.weights = weights
         self._batch: Batch = () if batch is None else (batch,)
         self.layers = [
-            LAYERS[config.cell](weights, number, config.hidden_size, self._batch)
+            LAYERS[config.cell](config, weights, number, self._batch)
             for number in range(config.num_layers)
         ]
         self._embedding = weights["embedding.weight"]
-        first = self.layers[0].weight_ih
-        folds = config.vocab_size * len(first) <= _MAX_TABLE
-        self._table = self._embedding @ first.T + self.layers[0].input_bias if folds else None
+        folds = config.vocab_size * len(self.layers[0].input_bias) <= _MAX_TABLE
+        self._table = self.layers[0].shares(self._embedding) if folds else None
         self._head = self._embedding if config.tied_head else weights["head.weight"]
         self._head_bias = weights["head.bias"]
         self._logits = np.empty((*self._batch, config.vocab_size), np.float32)
@@ -307,17 +339,14 @@ class Stepper:
     def _first_inputs(self, ids: int | TokenIds) -> Array:
         if self._table is not None:
             return cast(Array, self._table[ids])
-        return cast(
-            Array, self._embedding[ids] @ self.layers[0].weight_ih.T + self.layers[0].input_bias
-        )
+        return self.layers[0].shares(self._embedding[ids])
 
     def _read_block(self, ids: TokenIds, state: Array) -> Array:
         """Advance `state` in place over a block, layer by layer; the top layer's h, (T, H)."""
         assert self._batch == ()
         hidden = _run(self.layers[0], self._first_inputs(ids), state[0])
         for number, layer in enumerate(self.layers[1:], 1):
-            inputs = hidden @ layer.weight_ih.T + layer.input_bias
-            hidden = _run(layer, inputs, state[number])
+            hidden = _run(layer, layer.shares(hidden), state[number])
         return hidden
 
 

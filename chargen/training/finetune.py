@@ -88,9 +88,8 @@ def make_tuning_plan(
     problem = check_same(base, given)
     if problem is not None:
         raise UsageError(f"{problem}; leave it out, or train a model of its own")
-    wishes = dict(given)
-    for name in ("cell", "hidden_size", "num_layers", "embedding_size", "tied_head"):
-        wishes[name] = getattr(base, name)
+    wishes = {**given, **base.to_json()}
+    del wishes["vocab_size"]
     if not {"epochs", "steps"} & wishes.keys():
         wishes.setdefault("minutes", DEFAULT_MINUTES)
     wishes = {**_DEFAULTS, **wishes}

@@ -41,7 +41,11 @@ class NextTokenLoss(nn.Module):
         """
         hidden, after = self.network.features(inputs, state)
         weight, bias = self.network.head.weight, self.network.head.bias
-        return head_loss(hidden.flatten(0, 1), weight, bias, targets.flatten()), after
+        groups = self.network.config.groups
+        # Of each group on its own, as if it were alone: what one errs in, others then know.
+        parts = zip(hidden.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
+        losses = [head_loss(own, head, bias, targets.flatten()) for own, head in parts]
+        return torch.stack(losses).mean() if groups > 1 else losses[0], after
 
 
 def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -15,26 +15,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from chargen.model import file
 from chargen.model.config import ModelConfig
-from chargen.model.file import Weights
-from chargen.training.kernels import STOCK, Kernel, State
+from chargen.training.kernels import STOCK, Kernel, State, Weights
 
 
 class RecurrentLayer(nn.Module):
     """One layer of one cell, in torch's equations."""
 
-    def __init__(self, input_size: int, hidden_size: int, gates: int) -> None:
+    def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
-        rows = gates * hidden_size
+        shapes = config.tensor_shapes()
+        self.groups = config.groups
+        rows, input_size = shapes[f"layers.{number}.weight_ih"]
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.weight_hh = nn.Parameter(torch.empty(shapes[f"layers.{number}.weight_hh"]))
         self.bias_ih = nn.Parameter(torch.empty(rows))
         self.bias_hh = nn.Parameter(torch.empty(rows))
 
     @property
-    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As torch's own recurrences take them."""
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+    def weights(self) -> list[Weights]:
+        """Of each group, as torch's own recurrences take them."""
+        whole = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        if self.groups == 1:
+            return [whole]
+        parts = (one.chunk(self.groups) for one in whole)
+        return [(ih, hh, b, d) for ih, hh, b, d in zip(*parts, strict=True)]
 
 
 class RecurrentLM(nn.Module):
@@ -65,14 +71,8 @@ class RecurrentLM(nn.Module):
         self.own = slice(None)
         self.embedding_dropout = embedding_dropout
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        gates = len(config.cell_row.gates)
         self.layers = nn.ModuleList(
-            RecurrentLayer(
-                config.hidden_size if layer else config.embedding_size,
-                config.hidden_size,
-                gates,
-            )
-            for layer in range(config.num_layers)
+            RecurrentLayer(config, layer) for layer in range(config.num_layers)
         )
         self.head = nn.Linear(config.hidden_size, config.vocab_size)
         if config.tied_head:
@@ -86,7 +86,7 @@ class RecurrentLM(nn.Module):
         A rectified recurrence starts at the identity instead (Le et al., 2015), scaled down a
         little so that its state cannot grow without bound.
         """
-        size = self.config.hidden_size
+        size = self.config.group_size
         gates = self.config.cell_row.gates
         # A tied head wants embeddings of the head's scale.
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(size) if self._tied else 1.0)
@@ -97,12 +97,12 @@ class RecurrentLM(nn.Module):
             for start in range(0, len(layer.weight_hh), size):
                 nn.init.orthogonal_(layer.weight_hh[start : start + size])
             if self.config.cell == "rnn-relu":
-                layer.weight_hh.copy_(0.9 * torch.eye(size))
+                layer.weight_hh.copy_(0.9 * torch.eye(size).repeat(self.config.groups, 1))
             nn.init.zeros_(layer.bias_ih)
             nn.init.zeros_(layer.bias_hh)
             if "forget" in gates:
-                start = gates.index("forget") * size
-                layer.bias_ih[start : start + size].fill_(1.0)
+                by_gate = layer.bias_ih.view(self.config.groups, len(gates), size)
+                by_gate[:, gates.index("forget")] = 1.0
         if not self._tied:
             nn.init.uniform_(self.head.weight, -1 / math.sqrt(size), 1 / math.sqrt(size))
         nn.init.zeros_(self.head.bias)
@@ -112,7 +112,10 @@ class RecurrentLM(nn.Module):
         return self.config.tied_head
 
     def recurrent_matrices(self) -> dict[str, nn.Parameter]:
-        """Weights from hidden units to hidden units, (G H, H) each, by name: its heart."""
+        """Weights from hidden units to hidden units, by name: its heart.
+
+        Below one another there is a square for every gate (of every group).
+        """
         own = dict(self.named_parameters())
         names = [f"layers.{layer}.weight_hh" for layer in range(len(self.layers))]
         names += [f"layers.{layer}.weight_ih" for layer in range(1, len(self.layers))]
@@ -134,7 +137,11 @@ class RecurrentLM(nn.Module):
             logits (T, B, V) after each token, and the state after the last.
         """
         hidden, after = self.features(tokens, state)
-        return self.head(hidden), after
+        # The mean of what each group says.
+        weight = (
+            self.head.weight if self.config.groups == 1 else self.head.weight / self.config.groups
+        )
+        return functional.linear(hidden, weight, self.head.bias), after
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """As `forward`, but what the head reads: the last layer's hidden states (T, B, H)."""
@@ -148,12 +155,29 @@ class RecurrentLM(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
             own = tuple(part[number : number + 1] for part in state)
-            hidden, own = self.kernel(self.config.cell, hidden, ids, layer.weights, own)
+            hidden, own = self._layer(number, layer.weights, hidden, ids, own)
             ids = None
             hidden = self._drop(hidden, self.dropout)
             after.append(own)
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
         return hidden, joined
+
+    def _layer(
+        self, number: int, weights: list[Weights], below: Tensor, ids: Tensor | None, state: State
+    ) -> tuple[Tensor, State]:
+        """Every group of a layer over a window; each reads the embedding, or its own units."""
+        count, cell = len(weights), self.config.cell
+        if count == 1:
+            return self.kernel(cell, below, ids, weights[0], state)
+        inputs = below.chunk(count, -1) if number else [below] * count
+        states = zip(*(part.chunk(count, -1) for part in state), strict=True)
+        found = [
+            self.kernel(cell, *each)
+            for each in zip(inputs, [ids] * count, weights, states, strict=True)
+        ]
+        hidden, after = zip(*found, strict=True)
+        joined = tuple(torch.cat(parts, -1) for parts in zip(*after, strict=True))
+        return torch.cat(hidden, -1), joined
 
     def _drop(self, hidden: Tensor, rate: float) -> Tensor:
         """Dropout with one mask for all time steps (Gal and Ghahramani, 2016)."""
@@ -165,20 +189,25 @@ class RecurrentLM(nn.Module):
         mask = functional.dropout(ones, rate)
         return hidden * (mask if self.lanes is None else mask[:, self.own])
 
-    def to_weights(self) -> Weights:
+    def to_weights(self) -> file.Weights:
         """A copy as numpy arrays, named as in the model file."""
         state = self.state_dict()
-        return {
+        found = {
             name: state[name].detach().to("cpu", torch.float32, copy=True).numpy()
             for name in self.config.tensor_shapes()
         }
+        if self.config.groups > 1:
+            found["head.weight"] /= np.float32(self.config.groups)
+        return found
 
     @torch.no_grad()
-    def load_weights(self, weights: Weights) -> None:
+    def load_weights(self, weights: file.Weights) -> None:
         """Take over the weights of a model file of the same config."""
         own = dict(self.named_parameters())
         for name in self.config.tensor_shapes():
             own[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+        if self.config.groups > 1:
+            own["head.weight"].mul_(self.config.groups)
 
 
 def detach(state: State) -> State:

@@ -58,7 +58,7 @@ class Optimizer:
             fused=True,
         )
         self._depths = [depth for (_, depth), _ in ordered]
-        size = network.config.hidden_size
+        size = network.config.group_size
         self.muon = Muon(list(matrices.values()), size, network.kernel.half, ranks)
         self._muon_depths = [self._depth(name) for name in matrices]
         self.anchors = (
@@ -151,14 +151,14 @@ class Muon:
     """Momentum with its singular values made alike, one matrix a gate."""
 
     def __init__(
-        self, matrices: list[nn.Parameter], hidden_size: int, half: bool, ranks: Ranks = ALONE
+        self, matrices: list[nn.Parameter], size: int, half: bool, ranks: Ranks = ALONE
     ) -> None:
         self.matrices = matrices
         self._ranks = ranks
         self.steps = 0
         self.momenta = [torch.zeros_like(one) for one in matrices]
         self.directions = [torch.zeros_like(one) for one in matrices]
-        self._size = hidden_size
+        self._size = size
         self._half = half
 
     @torch.no_grad()

@@ -130,7 +130,7 @@ def make_plan(
         )
     wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.half else "fp32"
     seen = wishes["steps"] * lane / train_tokens
-    wishes.setdefault("dropout", _dropout(seen, model.hidden_size))
+    wishes.setdefault("dropout", _dropout(seen, model.group_size))
     wishes.setdefault("learning_rate", draft.learning_rate)
     for name, value in _scoring(wishes["steps"] * lane, valid_tokens).items():
         wishes.setdefault(name, value)
@@ -142,7 +142,7 @@ def make_plan(
 def flop_per_token(model: ModelConfig) -> float:
     """Of training: two forward and four backward for every weight that a token is multiplied by."""
     gates, size = len(model.cell_row.gates), model.hidden_size
-    recurrent = gates * size * size * (2 * model.num_layers - 1)
+    recurrent = gates * size * model.group_size * (2 * model.num_layers - 1)
     return 6.0 * (recurrent + model.vocab_size * size)
 
 

@@ -101,6 +101,7 @@ def test_every_cell_and_kernel(tmp_path, corpus, cell, kernel):
         {"tokenizer": "subword", "vocab_size": 400},
         {"documents": "lines"},
         {"num_layers": 2, "embedding_dropout": 0.1},
+        {"groups": 2, "num_layers": 2},
         {"optimizer": "adamw", "ema": 0.0},
         {"schedule": "wsd", "tied_head": True, "hidden_size": 12},
         {"valid_fraction": 0.0},

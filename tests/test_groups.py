@@ -1,0 +1,185 @@
+"""Networks side by side in one model: what each is alone, and all are together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import chargen
+from chargen.errors import UsageError
+from chargen.insight.anatomy import take_apart
+from chargen.insight.gradients import measure_reach
+from chargen.model.config import ModelConfig
+from chargen.sampling.stepper import Stepper
+from chargen.training.config import TrainConfig
+from chargen.training.kernels import candidates
+from chargen.training.loss import NextTokenLoss
+from chargen.training.network import RecurrentLM
+from chargen.training.optimizer import Optimizer
+from tests.conftest import CELLS, joined_groups, make_model
+
+LAYERS = (1, 2)
+
+
+def in_groups(cell, layers, groups=3):
+    return make_model(cell, layers, groups=groups, hidden_size=12)
+
+
+def alone(model, group):
+    """One of the groups as a model of its own."""
+    config = model.config
+    size = config.group_size
+    weights = {}
+    for name, value in model.weights.items():
+        if name.startswith("layers."):
+            weights[name] = np.split(value, config.groups)[group]
+        elif name == "head.weight":
+            weights[name] = config.groups * value[:, group * size : (group + 1) * size]
+        else:
+            weights[name] = value
+    network = RecurrentLM(
+        ModelConfig(
+            vocab_size=config.vocab_size,
+            cell=config.cell,
+            num_layers=config.num_layers,
+            hidden_size=size,
+            embedding_size=config.embedding_size,
+        )
+    )
+    network.load_weights(weights)
+    return network
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_it_writes_like_one_network_with_zeros_between(cell, layers):
+    model = in_groups(cell, layers)
+    whole = joined_groups(model)
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=300)
+    stepper, other = (Stepper(one.config, one.weights) for one in (model, whole))
+    found, end = stepper.logits_of(ids, stepper.zero_state())
+    expected, end_of_whole = other.logits_of(ids, other.zero_state())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(end, end_of_whole, atol=1e-5)
+    state = stepper.zero_state()
+    steps = [stepper.step(int(token), state, state).copy() for token in ids]
+    np.testing.assert_allclose(steps, found, atol=1e-5)
+    for layer, twin in zip(stepper.layers, other.layers, strict=True):
+        np.testing.assert_allclose(np.array(layer.gates), np.array(twin.gates), atol=1e-4)
+    many, rows = stepper.batched(3), ids.reshape(-1, 3)
+    state = many.zero_state()
+    for row in rows:
+        logits = many.step(row, state, state)
+    last, _ = stepper.logits_of(rows[:, 1], stepper.zero_state())
+    np.testing.assert_allclose(logits[1], last[-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_each_group_learns_as_if_it_were_alone(cell, layers):
+    """The loss is the mean of theirs, and so are the gradients, by every kernel."""
+    model = in_groups(cell, layers)
+    tokens = torch.from_numpy(np.random.default_rng(1).integers(10, size=(41, 4)))
+    networks = [alone(model, group) for group in range(3)]
+    losses, logits = [], []
+    for network in networks:
+        loss, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(4))
+        (loss / 3).backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            logits.append(network(tokens, network.zero_state(4))[0])
+    for kernel in candidates(cell, "cpu", "auto", "fp32"):
+        whole = RecurrentLM(model.config, kernel=kernel)
+        whole.load_weights(model.weights)
+        loss, _ = NextTokenLoss(whole)(tokens[:-1], tokens[1:], whole.zero_state(4))
+        loss.backward()
+        assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
+        for name, parameter in whole.named_parameters():
+            own = [dict(network.named_parameters())[name].grad for network in networks]
+            if name.startswith("layers."):
+                expected = torch.cat(own)
+            else:
+                expected = torch.cat(own, 1) if name == "head.weight" else sum(own)
+            torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-3)
+        with torch.no_grad():
+            together, _ = whole(tokens, whole.zero_state(4))
+        torch.testing.assert_close(together, sum(logits) / 3, atol=1e-4, rtol=1e-4)
+        for name, value in whole.to_weights().items():
+            np.testing.assert_allclose(value, model.weights[name], rtol=1e-6)
+
+
+def test_muon_turns_every_gate_of_every_group_by_itself():
+    model = in_groups("lstm", 2)
+    networks = [alone(model, group) for group in range(3)]
+    whole = RecurrentLM(model.config)
+    whole.load_weights(model.weights)
+    tokens = torch.from_numpy(np.random.default_rng(2).integers(10, size=(9, 4)))
+    for network in (whole, *networks):
+        optimizer = Optimizer(network, TrainConfig(steps=9))
+        loss, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(4))
+        loss.backward()
+        optimizer.step(0.01)
+    for name, matrix in whole.recurrent_matrices().items():
+        own = torch.cat([network.recurrent_matrices()[name] for network in networks])
+        torch.testing.assert_close(matrix, own, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_shown_of_it_is_so(cell):
+    model = in_groups(cell, 2)
+    whole = joined_groups(model)
+    ids = np.random.default_rng(3).integers(model.config.vocab_size, size=24)
+    stepper, other = (Stepper(one.config, one.weights) for one in (model, whole))
+    state = other.read(ids[:-1], other.zero_state())
+    found, expected = (take_apart(one, int(ids[-1]), state) for one in (stepper, other))
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    for layer, twin in zip(found.layers, expected.layers, strict=True):
+        for line, same in zip(layer, twin, strict=True):
+            np.testing.assert_allclose(line.values, same.values, atol=1e-5)
+    reach, same = (
+        measure_reach(one.config, one.weights, ids, steps=20, places=1, dtype=torch.float64)
+        for one in (model, whole)
+    )
+    np.testing.assert_allclose(reach.layers, same.layers, rtol=1e-4)
+    np.testing.assert_allclose(reach.inputs, same.inputs, rtol=1e-4)
+
+
+def test_a_trained_one_scores_alike_in_both_engines(prose, tmp_path):
+    (tmp_path / "text.txt").write_text(prose[:20_000])
+    settings = {"hidden_size": 32, "groups": 2, "steps": 30, "batch_size": 4, "threads": 1}
+    for _ in chargen.train(str(tmp_path / "text.txt"), out=tmp_path / "run", **settings):
+        pass
+    model = chargen.load(tmp_path / "run")
+    assert model.config.groups == 2
+    ids = model.tokenizer.encode(prose[20_000:21_000])
+    nats = (
+        -Stepper(model.config, model.file.weights)
+        .score(ids, np.zeros(model.config.state_shape, np.float32))[0]
+        .mean()
+    )
+    network = RecurrentLM(model.config)
+    network.load_weights(model.file.weights)
+    tokens = torch.from_numpy(ids.astype(np.int64))[:, None]
+    with torch.no_grad():
+        logits, _ = network(tokens[:-1], network.zero_state(1))
+    assert nats == pytest.approx(
+        functional.cross_entropy(logits[:, 0], tokens[1:, 0]).item(), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"hidden_size": 32, "groups": 3}, "groups 3: hidden-size 32 cannot be divided by it"),
+        ({"groups": 0}, "groups 0: must be a whole number from 1 to 64"),
+        (
+            {"groups": 2, "tied_head": True, "hidden_size": 8, "embedding_size": 8},
+            "groups 2: a tied head serves one network only",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(sizes, message):
+    with pytest.raises(UsageError, match=message):
+        ModelConfig(vocab_size=9, **sizes)
