@@ -36,8 +36,7 @@ from chargen.model.score import make_score
 from chargen.sampling.config import SampleConfig
 from chargen.sampling.generator import generate
 from chargen.sampling.scoring import token_logprobs
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import token_lengths
+from chargen.text.tokenizer import Tokens, token_lengths
 from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
 
 EQUAL = {

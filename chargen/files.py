@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import platformdirs
-
 from chargen.errors import ChargenError, UsageError
 
 
@@ -61,8 +59,13 @@ def sweep(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
     """Keep a folder to this process; the lock dies with it, however it dies.
+
+    Args:
+        folder: which.
+        reason: what is said where it is another's: who that would be, and what to do.
+        wait: until the other is done.
 
     Raises:
         UsageError: another process has it.
@@ -79,16 +82,14 @@ def locked(folder: Path) -> Iterator[None]:
             if os.name == "nt":
                 import msvcrt
 
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                how = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+                msvcrt.locking(descriptor, how, 1)  # type: ignore[attr-defined]
             else:
                 import fcntl
 
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
-            raise UsageError(
-                f"{folder}: another process is training this run; wait for it, or choose another "
-                "--run NAME"
-            ) from error
+            raise UsageError(f"{folder}: {reason}") from error
         yield
     finally:
         os.close(descriptor)
@@ -139,7 +140,11 @@ def make_folder(path: Path) -> None:
 def cache_folder() -> Path:
     """Where chargen keeps what it can make again: CHARGEN_CACHE, or the user's cache folder."""
     chosen = os.environ.get("CHARGEN_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("chargen")
+    if chosen:
+        return Path(chosen)
+    import platformdirs  # a machine without it can say where
+
+    return platformdirs.user_cache_path("chargen")
 
 
 def _umask() -> int:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,18 +21,16 @@ from chargen.model.file import Weights
 from chargen.model.grafting import check_same, graft_weights, lineage
 from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
 from chargen.model.score import Score, make_score
-from chargen.text.corpus import DOCUMENT_MODES
+from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.prepare import (
     REPLAY,
-    Prepared,
     TextOptions,
     options_from_json,
     options_to_json,
     prepare,
     prepare_again,
 )
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.text.tuning import prepare_replay, prepare_tuning
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -64,6 +63,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
+    on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Iterator[TrainEvent]:
@@ -75,6 +75,7 @@ def train(
         out: a folder instead of `checkpoints`; without `run`, the run's own folder.
         overwrite: replace a run of that name.
         on_note: is told what a person should know, a line each.
+        on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: fields of `TextOptions`, `ModelConfig` and `TrainConfig`, and `epochs`; what is
             left out, or None, is planned.
@@ -101,7 +102,8 @@ def train(
         raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
     ranks = _together()
     # The first process encodes the text, the others find it in the cache.
-    prepared = ranks.first(lambda: prepare(options)) if ranks else prepare(options)
+    make = partial(prepare, options, on_reading if process.is_first else unwatched)
+    prepared = ranks.first(make) if ranks else make()
     from chargen.training.session import train_run  # torch, once all else is in order
 
     events = train_run(
@@ -130,6 +132,7 @@ def finetune(
     extend_vocab: int = 0,
     replay: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] = lambda note: None,
+    on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Iterator[TrainEvent]:
@@ -147,6 +150,7 @@ def finetune(
         replay: a corpus, best the model's own, that a share of the lanes (`replay_share`, four
             fifths by default) goes on reading.
         on_note: is told what a person should know, a line each.
+        on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: as for `train`; what decides the model's shape must be as it is.
 
@@ -188,12 +192,14 @@ def finetune(
     stem = run_name(base.path)
     folder = choose_folder([f"{stem}-{Path(spelled[0]).stem}"], run=run, out=out,
                            overwrite=overwrite)  # fmt: skip
-    tuning = prepare_tuning(options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab)
+    tuning = prepare_tuning(
+        options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
+    )
     prepared, notes = tuning.prepared, list(tuning.prepared.notes)
     written, other = options_to_json(options), None
     if replay is not None:
         old = replace(options, corpus=(os.fspath(replay),), valid=None)
-        other = prepare_replay(old, prepared.tokenizer)
+        other = prepare_replay(old, prepared.tokenizer, on_reading)
         written[REPLAY] = {"options": options_to_json(old), "card": other.card}
         notes += [f"replay: {note}" for note in other.notes]
     card = {**prepared.card, "base": lineage(base.card, stem), "base_path": str(base.path)}
@@ -222,6 +228,7 @@ def resume(
     *,
     allow_changed_corpus: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
+    on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     minutes: float | None = None,
     epochs: float | None = None,
@@ -233,6 +240,7 @@ def resume(
         run: a run's folder, or its name below `checkpoints`; None is the newest.
         allow_changed_corpus: if the corpus changed since, take it as it is now.
         on_note: is told what a person should know, a line each.
+        on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         minutes: train for so long from here, with a warm-up and a decay of its own; or
         epochs: so many passes; or
@@ -250,7 +258,9 @@ def resume(
     check_settings(given)
     folder = locate_run(None if run is None else os.fspath(run))
     ranks = _together()
-    yield from _resume(folder, given, allow_changed_corpus, on_note, should_stop, started, ranks)
+    yield from _resume(
+        folder, given, allow_changed_corpus, on_note, on_reading, should_stop, started, ranks
+    )
 
 
 def _resume(
@@ -258,6 +268,7 @@ def _resume(
     given: dict[str, Any],
     allow_changed_corpus: bool,
     on_note: Callable[[str], None],
+    on_reading: Watcher,
     should_stop: Callable[[], bool],
     started: float,
     ranks: Ranks | None,
@@ -272,10 +283,11 @@ def _resume(
         ranks.decided(0)  # nobody saves before all have read what is to be gone on from
     tokenizer = snapshot.build_tokenizer()
     options = options_from_json(snapshot.text)
-    prepared = prepare_again(options, tokenizer, snapshot.card, allow_changed=allow_changed_corpus)
+    again = partial(prepare_again, allow_changed=allow_changed_corpus, watcher=on_reading)
+    prepared = again(options, tokenizer, snapshot.card)
     notes, replay = list(prepared.notes), None
     if REPLAY in snapshot.text:
-        other = _prepare_replay_again(snapshot.text[REPLAY], tokenizer, allow_changed_corpus)
+        other = again(*_replayed(snapshot.text[REPLAY], tokenizer))
         replay = Replay(train=other.train, valid=other.valid)
         notes += [f"replay: {note}" for note in other.notes]
     # What fine-tuning adds to a card is not of the corpus.
@@ -305,12 +317,12 @@ def _together() -> Ranks | None:
     return joined()
 
 
-def _prepare_replay_again(value: Any, tokenizer: Tokenizer, allow_changed: bool) -> Prepared:
+def _replayed(value: Any, tokenizer: Tokenizer) -> tuple[TextOptions, Tokenizer, dict[str, Any]]:
+    """How the other text of a run was read, and what it was."""
     if not isinstance(value, dict) or not isinstance(value.get("options"), dict):
         raise CorpusError("the run does not say how its other text was read")
     options, card = options_from_json(value["options"]), value.get("card")
-    known = card if isinstance(card, dict) else {}
-    return prepare_again(options, tokenizer, known, allow_changed=allow_changed)
+    return options, tokenizer, card if isinstance(card, dict) else {}
 
 
 def _with_notes(

@@ -24,8 +24,8 @@ from chargen.sampling.scoring import total_nats
 from chargen.sampling.stepper import Stepper, TokenIds
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.prepare import TextOptions, options_from_json, parts_again
-from chargen.text.store import Tokens, TokenStore
-from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.text.store import TokenStore
+from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 
 
 class Model:

@@ -15,7 +15,7 @@ from chargen.terminal.context import Terminal
 if TYPE_CHECKING:
     from chargen.library import Model
     from chargen.model.score import Score
-    from chargen.text.store import Tokens
+    from chargen.text.tokenizer import Tokens
 
 _HELP = """Score a text: how well a model predicts it.
 

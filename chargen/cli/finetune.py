@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -98,13 +99,13 @@ def run_finetuning(
     load(path)  # complains, before anything else is begun
     return train.follow(
         folder,
-        lambda should_stop: finetune(
+        partial(
+            finetune,
             path,
             corpus,
             out=folder,
             overwrite=where["overwrite"],
             on_note=terminal.note,
-            should_stop=should_stop,
             **options,
         ),
         terminal,

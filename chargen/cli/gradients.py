@@ -20,8 +20,7 @@ from chargen.terminal.figures import plural
 if TYPE_CHECKING:
     from chargen.insight.gradients import Reach
     from chargen.library import Model
-    from chargen.text.store import Tokens
-    from chargen.text.tokenizer import Tokenizer
+    from chargen.text.tokenizer import Tokenizer, Tokens
 
 _LEAST = 4
 _STEPS = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -54,11 +55,11 @@ def command(
     folder = locate_run(run)
     return follow(
         folder,
-        lambda should_stop: resume(
+        partial(
+            resume,
             folder,
             allow_changed_corpus=allow_changed_corpus,
             on_note=terminal.note,
-            should_stop=should_stop,
             **lengths,
         ),
         terminal,

@@ -10,7 +10,7 @@ from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
     from chargen.library import Model
-    from chargen.text.store import Tokens
+    from chargen.text.tokenizer import Tokens
 
 
 def is_model(name: str) -> bool:
@@ -70,8 +70,9 @@ def read_tokens(
     import numpy as np
 
     from chargen.text.corpus import open_corpus
+    from chargen.text.encoding import encoded_batches
     from chargen.text.reading import Reading
-    from chargen.text.store import encoded_chunks, token_dtype
+    from chargen.text.store import token_dtype
     from chargen.text.tokenizer import describe_unseen
 
     documents = model.card.get("documents")
@@ -92,8 +93,8 @@ def read_tokens(
         for line in describe_unseen(replaced, unseen, characters, "nearest"):
             terminal.complain(f"{name}: {line}; the score is of the text with these replaced")
     dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
-    chunks = list(encoded_chunks(corpus, model.tokenizer, dtype))
-    if not chunks:
+    batches = [ids for ids, _ in encoded_batches(corpus, model.tokenizer, dtype)]
+    found: Tokens = np.concatenate([np.empty(0, dtype), *batches])
+    if not len(found):
         raise CorpusError(f"{name}: the text is empty")
-    found: Tokens = np.concatenate(chunks)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +138,7 @@ def run_training(
     settings = {**options, "run": None, "out": folder}
     return follow(
         folder,
-        lambda should_stop: train(
-            corpus, on_note=terminal.note, should_stop=should_stop, **settings
-        ),
+        partial(train, corpus, on_note=terminal.note, **settings),
         terminal,
         as_json=as_json,
     )
@@ -147,7 +146,7 @@ def run_training(
 
 def follow(
     folder: Path,
-    begin: Callable[[Callable[[], bool]], Iterator[TrainEvent]],
+    begin: Callable[..., Iterator[TrainEvent]],
     terminal: Terminal,
     *,
     as_json: bool,
@@ -156,27 +155,27 @@ def follow(
 
     Args:
         folder: of the run.
-        begin: makes the run's events from a function that says whether to stop.
+        begin: makes the run's events, given `should_stop` and `on_reading`.
         terminal: where it is shown.
         as_json: an object a line on stdout as well.
     """
     from chargen.cli.interrupts import Interrupts
     from chargen.cli.watch import Watch
+    from chargen.terminal.progress import reading_line
     from chargen.training.events import event_record
 
     watch, closed = Watch(terminal, folder), False
-    with Interrupts(watch.notice) as interrupts:
-        events = begin(lambda: closed or interrupts.stop_requested())
-        with closing(watch):
-            for event in events:
-                interrupts.begin_waiting()
-                watch.show(event)
-                if as_json:
-                    try:
-                        terminal.out.write(json.dumps(event_record(event)) + "\n")
-                        terminal.out.flush()
-                    except OSError:
-                        # Nobody reads on, or the disk is full: what was learned is saved.
-                        as_json, closed = False, True
+    with Interrupts(watch.notice) as interrupts, closing(watch), reading_line(terminal) as tell:
+        events = begin(should_stop=lambda: closed or interrupts.stop_requested(), on_reading=tell)
+        for event in events:
+            interrupts.begin_waiting()
+            watch.show(event)
+            if as_json:
+                try:
+                    terminal.out.write(json.dumps(event_record(event)) + "\n")
+                    terminal.out.flush()
+                except OSError:
+                    # Nobody reads on, or the disk is full: what was learned is saved.
+                    as_json, closed = False, True
     watch.summarise()
     return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

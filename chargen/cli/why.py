@@ -18,7 +18,7 @@ from chargen.terminal.context import Terminal
 if TYPE_CHECKING:
     from chargen.insight.passages import Passage
     from chargen.library import Model
-    from chargen.text.store import Tokens
+    from chargen.text.tokenizer import Tokens
 
 _BEFORE, _FURTHER = 96, 8192
 _GUESSES, _PASSAGES = 5, 3

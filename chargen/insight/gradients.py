@@ -25,7 +25,7 @@ from chargen.model.config import ModelConfig
 from chargen.model.file import Weights
 from chargen.sampling.lanes import Progress, unwatched
 from chargen.sampling.stepper import Array, Stepper, TokenIds
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 STEPS = 200
 """How many steps back are looked at."""

@@ -21,7 +21,7 @@ from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.sampling.lanes import Progress, unwatched
 from chargen.sampling.scoring import token_logprobs
 from chargen.sampling.stepper import Array, Stepper, TokenIds, log_softmax
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 LONGEST = 256
 """Tokens after each place."""

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from chargen.sampling.lanes import Progress, unwatched
 from chargen.sampling.stepper import Array, Stepper
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import Tokenizer
+from chargen.text.tokenizer import Tokenizer, Tokens
 
 PLACES = 50_000
 _LANES = 1024

@@ -18,7 +18,7 @@ from chargen.insight.views import CLOSED, GATED, OPEN
 from chargen.model.cells import Cell
 from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
 from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 _WARM_UP = 256
 _MOST = 1 << 16

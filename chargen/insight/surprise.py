@@ -10,7 +10,7 @@ import numpy.typing as npt
 from chargen.sampling.lanes import Progress, unwatched
 from chargen.sampling.scoring import predictions
 from chargen.sampling.stepper import Array, Stepper, TokenIds
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

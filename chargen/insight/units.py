@@ -23,7 +23,7 @@ from chargen.model.units import Unit
 from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
 from chargen.sampling.scoring import token_logprobs
 from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 Numbers = npt.NDArray[np.float64]
 MOST = 30_000

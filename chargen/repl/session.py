@@ -26,8 +26,7 @@ from chargen.sampling.composer import Composer, Writing
 from chargen.sampling.stepper import Array, Stepper
 from chargen.sampling.tree import ROOT, TextTree
 from chargen.text.copies import CopyIndex, CopyWatch, build_index
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import describe_unseen
+from chargen.text.tokenizer import Tokens, describe_unseen
 
 if TYPE_CHECKING:
     from chargen.learning import Learner

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
-LANES = 64
+LANES, _FEWEST = 64, 8
 WARM_UP = 2048
 """Tokens a lane reads before it counts: many times what such a model remembers."""
 
@@ -63,6 +63,8 @@ def read_in_lanes(
         holds: units that are held in every step.
         progress: is told how far it is.
     """
+    if warm_up:  # at most a third of the work is warming up, unless a text is short
+        lanes = min(lanes, max(_FEWEST, len(ids) // (2 * warm_up)))
     lanes = max(1, min(lanes, len(ids)))
     many = stepper.batched(lanes)
     state = many.zero_state()

@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from chargen.sampling.lanes import WARM_UP, Progress, read_in_lanes, unwatched
 from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, check_finite, log_softmax
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 LONG = 1 << 18
 """Tokens from which lanes are worth it for a score."""
+_HEAVY = 4e11
+"""Products of a text with a model's weights from which they are worth it for a large model."""
 _LONG_TO_WAIT = 1 << 14
 """Tokens from which a person would wait for one lane."""
 _SHORT_WARM_UP = 512
@@ -23,9 +25,10 @@ _READ_AT_ONCE = 256
 def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
     """Nats that the tokens (N,) after the first cost, from a zero state, state carried.
 
-    From `LONG` tokens on, lanes carry their own states; the total then differs by rounding.
+    Where that would take minutes, lanes carry their own states; the total then differs by
+    rounding.
     """
-    if len(ids) >= LONG:
+    if len(ids) >= LONG or len(ids) * stepper.config.num_parameters >= _HEAVY:
         nats = 0.0
         for places, logprobs in _in_lanes(stepper, ids, WARM_UP):
             targets = np.asarray(ids[places + 1], np.int64)

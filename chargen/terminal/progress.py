@@ -7,31 +7,83 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from chargen.terminal.context import Terminal
+from chargen.terminal.figures import size
 from chargen.terminal.safetext import safe_line
 
-_SILENT, _EVERY = 0.3, 0.1
-"""Seconds: what is done sooner needs no line; and between two changes of it."""
+_SILENT, _EVERY, _LOGGED = 0.3, 0.1, 30.0
+"""Seconds: what is done sooner needs no line; between two changes of it; and, where nobody sees it
+move, between two lines of a log."""
+
+Clock = Callable[[], float]
 
 
 @contextmanager
 def progress_line(
-    terminal: Terminal, what: str, clock: Callable[[], float] = time.monotonic
+    terminal: Terminal, what: str, clock: Clock = time.monotonic
 ) -> Iterator[Callable[[float], None]]:
     """A function that takes the share done, 0 to 1; nothing is shown where nobody sees it move."""
-    began = clock()
-    last, drawn = began + _SILENT - _EVERY, False
+    line = _Line(terminal, clock)
+    try:
+        yield lambda share: line.show(f"{what}: {min(1.0, share):4.0%}")
+    finally:
+        line.clear()
 
-    def tell(share: float) -> None:
-        nonlocal last, drawn
-        now = clock()
-        if terminal.is_live and now - last >= _EVERY:
-            last, drawn = now, True
-            terminal.err.write(f"\r{safe_line(what)}: {min(1.0, share):4.0%} ")
-            terminal.err.flush()
+
+@contextmanager
+def reading_line(
+    terminal: Terminal, clock: Clock = time.monotonic
+) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A watcher of a corpus: what is done, with how many bytes of how many (None: nobody knows).
+
+    Where nobody sees it move, it is a line of the log now and then.
+    """
+    line = _Line(terminal, clock, logs=True)
+
+    def tell(doing: str, done: int, of: int | None) -> None:
+        if of == done:
+            line.clear()
+        elif of:
+            line.show(f"{doing}: {min(1.0, done / of):4.0%} of {size(of)}B")
+        else:
+            line.show(f"{doing}: {size(done)}B" if done else doing)
 
     try:
         yield tell
     finally:
-        if drawn:
-            terminal.err.write("\r\x1b[K")
-            terminal.err.flush()
+        line.clear()
+
+
+class _Line:
+    """Text at the bottom of the screen, not too often."""
+
+    def __init__(self, terminal: Terminal, clock: Clock, *, logs: bool = False) -> None:
+        self._terminal = terminal
+        self._clock = clock
+        self._logs = logs
+        self._drawn = False
+        self._begin()
+
+    def _begin(self) -> None:
+        wait = _SILENT if self._terminal.is_live else _LOGGED
+        self._next = self._clock() + wait
+
+    def show(self, text: str) -> None:
+        """Draw the text, if it is time."""
+        now = self._clock()
+        if now < self._next:
+            return
+        if self._terminal.is_live:
+            self._next, self._drawn = now + _EVERY, True
+            self._terminal.err.write(f"\r{safe_line(text)} \x1b[K")
+            self._terminal.err.flush()
+        elif self._logs:
+            self._next = now + _LOGGED
+            self._terminal.note(text)
+
+    def clear(self) -> None:
+        """Leave the line as it was; what comes next is something else."""
+        if self._drawn:
+            self._terminal.err.write("\r\x1b[K")
+            self._terminal.err.flush()
+        self._drawn = False
+        self._begin()

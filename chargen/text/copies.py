@@ -21,8 +21,7 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError
 from chargen.files import atomic_writer
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import StreamDecoder, Tokenizer
+from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens
 
 BLOCK = 16
 SHORTEST = 2 * BLOCK - 1

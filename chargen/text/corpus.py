@@ -1,189 +1,26 @@
-"""Where text comes from: files, folders, standard input, named corpora, tables, the Hub.
+"""A corpus: sources of text, read as one, as often as needed and never whole.
 
-A `Corpus` is a list of sources that can be read several times, piece by piece, so that a corpus
-never has to fit in memory. It knows nothing of tokens. The recipes of named corpora are in
-recipes.py, reading and decoding of files in reading.py.
+It knows nothing of tokens. What a source is lies in sources.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import stat
-import sys
-import tempfile
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Protocol
 
-from chargen.errors import CorpusError, unknown_name
-from chargen.text import tables
-from chargen.text.reading import (
-    Hasher,
-    Pieces,
-    Reading,
-    check_text,
-    check_text_file,
-    read_pieces,
-)
-from chargen.text.recipes import Recipe, find_recipe, recipes
+from chargen.text.reading import Hasher, Reading
+from chargen.text.sources import Source, find_source
 
 DOCUMENT_MODES = ("whole", "files", "lines")
 
-
-class Source(Protocol):
-    """One CORPUS of the command line."""
-
-    @property
-    def name(self) -> str:
-        """As it was given on the command line."""
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """The pieces of each document; raw content also goes into `hasher`."""
+Watcher = Callable[[str, int, int | None], None]
+"""Is told what is being done to a corpus, with how many bytes of it, and of how many: None where
+nobody knows. When both are the same, it is over."""
 
 
-@dataclass(frozen=True)
-class FileSource:
-    """One text file."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document."""
-        yield _file_pieces(self.path, reading, hasher)
-
-
-@dataclass(frozen=True)
-class FolderSource:
-    """All text files below a folder, in the order of their paths."""
-
-    path: Path
-    notes: list[str] = field(default_factory=list, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a file; files that are not text are skipped and noted.
-
-        Raises:
-            CorpusError: no text file is there.
-        """
-        skipped: list[str] = []
-        kept = 0
-        for path in walk_files(self.path):
-            problem = check_text_file(path, reading)
-            if problem:
-                skipped.append(f"{path.relative_to(self.path)} ({problem})")
-                continue
-            kept += 1
-            yield _file_pieces(path, reading, hasher)
-        self.notes.clear()
-        if skipped:
-            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-            self.notes.append(
-                f"{self.path}: skipped {len(skipped)} of {kept + len(skipped)} files: "
-                f"{', '.join(skipped[:3])}{more}"
-            )
-        if not kept:
-            raise CorpusError(f"{self.path}: no text file in this folder")
-
-
-class PipeSource:
-    """Standard input or another pipe: what can be read once, kept to be read again.
-
-    In memory, or in an unnamed temporary file when it is large.
-    """
-
-    def __init__(self, name: str = "-", stream: IO[bytes] | None = None) -> None:
-        self.name = name
-        self._stream = stream
-        self._spool: IO[bytes] | None = None
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document."""
-        shown = "standard input" if self.name == "-" else self.name
-        if self._spool is None:
-            # Kept open to be read again; closed, and so removed, with this object.
-            self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
-            weakref.finalize(self, self._spool.close)
-            with self._open() as stream:
-                head = stream.read(1 << 20)
-                check_text(head, shown, reading)  # before an endless pipe fills the disk
-                self._spool.write(head)
-                shutil.copyfileobj(stream, self._spool, 1 << 20)
-        self._spool.seek(0)
-        yield read_pieces(self._spool, shown, reading, hasher)
-
-    def _open(self) -> AbstractContextManager[IO[bytes]]:
-        if self._stream is not None:
-            return nullcontext(self._stream)
-        return nullcontext(sys.stdin.buffer) if self.name == "-" else open(self.name, "rb")
-
-
-@dataclass(frozen=True)
-class TableSource:
-    """A local .jsonl, .csv or .parquet file, read through `datasets`: a document a row."""
-
-    path: Path
-    notes: list[str] = field(default_factory=list, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a row."""
-        rows = tables.local_rows(self.path, reading, self.notes)
-        return tables.documents(rows, reading, hasher)
-
-
-@dataclass(frozen=True)
-class HubSource:
-    """A data set of the Hugging Face Hub, streamed: hf:DATASET[:CONFIG[:COLUMN]]."""
-
-    spec: str
-
-    @property
-    def name(self) -> str:
-        """`hf:` and the data set."""
-        return f"hf:{self.spec}"
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a row."""
-        dataset, _, rest = self.spec.partition(":")
-        config, _, column = rest.partition(":")
-        rows = tables.hub_rows(
-            self.name, dataset, config=config or None, column=column or reading.column
-        )
-        return tables.documents(rows, reading, hasher)
-
-
-@dataclass(frozen=True)
-class RecipeSource:
-    """builtin:NAME."""
-
-    recipe: Recipe
-
-    @property
-    def name(self) -> str:
-        """`builtin:` and the recipe's name."""
-        return f"builtin:{self.recipe.name}"
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """What the recipe says."""
-        return self.recipe.documents(reading, hasher)
+def unwatched(doing: str, done: int, of: int | None) -> None:
+    """A pass that nobody looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,11 +42,15 @@ class Corpus:
     reading: Reading = field(default_factory=Reading)
     fingerprints: list[Fingerprint] = field(default_factory=list, compare=False)
     """One a source, set by each complete pass of `pieces`."""
+    watcher: Watcher = field(default=unwatched, compare=False)
 
-    def pieces(self) -> Iterator[str | bytes | None]:
+    def pieces(self, doing: str = "reading") -> Iterator[str | bytes | None]:
         """Read everything once: chunks of text (or bytes), None after each document of `files`.
 
         Files of a `whole` corpus are joined by a line end where the first lacks one.
+
+        Args:
+            doing: what for, in a word, for the watcher.
 
         Raises:
             CorpusError, NetworkError: a source cannot be read.
@@ -217,9 +58,10 @@ class Corpus:
         found: list[Fingerprint] = []
         newline: str | bytes = b"\n" if self.reading.as_bytes else "\n"
         last: str | bytes = newline
+        before, size = 0, self._size()
         for source in self.sources:
             hasher = hashlib.sha256()
-            count = _Counter(hasher)
+            count = _Counter(hasher, before, lambda done: self.watcher(doing, done, size))
             for document in source.documents(self.reading, count):
                 empty = True
                 for piece in document:
@@ -233,7 +75,18 @@ class Corpus:
             found.append(
                 Fingerprint(name=source.name, bytes=count.bytes, sha256=hasher.hexdigest())
             )
+            before += count.bytes
+        self.watcher(doing, before, before)
         self.fingerprints[:] = found
+
+    def _size(self) -> int | None:
+        if self.watcher is unwatched:
+            return None
+        try:
+            sizes = [source.size() for source in self.sources]
+        except OSError:
+            return None
+        return None if None in sizes else sum(one for one in sizes if one)
 
     def notes(self) -> list[str]:
         """What a person should know about the last pass, such as skipped files."""
@@ -241,19 +94,26 @@ class Corpus:
 
 
 class _Counter:
-    """A hash that also counts what went into it."""
+    """A hash that also counts what went into it, and tells."""
 
-    def __init__(self, hasher: Hasher) -> None:
+    def __init__(self, hasher: Hasher, before: int, tell: Callable[[int], None]) -> None:
         self._hasher = hasher
+        self._before = before
+        self._tell = tell
         self.bytes = 0
 
     def update(self, data: bytes, /) -> None:
         self._hasher.update(data)
         self.bytes += len(data)
+        self._tell(self._before + self.bytes)
 
 
 def open_corpus(
-    names: Sequence[str], *, documents: str = "whole", reading: Reading | None = None
+    names: Sequence[str],
+    *,
+    documents: str = "whole",
+    reading: Reading | None = None,
+    watcher: Watcher = unwatched,
 ) -> Corpus:
     """The corpus that the CORPUS arguments name; none at all is the default recipe.
 
@@ -262,75 +122,7 @@ def open_corpus(
     """
     assert documents in DOCUMENT_MODES
     chosen = list(names) or ["builtin:python-docs"]
-    sources = [_source(name) for name in chosen]
-    return Corpus(sources=sources, documents=documents, reading=reading or Reading())
-
-
-def _source(name: str) -> Source:
-    if name == "-":
-        return PipeSource()
-    if not name:
-        raise CorpusError("'' is no corpus: give a file, a folder, '-' or builtin:NAME")
-    if name.startswith("builtin:"):
-        return RecipeSource(find_recipe(name.removeprefix("builtin:")))
-    if name.startswith("hf:"):
-        return HubSource(name.removeprefix("hf:"))
-    path = Path(name)
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise CorpusError(_missing(name, path)) from None
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{name}: cannot be read ({_reason(error)})") from error
-    if stat.S_ISDIR(mode):
-        return FolderSource(path)
-    if stat.S_ISFIFO(mode):
-        return PipeSource(name)
-    if not stat.S_ISREG(mode):
-        raise CorpusError(f"{name}: a device, not a file or a folder")
-    return TableSource(path) if path.suffix.lower() in tables.TABLE_SUFFIXES else FileSource(path)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _missing(name: str, path: Path) -> str:
-    known = [one.name for one in recipes()]
-    if name in known:
-        return f"{name}: no such file or folder; the named corpus is builtin:{name}"
-    try:
-        beside = [one.name for one in path.parent.iterdir()]
-    except OSError:
-        return f"{name}: no such file, and no folder {path.parent}"
-    return f"{name}: no such file or folder: {_near(path.name, beside)}"
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    hint = unknown_name("file", name, known).partition("did you mean ")[2].partition("?")[0]
-    if hint:
-        return f"did you mean {hint}?"
-    return "give a path, '-' for standard input, builtin:NAME or hf:DATASET"
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` in the order of their paths.
-
-    Hidden ones are left out, and links to folders are not followed, lest they lead in a circle.
-    """
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if not path.is_symlink():
-                yield from walk_files(path)
-        elif path.is_file():
-            yield path
-
-
-def _file_pieces(path: Path, reading: Reading, hasher: Hasher) -> Pieces:
-    try:
-        with path.open("rb") as stream:
-            yield from read_pieces(stream, str(path), reading, hasher)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error
+    sources = [find_source(name) for name in chosen]
+    return Corpus(
+        sources=sources, documents=documents, reading=reading or Reading(), watcher=watcher
+    )

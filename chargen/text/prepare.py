@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, NetworkError, UsageError, unknown_name
-from chargen.text.corpus import DOCUMENT_MODES, Corpus, Fingerprint, open_corpus
+from chargen.text.corpus import (
+    DOCUMENT_MODES,
+    Corpus,
+    Fingerprint,
+    Watcher,
+    open_corpus,
+    unwatched,
+)
 from chargen.text.reading import Reading
 from chargen.text.registry import tokenizer_kind
-from chargen.text.store import (
-    MIN_VALID,
-    Tokens,
-    TokenStore,
-    build_tokenizer,
-    encode_corpus,
-    stored,
-)
-from chargen.text.tokenizer import Tokenizer
+from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, stored
+from chargen.text.tokenizer import Tokenizer, Tokens
 
 REPLAY = "replay"
 """Where a fine-tuning run keeps how its other text was read, beside its own options."""
@@ -64,12 +64,12 @@ class TextOptions:
         if problems:
             raise UsageError("; ".join(problems))
 
-    def open(self, names: Sequence[str]) -> Corpus:
+    def open(self, names: Sequence[str], watcher: Watcher = unwatched) -> Corpus:
         """A corpus of these names, read as these options say."""
         reading = Reading(
             encoding=self.encoding, column=self.column, as_bytes=self.tokenizer == "byte"
         )
-        return open_corpus(names, documents=self.documents, reading=reading)
+        return open_corpus(names, documents=self.documents, reading=reading, watcher=watcher)
 
 
 def options_to_json(options: TextOptions) -> dict[str, Any]:
@@ -118,15 +118,19 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(options: TextOptions) -> Prepared:
+def prepare(options: TextOptions, watcher: Watcher = unwatched) -> Prepared:
     """Read a corpus, make its tokenizer, encode it and divide it.
+
+    Args:
+        options: what and how.
+        watcher: is told how far that is.
 
     Raises:
         CorpusError: it cannot be read or is too short.
         UsageError: no such tokenizer.
     """
-    corpus = options.open(options.corpus)
-    extra = [] if options.valid is None else [options.open([options.valid])]
+    corpus = options.open(options.corpus, watcher)
+    extra = [] if options.valid is None else [options.open([options.valid], watcher)]
     tokenizer = build_tokenizer(corpus, options.tokenizer, options.vocab_size, *extra)
     stores = [encode_corpus(one, tokenizer) for one in (corpus, *extra)]
     notes = [note for one in (corpus, *extra) for note in one.notes()]
@@ -135,7 +139,12 @@ def prepare(options: TextOptions) -> Prepared:
 
 
 def prepare_again(
-    options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any], *, allow_changed: bool
+    options: TextOptions,
+    tokenizer: Tokenizer,
+    card: Mapping[str, Any],
+    *,
+    allow_changed: bool,
+    watcher: Watcher = unwatched,
 ) -> Prepared:
     """The corpus of a run that is taken up again, as it was when the run began.
 
@@ -147,6 +156,7 @@ def prepare_again(
         tokenizer: of the run.
         card: of the run: what the corpus was.
         allow_changed: take the corpus as it is now.
+        watcher: is told how far it is.
 
     Raises:
         CorpusError: it changed or is gone, and so is the cache.
@@ -159,7 +169,7 @@ def prepare_again(
     names = [options.corpus, *([] if options.valid is None else [(options.valid,)])]
     for number, spelled in enumerate(names):
         before = _fingerprints(then[number])
-        corpus, difference = _compared(options, spelled, before)
+        corpus, difference = _compared(options, spelled, before, watcher)
         store = None
         if corpus is None or not (difference and allow_changed):
             # Any corpus read in this way: the key needs only how, and what it was.
@@ -224,13 +234,16 @@ def _fingerprints(value: Any) -> list[Fingerprint]:
 
 
 def _compared(
-    options: TextOptions, spelled: Sequence[str], before: Sequence[Fingerprint]
+    options: TextOptions,
+    spelled: Sequence[str],
+    before: Sequence[Fingerprint],
+    watcher: Watcher = unwatched,
 ) -> tuple[Corpus | None, str]:
     """The corpus as it is now, if it can be read, and in words what became of it since."""
     if "-" in spelled or any(Path(one).is_fifo() for one in spelled):
         return None, "what came through a pipe cannot be read again"
     try:
-        corpus = options.open(spelled)
+        corpus = options.open(spelled, watcher)
         for _ in corpus.pieces():
             pass
     except (CorpusError, NetworkError, OSError) as error:

@@ -11,28 +11,25 @@ import json
 import os
 import shutil
 import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import ChargenError, CorpusError, UsageError
-from chargen.files import atomic_writer, cache_folder, make_folder, sweep, write_json
-from chargen.text.char import CharTokenizer
+from chargen.files import cache_folder, locked, make_folder, sweep, write_json
 from chargen.text.corpus import Corpus
+from chargen.text.encoding import JOURNAL, Draft, checksum, mapped
 from chargen.text.registry import tokenizer_kind
-from chargen.text.tokenizer import Tokenizer, TokenizerState
+from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
-Tokens = npt.NDArray[Any]
 _FORMAT = 2
-_CHECKED = 1 << 24
-_BATCH = 1 << 20
+_TOKENS, _META = "tokens.bin", "meta.json"
 _KEEP_DAYS = 30
+_BLOCK = 1 << 22
 MIN_TRAIN, MIN_VALID = 16, 2
 """The fewest tokens that can be trained on and scored."""
 
@@ -57,9 +54,9 @@ class TokenStore:
         count = len(self.tokens)
         cut = int((1 - valid_fraction) * count)
         if eos_id is not None and valid_fraction > 0:
-            ends = np.flatnonzero(self.tokens[:cut] == eos_id)
             # Many documents: cut between two. One or two: the cut stays where it fell.
-            cut = int(ends[-1]) + 1 if len(ends) and ends[-1] >= cut // 2 else cut
+            end = _last(self.tokens, eos_id, cut // 2, cut)
+            cut = cut if end is None else end + 1
         train, valid = self.tokens[:cut], self.tokens[cut:]
         if len(train) < MIN_TRAIN:
             raise CorpusError(
@@ -90,10 +87,13 @@ def build_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, *extra: C
                 empty = False
         if empty:
             raise CorpusError(f"{_names(one)}: the corpus is empty")
+    corpus.watcher("making tokens", 0, None)
     try:
         return builder.finish(documents=corpus.documents != "whole")
     except CorpusError as error:
         raise CorpusError(f"{_names(corpus)}: {error}") from error
+    finally:
+        corpus.watcher("making tokens", 0, 0)
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
@@ -119,7 +119,7 @@ def stored(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str]) -> Toke
     store = _open(folder, tokenizer)
     if store is not None:
         with suppress(OSError):
-            os.utime(folder / "meta.json")
+            os.utime(folder / _META)
     return store
 
 
@@ -130,13 +130,14 @@ def token_dtype(vocab_size: int) -> npt.DTypeLike:
 
 def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
-    path = folder / "tokens.bin"
+    path = folder / _TOKENS
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         if not meta["count"] or path.stat().st_size != meta["count"] * dtype.itemsize:
             return None
-        tokens = _map(path, dtype)
-        return TokenStore(tokens=tokens, path=path) if _checksum(tokens) == meta["crc32"] else None
+        if checksum(path, path.stat().st_size) != meta["crc32"]:
+            return None
+        return TokenStore(tokens=mapped(path, dtype), path=path)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or damaged: it is made again
 
@@ -146,92 +147,48 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
         make_folder(folder)
     except UsageError as error:
         raise ChargenError(f"{error}; set CHARGEN_CACHE to a folder that can be written") from error
-    sweep(folder, ("tokens.bin", "meta.json"))
     _prune(folder.parent, keep=folder)
+    with locked(folder, "another process is reading this corpus", wait=True):
+        # Whoever had the folder until now may have done it.
+        return _open(folder, tokenizer) or _encode(folder, corpus, tokenizer)
+
+
+def _encode(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+    sweep(folder, (_TOKENS, _META, JOURNAL))
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
-    path = folder / "tokens.bin"
-    count = checksum = 0
     before = list(corpus.fingerprints)
-    with atomic_writer(path) as handle:
-        for ids in encoded_chunks(corpus, tokenizer, dtype):
-            handle.write(ids.data)
-            count += len(ids)
-            checksum = zlib.crc32(ids.data, checksum)
+    draft = Draft(folder, dtype)
+    draft.extend(corpus, tokenizer)
     if corpus.fingerprints != before:
+        draft.discard()
         raise CorpusError(f"{_names(corpus)}: the corpus changed while it was read; try again")
-    if not count:
+    place = draft.place
+    if not place.count:
+        draft.discard()
         raise CorpusError(f"{_names(corpus)}: the corpus is empty")
-    tokens = _map(path, dtype)
-    meta = {"format": _FORMAT, "dtype": dtype.name, "count": count, "crc32": checksum}
-    write_json(folder / "meta.json", meta)
-    return TokenStore(tokens=tokens, path=path)
+    path = draft.finish(folder / _TOKENS)
+    meta = {
+        "format": _FORMAT,
+        "dtype": dtype.name,
+        "count": place.count,
+        "crc32": place.crc32,
+    }
+    write_json(folder / _META, meta)
+    return TokenStore(tokens=mapped(path, dtype), path=path)
 
 
-def _checksum(tokens: Tokens) -> int:
-    """CRC-32, at gigabytes a second: against a disk's mistakes, not against malice."""
-    checksum = 0
-    for start in range(0, len(tokens), _CHECKED):
-        checksum = zlib.crc32(np.ascontiguousarray(tokens[start : start + _CHECKED]).data, checksum)
-    return checksum
-
-
-def _map(path: Path, dtype: np.dtype[Any]) -> Tokens:
-    return np.memmap(path, dtype, mode="r")
+def _last(tokens: Tokens, token: int, first: int, end: int) -> int | None:
+    """The last place of a token from `first` up to `end`; never looks at all of them at once."""
+    for stop in range(end, first, -_BLOCK):
+        start = max(first, stop - _BLOCK)
+        found = np.flatnonzero(tokens[start:stop] == token)
+        if len(found):
+            return start + int(found[-1])
+    return None
 
 
 def _names(corpus: Corpus) -> str:
     return ", ".join(source.name for source in corpus.sources)
-
-
-def encoded_chunks(corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Iterator[Tokens]:
-    """The ids of the corpus, chunk by chunk, with an end token after each document."""
-    eos = tokenizer.eos_id
-    newline = _newline_id(tokenizer) if corpus.documents == "lines" else None
-    ended = True  # nothing was written yet: an end token would end nothing
-    for batch, ends in _batches(corpus):
-        if isinstance(tokenizer, CharTokenizer) and isinstance(batch, str):
-            ids = tokenizer.encode_compact(batch, dtype)
-        else:
-            ids = tokenizer.encode(batch).astype(dtype)
-        if newline is not None and eos is not None:
-            ids = np.where(ids == newline, dtype.type(eos), ids)
-            # Empty lines are no documents: of several end tokens in a row one stays.
-            repeated = ids == eos
-            repeated[1:] &= ids[:-1] == eos
-            repeated[:1] &= ended
-            ids = ids[~repeated]
-        if len(ids):
-            ended = eos is not None and ids[-1] == eos
-            yield ids
-        if ends and eos is not None and not ended:
-            ended = True
-            yield np.array([eos], dtype)
-    if eos is not None and not ended:
-        yield np.array([eos], dtype)
-
-
-def _newline_id(tokenizer: Tokenizer) -> int | None:
-    """The id of a line end; every tokenizer gives it a token of its own, or lacks it."""
-    if tokenizer.unseen("\n"):
-        return None
-    ids = tokenizer.encode("\n")
-    assert len(ids) == 1
-    return int(ids[0])
-
-
-def _batches(corpus: Corpus) -> Iterator[tuple[str | bytes, bool]]:
-    """(text, whether a document ends with it): short pieces are joined until they are worth it."""
-    waiting: list[Any] = []
-    size = 0
-    for piece in corpus.pieces():
-        if piece is not None:
-            waiting.append(piece)
-            size += len(piece)
-        if waiting and (piece is None or size >= _BATCH):
-            yield waiting[0][:0].join(waiting), piece is None
-            waiting, size = [], 0
-    if waiting:
-        yield waiting[0][:0].join(waiting), False
 
 
 def _folder(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str] | None = None) -> Path:
@@ -258,5 +215,6 @@ def _prune(folder: Path, *, keep: Path) -> None:
     for one in folder.iterdir():
         if one != keep and len(one.name) == 32:
             with suppress(OSError):
-                if one.stat().st_mtime < oldest and (one / "meta.json").stat().st_mtime < oldest:
+                used = [one, *one.glob(_META), *one.glob(JOURNAL)]
+                if max(file.stat().st_mtime for file in used) < oldest:
                     shutil.rmtree(one)

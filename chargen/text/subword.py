@@ -7,20 +7,26 @@ bytes for what has no piece, so that `decode(encode(text)) == text` for every va
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
 import sentencepiece
 
-from chargen.errors import CorpusError, ModelFileError, UsageError
+from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
+from chargen.files import atomic_writer, cache_folder
 from chargen.text.tokenizer import Ids, TokenizerState, utf8
 
 _SPACE = "▁"  # what SentencePiece writes for a space; the character itself goes by its bytes
-_MAX_LINES = 1_000_000
+_MAX_SAMPLE = 20_000_000
+"""Characters that pieces are learned from: more change little, and take much memory."""
+_PER_LINE = 50
+"""What a line costs besides its characters."""
 _MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
 _DEFAULT_VOCAB = 1_000
 _FEWEST, _MOST = 320, 1_000_000
@@ -113,6 +119,7 @@ class SubwordBuilder:
                 f"letters come first) to {_MOST:,}; or use --tokenizer byte"
             )
         self._lines: list[str] = []
+        self._sampled = 0
         self._stride = 1
         self._count = 0
 
@@ -122,9 +129,11 @@ class SubwordBuilder:
         for line in _short_lines(chunk):
             if self._count % self._stride == 0:
                 self._lines.append(line)
+                self._sampled += len(line) + _PER_LINE
             self._count += 1
-        while len(self._lines) > _MAX_LINES:
+        while self._sampled > _MAX_SAMPLE:
             self._lines = self._lines[::2]
+            self._sampled = sum(map(len, self._lines)) + _PER_LINE * len(self._lines)
             self._stride *= 2
 
     def finish(self, *, documents: bool) -> SubwordTokenizer:
@@ -157,9 +166,28 @@ class SubwordBuilder:
         )
 
     def _train(self, vocab_size: int, documents: bool) -> bytes:
+        """The pieces of this sample: from the cache where they were learned before."""
+        lines = self._common()
+        settings = (sentencepiece.__version__, self.algorithm, vocab_size, documents)
+        key = hashlib.sha256(repr(settings).encode())
+        for line in lines:
+            key.update(utf8(line) + b"\n")
+        path = cache_folder() / "pieces" / f"{key.hexdigest()[:32]}.model"
+        with suppress(OSError, ModelFileError):
+            known = path.read_bytes()
+            SubwordTokenizer.from_state(TokenizerState(kind="subword", blob=known))
+            return known
+        made = self._learn(lines, vocab_size, documents)
+        with suppress(ChargenError, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_writer(path) as out:
+                out.write(made)
+        return made
+
+    def _learn(self, lines: list[str], vocab_size: int, documents: bool) -> bytes:
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(self._common()),
+            sentence_iterator=iter(lines),
             model_writer=model,
             model_type=self.algorithm,
             vocab_size=vocab_size,
@@ -199,5 +227,5 @@ class SubwordBuilder:
 
 def _short_lines(chunk: str) -> Iterator[str]:
     for line in chunk.split("\n"):
-        for start in range(0, len(line), _MAX_LINE):
+        for start in range(0, len(line), _MAX_LINE):  # an empty line has no part
             yield line[start : start + _MAX_LINE]

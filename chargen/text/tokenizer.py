@@ -19,6 +19,8 @@ import numpy.typing as npt
 from chargen.errors import CorpusError
 
 Ids = npt.NDArray[np.int32]
+Tokens = npt.NDArray[Any]
+"""Ids as they are stored: of the smallest unsigned type that holds them."""
 UNKNOWN_POLICIES = ("nearest", "skip", "error")
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from chargen.errors import CorpusError, UsageError
 from chargen.text.char import CharTokenizer
-from chargen.text.corpus import Corpus
+from chargen.text.corpus import Corpus, Watcher, unwatched
 from chargen.text.grafting import (
     Graft,
     count_characters,
@@ -39,7 +39,12 @@ class Tuning:
 
 
 def prepare_tuning(
-    options: TextOptions, tokenizer: Tokenizer, *, vocabulary: str = "extend", pieces: int = 0
+    options: TextOptions,
+    tokenizer: Tokenizer,
+    *,
+    vocabulary: str = "extend",
+    pieces: int = 0,
+    watcher: Watcher = unwatched,
 ) -> Tuning:
     """Read a corpus, grow the tokenizer as far as it needs, encode and divide.
 
@@ -48,6 +53,7 @@ def prepare_tuning(
         tokenizer: of the base.
         vocabulary: `extend` takes in new characters, `keep` maps them to the nearest known.
         pieces: pieces to add to a subword tokenizer.
+        watcher: is told how far it is.
 
     Raises:
         CorpusError: it cannot be read, is too short, or has nothing that the model knows.
@@ -58,8 +64,8 @@ def prepare_tuning(
             f"--extend-vocab {pieces}: adds pieces to subword models; this one reads "
             f"{'bytes' if isinstance(tokenizer, ByteTokenizer) else 'characters'}"
         )
-    corpus = options.open(options.corpus)
-    extra = [] if options.valid is None else [options.open([options.valid])]
+    corpus = options.open(options.corpus, watcher)
+    extra = [] if options.valid is None else [options.open([options.valid], watcher)]
     counts: Counter[str] = Counter()
     for one in (corpus, *extra):
         counts += count_characters(one.pieces())
@@ -76,13 +82,15 @@ def prepare_tuning(
     return Tuning(prepared=prepared, graft=graft, counts=occurring)
 
 
-def prepare_replay(options: TextOptions, tokenizer: Tokenizer) -> Prepared:
+def prepare_replay(
+    options: TextOptions, tokenizer: Tokenizer, watcher: Watcher = unwatched
+) -> Prepared:
     """Another text, in the vocabulary as it is.
 
     Raises:
         CorpusError: it cannot be read or is too short.
     """
-    corpus = options.open(options.corpus)
+    corpus = options.open(options.corpus, watcher)
     stores = [encode_corpus(corpus, tokenizer)]
     return divided(options, tokenizer, stores, [corpus.fingerprints], list(corpus.notes()))
 

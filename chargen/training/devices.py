@@ -30,7 +30,12 @@ def prepare_torch(config: TrainConfig) -> torch.device:
     name = _default() if config.device == "auto" else config.device
     if name != "cpu" and not _there()[name]:
         raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
-    return torch.device(name, process.local_rank) if name == "cuda" else torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    # The head's products: in float32 as asked for, or with TF32's shorter numbers.
+    torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
+    torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
+    return torch.device(name, process.local_rank)
 
 
 def _there() -> dict[str, bool]:

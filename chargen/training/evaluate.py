@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from chargen.model.score import Score, make_score
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 from chargen.training.network import RecurrentLM
 from chargen.training.ranks import ALONE, Ranks
 

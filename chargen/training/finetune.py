@@ -21,8 +21,7 @@ from chargen.files import make_folder
 from chargen.model.config import ModelConfig
 from chargen.model.file import ModelFile
 from chargen.model.grafting import check_same
-from chargen.text.store import Tokens
-from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.training.events import TrainEvent
 from chargen.training.memory import enough_memory
 from chargen.training.network import RecurrentLM

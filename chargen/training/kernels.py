@@ -41,7 +41,7 @@ class Kernel:
     name: str
     """`native` (C), `torch` (this file) or `stock` (torch's own: oneDNN, cuDNN)."""
     half: bool
-    """Products in bfloat16."""
+    """Products in bfloat16; of torch's own, on a GPU, states within a window as well."""
 
     @property
     def label(self) -> str:
@@ -69,15 +69,28 @@ class Kernel:
             return _plain(cell, self.half, inputs, tokens, weights, state)
         if tokens is not None:
             inputs = functional.embedding(tokens, inputs)
-        before = state if len(state) > 1 else state[0]
-        train = torch.is_grad_enabled()
+        kind = torch.bfloat16 if self.half else inputs.dtype
+        own = [one.to(kind) for one in weights]
+        before = tuple(one.to(kind) for one in state)
         output, *after = _STOCK[cell](
-            inputs, before, list(weights), True, 1, 0.0, train, False, False
+            inputs.to(kind),
+            before if len(before) > 1 else before[0],
+            own,
+            True,
+            1,
+            0.0,
+            torch.is_grad_enabled(),
+            False,
+            False,
         )
-        return output, tuple(after)
+        return output.to(inputs.dtype), tuple(
+            one.to(old.dtype) for one, old in zip(after, state, strict=True)
+        )
 
 
 STOCK = Kernel("stock", half=False)
+_CUDNN_HALF = 91_300
+"""The first cuDNN whose recurrences torch lets multiply in bfloat16."""
 
 
 def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kernel]:
@@ -90,6 +103,9 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
         precision: a name of `PRECISIONS`; auto leaves the choice here.
     """
     every = [STOCK]
+    version: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    if device == "cuda" and (version or 0) >= _CUDNN_HALF:
+        every.insert(0, Kernel("stock", half=True))
     if device == "cpu":
         every.append(Kernel("torch", half=False))
         if cell != "lstm":

@@ -56,6 +56,7 @@ class Optimizer:
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             fused=True,
+            capturable=network.head.bias.is_cuda,  # its count of steps lies on the device
         )
         self._depths = [depth for (_, depth), _ in ordered]
         size = network.config.group_size
@@ -68,6 +69,11 @@ class Optimizer:
         )
         """Where the weights began, when they are pulled back to it."""
         self._anchored = list(network.parameters())
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether one rate is all that differs from step to step."""
+        return not self._differs and not self.anchors
 
     @property
     def _differs(self) -> bool:
@@ -129,11 +135,11 @@ class Optimizer:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float, progress: float = 0.0) -> None:
+    def step(self, rate: float | Tensor, progress: float = 0.0) -> None:
         """Change the weights by their gradients; forget those.
 
         Args:
-            rate: AdamW's learning rate of the head.
+            rate: AdamW's learning rate of the head; a tensor where it lies on the device.
             progress: share of the run that is over.
         """
         for group, depth in zip(self.adamw.param_groups, self._depths, strict=True):
@@ -142,7 +148,7 @@ class Optimizer:
         shares = [self.share(one, progress) for one in self._muon_depths] if self._differs else None
         self.muon.step(MUON_RATE * rate, shares)
         if self.anchors:
-            pull = min(1.0, rate * self._config.l2_to_base)
+            pull = min(1.0, float(rate) * self._config.l2_to_base)
             torch._foreach_lerp_(list[Tensor](self._anchored), list(self.anchors.values()), pull)
         self.forget_gradients()
 
@@ -161,17 +167,31 @@ class Muon:
         self._size = size
         self._half = half
 
+    @property
+    def turns(self) -> bool:
+        """Whether the next step works out new directions."""
+        return self.steps < FIRST_STEPS or self.steps % _EVERY == 0
+
+    def example(self, turns: bool) -> int:
+        """A number of steps after which the next one turns, or does not."""
+        later = FIRST_STEPS + 1
+        return 0 if turns else later + (later % _EVERY == 0)
+
     @torch.no_grad()
-    def step(self, rate: float, shares: Sequence[float] | None = None) -> None:
+    def step(self, rate: float | Tensor, shares: Sequence[float] | None = None) -> None:
         """Change every matrix by `rate`, or its share of it, along its direction."""
         if not self.matrices:
             return
         gradients = [one.grad for one in self.matrices if one.grad is not None]
         torch._foreach_lerp_(self.momenta, gradients, 1 - _MOMENTUM)
-        if self.steps < FIRST_STEPS or self.steps % _EVERY == 0:
+        if self.turns:
             for number in range(len(self.matrices)):
                 self._turn(number, gradients[number])
-        if shares is None:
+        if isinstance(rate, Tensor):
+            torch._foreach_sub_(
+                list[Tensor](self.matrices), torch._foreach_mul(self.directions, rate)
+            )
+        elif shares is None:
             torch._foreach_add_(list[Tensor](self.matrices), self.directions, alpha=-rate)
         else:
             for matrix, direction, share in zip(

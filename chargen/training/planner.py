@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from chargen.errors import ChargenError, ModelFileError, UsageError
+from chargen.model.cells import CELLS
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
 from chargen.training.devices import prepare_torch
@@ -27,8 +28,13 @@ DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
 """FLOP a second that training reaches on the machine the recipe was found on."""
 _SCORING_SHARE = 0.05
-_WIDEST = 1280.0
-"""Units: more would no longer write faster than a person reads on every laptop."""
+_WIDEST = {"cpu": 1280.0, "cuda": 2048.0}
+"""Units of a group: more would no longer write faster than a person reads on every laptop."""
+_FILLED = 704.0
+"""Units with which one network learns what a million tokens have to teach it."""
+_MOST_GROUPS = 6
+_WINDOW = {"cpu": (32, 48), "cuda": (128, 64)}
+"""Places and tokens of a step: a GPU is no faster with fewer."""
 _CLOSE = 0.15
 """A width this near to the wanted one stays."""
 _ROUNDS = 2
@@ -101,25 +107,29 @@ def make_plan(
     if epochs is None and "steps" not in wishes:
         wishes.setdefault("minutes", DEFAULT_MINUTES)
     minutes = wishes.get("minutes")
-    reasons = _fit_window(wishes, train_tokens)
+    device = _device(wishes)
+    reasons = _fit_window(wishes, train_tokens, device)
     lane = wishes["batch_size"] * wishes["bptt"]
     if epochs is not None:
         wishes["steps"] = max(1, math.ceil(epochs * train_tokens / lane))
     if minutes is None:
         # As many minutes as the reference machine would take with the width that they suggest.
         worth = 2 * wishes["steps"] * lane / 4.5e6
-        model, draft = _draft(wishes, vocab_size, _width(worth, train_tokens, wishes))
+        wishes.setdefault("groups", 1)
+        size = _size(worth, train_tokens, wishes, device)
+        model, draft = _draft(wishes, vocab_size, size)
         kernel = _kernels(model, draft)[0]
     else:
-        model, draft = _draft(wishes, vocab_size, _width(minutes, train_tokens, wishes))
+        size = _size(minutes, train_tokens, wishes, device)
+        model, draft = _draft(wishes, vocab_size, size)
         own = _own_share(draft, processes)
-        kernel, wishes["threads"] = _fastest(model, own)
+        kernel, wishes["threads"] = _fastest(_one_group(model), own)
         seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
-        width = _width(worth, train_tokens, wishes)
-        if abs(width / model.hidden_size - 1) > _CLOSE:
-            # A faster or slower machine than the reference: another width, and its own speed.
-            model, draft = _draft(wishes, vocab_size, width)
+        size = _size(worth, train_tokens, wishes, device)
+        if abs(size[0] / model.hidden_size - 1) > _CLOSE:
+            # A faster or slower machine than the reference: another size, and its own speed.
+            model, draft = _draft(wishes, vocab_size, size)
             own = _own_share(draft, processes)
             seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
@@ -147,11 +157,12 @@ def flop_per_token(model: ModelConfig) -> float:
 
 
 def _draft(
-    wishes: Mapping[str, Any], vocab_size: int, width: int
+    wishes: Mapping[str, Any], vocab_size: int, size: tuple[int, int]
 ) -> tuple[ModelConfig, TrainConfig]:
-    """Model and training of that width, unless another was asked for; the rest as far as known."""
+    """Model and training of that size, unless another was asked for; the rest as far as known."""
     sizes = dict(wishes)
-    sizes.setdefault("hidden_size", width)
+    sizes.setdefault("hidden_size", size[0])
+    sizes.setdefault("groups", size[1])
     if sizes.get("tied_head"):
         sizes["hidden_size"] = sizes.setdefault("embedding_size", sizes["hidden_size"])
     sizes.setdefault("embedding_size", min(64, max(8, sizes["hidden_size"])))
@@ -159,6 +170,11 @@ def _draft(
     sizes.setdefault("steps", 1)
     model = ModelConfig(vocab_size=vocab_size, **_fields_of(ModelConfig, sizes))
     return model, TrainConfig(**_fields_of(TrainConfig, sizes))
+
+
+def _one_group(model: ModelConfig) -> ModelConfig:
+    """What the best kernel for all groups is found with."""
+    return replace(model, hidden_size=model.group_size, groups=1)
 
 
 def _own_share(train: TrainConfig, processes: int) -> TrainConfig:
@@ -171,33 +187,52 @@ def _fields_of(kind: type[Any], wishes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in wishes.items() if name in names}
 
 
-def _fit_window(wishes: dict[str, Any], train_tokens: int) -> list[str]:
+def _device(wishes: Mapping[str, Any]) -> str:
+    """A row of the tables above: where the plan will be carried out."""
+    wished = wishes.get("device", "auto")
+    if wished == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if wished == "cuda" else "cpu"
+
+
+def _fit_window(wishes: dict[str, Any], train_tokens: int, device: str) -> list[str]:
     """Settle batch and window so that a lane holds at least a few windows of a small corpus."""
     reasons = []
-    asked = wishes.setdefault("bptt", 48)
+    places, tokens = _WINDOW[device]
+    asked = wishes.setdefault("bptt", tokens)
     if asked > train_tokens - 1:
         wishes["bptt"] = train_tokens - 1
         reasons.append(
             f"window of {train_tokens - 1} tokens instead of {asked}: the corpus is that short"
         )
     lanes = max(1, train_tokens // (4 * wishes["bptt"]))
-    wishes.setdefault("batch_size", min(32, lanes))
+    wishes.setdefault("batch_size", min(places, lanes))
     return reasons
 
 
-def _width(minutes: float, train_tokens: int, wishes: Mapping[str, Any]) -> int:
-    """Units that the time can train and the corpus can fill.
+def _size(
+    minutes: float, train_tokens: int, wishes: Mapping[str, Any], device: str
+) -> tuple[int, int]:
+    """Units in all, and groups, that the time can train and the corpus can fill.
 
     With the square root of the time the text is read about as often, by more weights: what more
-    time should buy, once a text has been read a few times (benchmarks/LOG.md).
+    time should buy, once a text has been read a few times. When one network knows it by heart,
+    more of them buy more than more units (benchmarks/LOG.md).
     """
+    groups = wishes.get("groups")
     if "hidden_size" in wishes:
-        return int(wishes["hidden_size"])
+        return int(wishes["hidden_size"]), groups or 1
+    layers = 2 * wishes.get("num_layers", 1) - 1
+    filled: float = _FILLED * (train_tokens / 1e6) ** 0.35
+    if groups is None:
+        enough = 2 * (filled / 448) ** 2 * layers
+        groups = 1 if wishes.get("tied_head") else round(minutes / enough)
+        groups = max(1, min(groups, _MOST_GROUPS))
+    own = minutes / groups
     # Below two minutes, no text of an ordinary size is read more than a few times anyway.
-    width: float = 448 * (minutes / 2) ** (1 / 2 if minutes > 2 else 1 / 3)
-    width /= math.sqrt(2 * wishes.get("num_layers", 1) - 1)
-    by_text: float = 704 * (train_tokens / 1e6) ** 0.35
-    return max(64, 32 * round(min(width, by_text, _WIDEST) / 32))
+    width: float = 448 * (own / 2) ** (1 / 2 if own > 2 else 1 / 3) / math.sqrt(layers)
+    width *= math.sqrt(4 / len(CELLS[wishes.get("cell", "lstm")].gates))  # as many products
+    return groups * max(64, 32 * round(min(width, filled, _WIDEST[device]) / 32)), groups
 
 
 def _rate(wishes: Mapping[str, Any]) -> float:

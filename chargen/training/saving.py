@@ -75,7 +75,8 @@ def kept(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
 
     And the process is as it was. Of several processes, the first one has the folder.
     """
-    with locked(folder) if ranks.is_first else nullcontext():
+    reason = "another process is training this run; wait for it, or choose another --run NAME"
+    with locked(folder, reason) if ranks.is_first else nullcontext():
         try:
             yield
         finally:

@@ -16,8 +16,8 @@ from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
 from chargen.model.file import Weights
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
-from chargen.text.store import MIN_VALID, Tokens
-from chargen.text.tokenizer import Tokenizer, token_lengths
+from chargen.text.store import MIN_VALID
+from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.training.devices import prepare_torch
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent

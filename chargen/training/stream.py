@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 
 
 class LaneStream:
@@ -50,12 +50,16 @@ class LaneStream:
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets (T, B or as many as are its own), int64, of step `step` (0-based)."""
+        block = self.block(step)
+        return block[:-1], block[1:]
+
+    def block(self, step: int) -> torch.Tensor:
+        """Both at once: (T + 1, B)."""
         rows = np.empty((self.bptt + 1, len(self._lanes)), np.int64)
         for lane, (tokens, start) in enumerate(self._lanes):
             first = (start + step * self.bptt) % len(tokens)
             rows[:, lane] = _ring(tokens, first, self.bptt + 1)
-        block = torch.from_numpy(rows)
-        return block[:-1], block[1:]
+        return torch.from_numpy(rows)
 
 
 def _starts(tokens: Tokens, lanes: int) -> list[int]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from chargen.model.file import Weights
 from chargen.model.score import Score
-from chargen.text.store import Tokens
+from chargen.text.tokenizer import Tokens
 from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
 from chargen.training.evaluate import evaluate, judge
@@ -30,12 +30,15 @@ from chargen.training.optimizer import Optimizer
 from chargen.training.ranks import ALONE, Ranks
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
+from chargen.training.strides import LONGEST, Strides
 
 _LEAVING = 0.5
 """Seconds that the start and the end of the process take besides."""
 _CALIBRATION = 4096
 """Tokens of a validation part that can tell how sure a network may be."""
 _HEAD = ("head.weight", "head.bias")
+_LOOK = 0.2
+"""Seconds between two looks at a GPU."""
 _PACE = 50
 """Steps over which the speed is measured."""
 
@@ -95,10 +98,14 @@ class Trainer:
         """Which lanes this process reads."""
         self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
         self.state = network.zero_state(self.own.stop - self.own.start)
-        self._loss = ranks.parallel(NextTokenLoss(network))
+        self.loss = ranks.parallel(NextTokenLoss(network))
         if ranks.count > 1:
             network.lanes, network.own = config.batch_size, self.own
         self.optimizer = Optimizer(network, config, ranks)
+        self._strides = None
+        device = network.head.bias.device.type
+        if device == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
+            self._strides = Strides(self, capture=True)
         self.average = (
             WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
         )
@@ -124,14 +131,15 @@ class Trainer:
                 reason = "interrupted"
                 break
             self.healing.remember(self)
+            events: list[TrainEvent]
             try:
-                event: TrainEvent = self._learn()
+                events = [*self._learn()]
             except Diverged as problem:
-                event = self.healing.go_back(self, problem)
+                events = [self.healing.go_back(self, problem)]
             except (MemoryError, RuntimeError) as error:
                 self.ranks.check(error)
-                event = self.healing.split(self, error)
-            yield event
+                events = [self.healing.split(self, error)]
+            yield from events
             self._keep_time()
         if len(self.valid) and self.scored != self.step:
             yield self._evaluate()
@@ -155,10 +163,39 @@ class Trainer:
         self.plan_steps(self.step + self.config.steps)
         self.stale = 0
 
-    def _learn(self) -> StepDone:
-        """One optimizer step on the next window of every lane."""
-        began = self._clock()
-        rate = self._learning_rate()
+    def _learn(self) -> list[StepDone]:
+        """One optimizer step on the next window of every lane; a stride of them on a GPU."""
+        began, step = self._clock(), self.step
+        if self._strides is not None and self.healing.parts == 1:
+            rates = [self._learning_rate(number) for number in range(self._until_a_look())]
+            found = self._strides.take(rates)
+        else:
+            rates = [self._learning_rate()]
+            found = [self._take_step(rates[0])]
+        took, seconds = self._clock() - began, self.seconds()
+        self._pace += [took / len(found)] * len(found)
+        return [
+            StepDone(
+                step=step + number,
+                steps=self.steps,
+                loss=nats,
+                learning_rate=rate,
+                gradient_norm=norm,
+                tokens=(step + number) * self.config.batch_size * self.config.bptt,
+                seconds=seconds,
+            )
+            for number, (rate, (nats, norm)) in enumerate(zip(rates, found, strict=True), 1)
+        ]
+
+    def _until_a_look(self) -> int:
+        """Steps of a stride: until the next score, and not so many that nobody sees a thing."""
+        every = max(1, self.steps // self.config.evaluations)
+        whole = min(self.steps - self.step, every - self.step % every, LONGEST)
+        seen = _LOOK / (sum(self._pace) / len(self._pace)) if self._pace else 1
+        return int(max(1, min(whole, seen)))
+
+    def _take_step(self, rate: float) -> tuple[float, float]:
+        """One step: (nats per token, gradient norm)."""
         nats, state = self._backward()
         norm = self.optimizer.clip().item()
         self.healing.check(self, nats, norm)
@@ -168,16 +205,7 @@ class Trainer:
         if self.average:
             self.average.update()
         self.step += 1
-        self._pace.append(self._clock() - began)
-        return StepDone(
-            step=self.step,
-            steps=self.steps,
-            loss=nats,
-            learning_rate=rate,
-            gradient_norm=norm,
-            tokens=self.step * self.config.batch_size * self.config.bptt,
-            seconds=self.seconds(),
-        )
+        return nats, norm
 
     def _backward(self) -> tuple[float, State]:
         """Gradients of the next window: (nats per token, the state after it, cut off).
@@ -193,7 +221,7 @@ class Trainer:
         for first in range(0, lanes, width):
             own = slice(first, first + width)
             before = tuple(part[:, own] for part in self.state)
-            nats, after = self._loss(inputs[:, own], targets[:, own], before)
+            nats, after = self.loss(inputs[:, own], targets[:, own], before)
             share = nats * (inputs[:, own].shape[1] / self.config.batch_size)
             # Between processes gradients are averaged, not summed.
             whole: Tensor = share * self.ranks.count
@@ -227,10 +255,10 @@ class Trainer:
         found |= self.optimizer.tensors({one: name for name, one in named.items()})
         return found | {f"state.{number}": part for number, part in enumerate(self.state)}
 
-    def _learning_rate(self) -> float:
+    def _learning_rate(self, ahead: int = 0) -> float:
         config = self.config
         return self.healing.rate * learning_rate(
-            self.step - self.begun,
+            self.step + ahead - self.begun,
             self.steps - self.begun,
             peak=config.learning_rate,
             warmup=config.warmup,

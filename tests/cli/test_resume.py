@@ -23,7 +23,7 @@ def corpus(tmp_path, prose):
 
 def test_kills_change_nothing(corpus):
     arguments = [
-        sys.executable, str(KILLS), str(corpus), "--kills", "3", "--steps", "1500",
+        sys.executable, str(KILLS), str(corpus), "--kills", "2", "--steps", "900",
         "--hidden-size", "24", "--longest", "1", "--no-table",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -14,9 +14,11 @@ import sys
 import pytest
 
 from chargen.errors import CorpusError, NetworkError, UsageError
-from chargen.text.corpus import Corpus, PipeSource, open_corpus
+from chargen.text import tables
+from chargen.text.corpus import Corpus, open_corpus
 from chargen.text.reading import Reading
 from chargen.text.recipes import recipes
+from chargen.text.sources import PipeSource
 
 
 def read(*names, documents="whole", **reading) -> str:
@@ -297,3 +299,59 @@ def test_an_endless_binary_pipe_is_refused_by_its_beginning():
 
     with pytest.raises(CorpusError, match="standard input: binary"):
         list(Corpus(sources=[PipeSource(stream=Endless())]).pieces())
+
+
+def shards(folder, count=3, rows=40):
+    """Parquet files of text, and what they say, row by row."""
+    import pyarrow
+    from pyarrow import parquet
+
+    folder.mkdir()
+    texts = [f"shard {number}, row {row}: {'ü' * row}" for number in range(count)
+             for row in range(rows)]  # fmt: skip
+    for number in range(count):
+        part = texts[number * rows : (number + 1) * rows]
+        table = pyarrow.table({"id": list(range(rows)), "text": part})
+        parquet.write_table(table, folder / f"part-{number:05}.parquet", row_group_size=7)
+    return texts
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_folder_of_shards_is_one_table(tmp_path, as_bytes):
+    texts = shards(tmp_path / "table")
+    reading = Reading(as_bytes=as_bytes)
+    corpus = open_corpus([str(tmp_path / "table")], documents="files", reading=reading)
+    pieces = list(corpus.pieces())
+    expected = [one.encode() if as_bytes else one for one in texts]
+    assert pieces[::2] == expected
+    assert set(pieces[1::2]) == {None}
+    files = sorted(map(str, (tmp_path / "table").iterdir()))
+    by_name = open_corpus(files, documents="files", reading=reading)
+    assert list(by_name.pieces()) == pieces
+
+
+def test_a_folder_of_texts_and_tables_is_read_as_text(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / "b.csv").write_text("x,y\n1,2\n")
+    assert "".join(open_corpus([str(tmp_path)]).pieces()) == "one\nx,y\n1,2\n"
+
+
+def test_tables_are_streamed_and_never_whole(tmp_path, monkeypatch):
+    import datasets
+
+    asked = []
+    load = datasets.load_dataset
+
+    def watched(*names, **options):
+        found = load(*names, **options)
+        asked.append((names[0], options["streaming"], type(found)))
+        return found
+
+    monkeypatch.setattr(datasets, "load_dataset", watched)
+    texts = shards(tmp_path / "table", count=2)
+    rows = tables.local_rows(tmp_path / "table" / "part-00000.parquet", Reading(), [])
+    assert next(rows) == texts[0]
+    rows.close()
+    rest = tables.local_rows(tmp_path / "table" / "part-00001.parquet", Reading(), [])
+    assert list(rest) == texts[40:]
+    assert asked == [("parquet", True, datasets.IterableDataset)] * 2

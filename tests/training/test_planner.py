@@ -66,12 +66,38 @@ def machine(monkeypatch):
 
 def test_the_longer_and_the_faster_the_wider(machine):
     machine(230e9)
-    widths = [plan(minutes=minutes).model.hidden_size for minutes in (0.2, 2, 30)]
+    widths = [plan(minutes=minutes).model.hidden_size for minutes in (0.2, 2, 5)]
     assert 150 < widths[0] < widths[1] < widths[2] <= 704
     machine(23e9)
     slow = plan(minutes=2).model.hidden_size
     assert slow < widths[1]
     assert plan(minutes=2, hidden_size=widths[1]).model.hidden_size == widths[1]
+
+
+def test_what_one_network_cannot_use_others_get(machine):
+    machine(230e9)
+    models = [plan(minutes=minutes).model for minutes in (2, 5, 10, 30, 300)]
+    assert [one.groups for one in models] == [1, 1, 2, 6, 6]
+    assert all(600 <= one.group_size <= 704 for one in models[1:])
+    assert plan(minutes=300, train_tokens=100_000_000).model.groups > 1
+    assert plan(minutes=30, train_tokens=100_000_000).model.groups == 1
+    assert plan(minutes=30, groups=2).model.groups == 2
+    assert plan(minutes=30, groups=2).model.group_size == 704
+    assert plan(minutes=30, tied_head=True).model.groups == 1
+    assert plan(minutes=30, hidden_size=640).model.groups == 1
+    assert plan(steps=10**6).model.groups == 1
+    assert plan(minutes=30, groups=4, hidden_size=640).model.group_size == 160
+
+
+def test_a_gpu_gets_larger_steps_and_wider_models(machine, monkeypatch):
+    machine(20e12)
+    here = plan(minutes=10, train_tokens=10**9)
+    monkeypatch.setattr(planner.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(planner, "prepare_torch", lambda _: torch.device("cuda"))
+    there = plan(minutes=10, train_tokens=10**9)
+    assert there.train.batch_size > here.train.batch_size
+    assert there.model.group_size > here.model.group_size
+    assert plan(minutes=10, train_tokens=10**9, device="cpu").train.batch_size == 32
 
 
 @pytest.mark.parametrize("minutes", [0.2, 2, 5, 30])

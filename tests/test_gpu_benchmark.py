@@ -1,0 +1,49 @@
+"""The GPU's benchmark runs where nothing but torch, numpy and safetensors is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
+BARE = """
+import runpy, sys
+for name in ("click", "rich", "prompt_toolkit", "platformdirs", "sentencepiece", "datasets"):
+    sys.modules[name] = None
+import report
+report.RESULTS = report.Path("results")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", BARE, str(BENCHMARK), *arguments],
+        env={"PATH": "", "PYTHONPATH": str(BENCHMARK.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+
+def test_it_needs_nothing_else(tmp_path):
+    done = run("--device", "cpu", "--steps", "2", "--shapes", "[[1, 8]]")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "results" / "gpu-cpu.md").read_text()
+    rows = [line for line in table.splitlines() if " 1x8 " in line]
+    assert {row.split()[1] for row in rows} == {"lstm", "gru", "rnn"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="no GPU")
+def test_without_a_gpu_it_is_one_line():
+    done = run()
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "--device cuda: this machine has none that torch can use; try cpu"
+    )

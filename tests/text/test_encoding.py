@@ -1,0 +1,262 @@
+"""Encoding that was interrupted goes on; what it tells while it goes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen.errors import ChargenError, CorpusError
+from chargen.files import cache_folder
+from chargen.text import encoding, store, subword
+from chargen.text.corpus import open_corpus
+from chargen.text.encoding import JOURNAL, Draft
+from chargen.text.reading import Reading
+from chargen.text.store import build_tokenizer, encode_corpus
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Many batches of a small text, and a note after each."""
+    monkeypatch.setattr(encoding, "_BATCH", 1000)
+    monkeypatch.setattr("chargen.text.reading._CHUNK", 500)
+    monkeypatch.setattr(encoding, "_NOTE_SECONDS", -1.0)
+
+
+class Stop(KeyboardInterrupt):
+    """Ctrl-C at a chosen moment."""
+
+
+def interrupted_after(monkeypatch, tokenizer, count, error=Stop):
+    """Let encoding fail at the batch after `count`; answers with what was encoded until then."""
+    seen = []
+    name = "encode_compact" if hasattr(tokenizer, "encode_compact") else "encode"
+    whole = getattr(type(tokenizer), name)
+
+    def encode(self, text, *rest):
+        if text == "\n":  # a question, not a part of the text
+            return whole(self, text, *rest)
+        if len(seen) == count:
+            raise error
+        seen.append(text)
+        return whole(self, text, *rest)
+
+    monkeypatch.setattr(type(tokenizer), name, encode)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "documents"),
+    [("char", "whole"), ("char", "lines"), ("byte", "files"), ("subword", "lines")],
+)
+def test_an_interrupted_one_goes_on_where_it_was(
+    tmp_path, prose, monkeypatch, small_batches, kind, documents
+):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(4):
+        part = prose[number * 5_000 : (number + 1) * 5_000]
+        (folder / f"{number}.txt").write_text(part, encoding="utf-8")
+    reading = Reading(as_bytes=kind == "byte")
+    corpus = open_corpus([str(folder)], documents=documents, reading=reading)
+    tokenizer = build_tokenizer(corpus, kind, 400 if kind == "subword" else None)
+    with monkeypatch.context() as here:
+        here.setenv("CHARGEN_CACHE", str(tmp_path / "straight"))
+        seen = interrupted_after(here, tokenizer, -1)
+        expected = np.array(encode_corpus(corpus, tokenizer).tokens)
+        batches = len(seen)
+    assert batches > 15
+    for stop in (0, 3, 5):
+        with monkeypatch.context() as here:
+            seen = interrupted_after(here, tokenizer, stop)
+            with pytest.raises(Stop):
+                encode_corpus(corpus, tokenizer)
+            assert len(seen) == stop
+    with monkeypatch.context() as here:
+        seen = interrupted_after(here, tokenizer, -1)
+        made = encode_corpus(corpus, tokenizer)
+    assert len(seen) == batches - 3 - 5
+    assert np.array_equal(made.tokens, expected)
+    assert sorted(one.name for one in made.path.parent.iterdir()) == ["meta.json", "tokens.bin"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda part, journal: part.write_bytes(part.read_bytes()[:-1]),
+        lambda part, journal: part.write_bytes(b"\x00" * part.stat().st_size),
+        lambda part, journal: part.unlink(),
+        lambda part, journal: journal.write_text("[]"),
+        lambda part, journal: journal.write_text("{"),
+        lambda part, journal: journal.write_text(json.dumps({"count": 5})),
+        lambda part, journal: journal.write_text(
+            json.dumps({"batches": True, "ended": 1, "count": 2.5, "crc32": None})
+        ),
+        lambda part, journal: journal.write_text(
+            json.dumps({"batches": 3, "ended": False, "count": -4, "crc32": 0})
+        ),
+    ],
+)
+def test_a_damaged_beginning_is_made_again(tmp_path, prose, monkeypatch, small_batches, damage):
+    path = tmp_path / "a.txt"
+    path.write_text(prose[:20_000], encoding="utf-8", newline="\n")
+    corpus = open_corpus([str(path)])
+    tokenizer = build_tokenizer(corpus, "char", None)
+    with monkeypatch.context() as here:
+        interrupted_after(here, tokenizer, 4)
+        with pytest.raises(Stop):
+            encode_corpus(corpus, tokenizer)
+    (journal,) = _journals()
+    damage(journal.with_name("tokens.part"), journal)
+    assert tokenizer.decode(encode_corpus(corpus, tokenizer).tokens) == prose[:20_000]
+
+
+def _journals():
+    return list(cache_folder().rglob(JOURNAL))
+
+
+@given(data=st.data())
+def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
+    """Cut at any byte, noted at any batch: the store is the one made in one go."""
+    lines = data.draw(st.lists(st.text("ab\n", max_size=30), min_size=3, max_size=8))
+    text = "ab" + "\n".join(lines)
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / "a.txt"
+    path.write_text(text, encoding="utf-8", newline="\n")
+    corpus = open_corpus([str(path)], documents="lines")
+    tokenizer = build_tokenizer(corpus, "char", None)
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(encoding, "_BATCH", 1)
+        here.setattr("chargen.text.reading._CHUNK", 4)
+        here.setattr(encoding, "_NOTE_SECONDS", -1.0)
+        straight = folder / "straight"
+        straight.mkdir()
+        whole = Draft(straight, np.dtype(np.uint8))
+        whole.extend(corpus, tokenizer)
+        again = folder / "again"
+        again.mkdir()
+        stop = data.draw(st.integers(0, 2))
+        with pytest.MonkeyPatch.context() as inner:
+            interrupted_after(inner, tokenizer, stop)
+            with suppress(Stop):  # a short text may be over before
+                Draft(again, np.dtype(np.uint8)).extend(corpus, tokenizer)
+        second = Draft(again, np.dtype(np.uint8))
+        second.extend(corpus, tokenizer)
+    assert second.place == whole.place
+    assert (again / "tokens.part").read_bytes() == (straight / "tokens.part").read_bytes()
+
+
+def test_a_corpus_that_changes_meanwhile_leaves_nothing(tmp_path, prose, small_batches):
+    path = tmp_path / "a.txt"
+    path.write_text(prose[:5_000], encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    tokenizer = build_tokenizer(corpus, "char", None)
+    path.write_text(prose[:4_000], encoding="utf-8")
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        encode_corpus(corpus, tokenizer)
+    assert _journals() == []
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, prose, monkeypatch, small_batches):
+    path = tmp_path / "a.txt"
+    path.write_text(prose[:20_000], encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    tokenizer = build_tokenizer(corpus, "char", None)
+    with monkeypatch.context() as here:
+        interrupted_after(here, tokenizer, 6, OSError(28, "No space left on device"))
+        with pytest.raises(ChargenError, match=r"No space left on device.*CHARGEN_CACHE"):
+            encode_corpus(corpus, tokenizer)
+    with monkeypatch.context() as here:
+        seen = interrupted_after(here, tokenizer, -1)
+        encode_corpus(corpus, tokenizer)
+    assert "".join(seen) == prose[:20_000][-len("".join(seen)) :] != prose[:20_000]
+
+
+def test_two_at_once_make_one_store(tmp_path, prose, small_batches):
+    path = tmp_path / "a.txt"
+    path.write_text(prose, encoding="utf-8", newline="\n")
+    tokenizer = build_tokenizer(open_corpus([str(path)]), "char", None)
+    found = []
+
+    def encode():
+        found.append(encode_corpus(open_corpus([str(path)]), tokenizer))
+
+    threads = [threading.Thread(target=encode) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(found) == 4
+    assert len({one.path for one in found}) == 1
+    assert all(tokenizer.decode(one.tokens) == prose for one in found)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_a_watcher_is_told_how_far_it_is(tmp_path, prose, kind):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_text(prose[:3_000], encoding="utf-8")
+    size = sum(one.stat().st_size for one in folder.iterdir())
+    told = []
+    reading = Reading(as_bytes=kind == "byte")
+    corpus = open_corpus([str(folder)], reading=reading, watcher=lambda *one: told.append(one))
+    encode_corpus(corpus, build_tokenizer(corpus, kind, None))
+    passes = {doing: [one[1:] for one in told if one[0] == doing] for doing, *_ in told}
+    assert list(passes) == ["reading", "making tokens", "encoding"]
+    for doing in ("reading", "encoding"):
+        done = [one for one, _ in passes[doing]]
+        assert done == sorted(done)
+        assert {of for _, of in passes[doing]} == {size}
+        assert passes[doing][-1] == (size, size)
+    assert passes["making tokens"] == [(0, None), (0, 0)]
+
+
+def test_pieces_are_learned_once(tmp_path, prose, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text(prose, encoding="utf-8")
+    learned = []
+    learn = subword.SubwordBuilder._learn
+
+    def counted(self, *rest):
+        learned.append(rest[1:])
+        return learn(self, *rest)
+
+    monkeypatch.setattr(subword.SubwordBuilder, "_learn", counted)
+    states = [
+        build_tokenizer(open_corpus([str(path)]), "subword", size).to_state()
+        for size in (400, 400, 500)
+    ]
+    assert [one[0] for one in learned] == [400, 500]
+    assert states[0] == states[1] != states[2]
+    for one in (cache_folder() / "pieces").iterdir():
+        one.write_bytes(one.read_bytes()[:100])
+    assert build_tokenizer(open_corpus([str(path)]), "subword", 400).to_state() == states[0]
+    assert len(learned) == 3
+
+
+def test_the_sample_of_a_large_text_stays_small(monkeypatch):
+    monkeypatch.setattr(subword, "_MAX_SAMPLE", 100_000)
+    builder = subword.SubwordBuilder(400)
+    for number in range(300):
+        builder.feed(f"line {number} of a text\n\n\n" * 20 + "x" * 5_000 + "\n")
+    kept = sum(len(one) + subword._PER_LINE for one in builder._lines)
+    assert 40_000 < kept <= 100_000
+    assert all(builder._lines)
+    assert "line 0 of a text" in builder._lines
+    assert any("29" in one for one in builder._lines), "from all over the text"
+
+
+def test_the_last_document_end_is_found_without_looking_at_everything(monkeypatch):
+    monkeypatch.setattr(store, "_BLOCK", 7)
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        tokens = random.integers(0, 12, size=60).astype(np.uint8)
+        places = np.flatnonzero(tokens[20:50] == 3)
+        expected = 20 + int(places[-1]) if len(places) else None
+        assert store._last(tokens, 3, 20, 50) == expected
