@@ -42,7 +42,7 @@ from chargen.training.session import train_run
 from chargen.training.strides import Strides
 from chargen.training.trainer import Trainer
 
-VOCAB, EMBEDDING, BATCH, BPTT, ROUNDS = 65, 64, 64, 128, 5
+VOCAB, EMBEDDING, BATCH, BPTT = 65, 64, 64, 128
 SHAPES = ((1, 256), (2, 512), (2, 1024), (3, 2048))
 STOCK = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
@@ -116,7 +116,9 @@ def our_steps(
     return run
 
 
-def speed(device: str, count: int, shapes: tuple[tuple[int, int], ...]) -> list[list[str]]:
+def speed(
+    device: str, count: int, rounds: int, shapes: tuple[tuple[int, int], ...]
+) -> list[list[str]]:
     """Rows of the table."""
     rows = []
     for half in (True, False):
@@ -133,7 +135,7 @@ def speed(device: str, count: int, shapes: tuple[tuple[int, int], ...]) -> list[
                 taken: list[list[float]] = [[] for _ in contestants]
                 for one in contestants:
                     one(count)  # captures, and chooses algorithms
-                for _ in range(ROUNDS):
+                for _ in range(rounds):
                     for number, one in enumerate(contestants):
                         began = _now(device)
                         one(count)
@@ -203,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, action="append")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--steps", type=int, default=32, help="of a round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", default=json.dumps(SHAPES))
     options = parser.parse_args()
     device = options.device
@@ -216,7 +219,7 @@ def main() -> None:
             notes += [quality(path, seconds, device), ""]
             print(notes[-2], flush=True)
     shapes = tuple((layers, size) for layers, size in json.loads(options.shapes))
-    rows = speed(device, options.steps, shapes)
+    rows = speed(device, options.steps, options.rounds, shapes)
     name = torch.cuda.get_device_name() if device == "cuda" else device
     report.write(
         "gpu" if device == "cuda" else f"gpu-{device}",

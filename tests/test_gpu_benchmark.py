@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-c", BARE, str(BENCHMARK), *arguments],
-        env={"PATH": "", "PYTHONPATH": str(BENCHMARK.parent)},
+        env={"CHARGEN_CACHE": os.environ["CHARGEN_CACHE"], "PYTHONPATH": str(BENCHMARK.parent)},
         capture_output=True,
         text=True,
         check=False,
@@ -33,7 +34,7 @@ def run(*arguments):
 
 
 def test_it_needs_nothing_else(tmp_path):
-    done = run("--device", "cpu", "--steps", "2", "--shapes", "[[1, 8]]")
+    done = run("--device", "cpu", "--steps", "1", "--rounds", "1", "--shapes", "[[1, 8]]")
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "results" / "gpu-cpu.md").read_text()
     rows = [line for line in table.splitlines() if " 1x8 " in line]

@@ -65,7 +65,7 @@ def test_train_sample_eval_info_runs(cli, corpus):
     ]
     code, out, _ = cli("info", "bard")
     assert code == 0
-    assert "LSTM, 1 x 24 units" in out
+    assert "LSTM, 24 units" in out
     assert f"text.txt, {corpus.stat().st_size:,} bytes" in out
     code, out, _ = cli("runs")
     assert code == 0

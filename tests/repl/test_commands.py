@@ -165,7 +165,7 @@ def test_settings_are_checked_and_listed(talk):
     assert all(name in listed for name in TABLE)
     assert talk("/set colour red").startswith("unknown setting 'colour': there are: background")
     shown = talk("/show")
-    assert "cycle: LSTM, 1 x 28 units" in shown
+    assert "cycle: LSTM, 28 units" in shown
     assert "temperature         0.7" in shown
 
 
