@@ -12,8 +12,11 @@ from chargen.errors import UsageError
 from chargen.insight.anatomy import take_apart
 from chargen.insight.gradients import measure_reach
 from chargen.model.config import ModelConfig
+from chargen.model.file import save_model
+from chargen.model.runs import size_of
 from chargen.sampling.stepper import Stepper
 from chargen.training.config import TrainConfig
+from chargen.training.dynamic import Adapter
 from chargen.training.kernels import candidates
 from chargen.training.loss import NextTokenLoss
 from chargen.training.network import RecurrentLM
@@ -167,6 +170,42 @@ def test_a_trained_one_scores_alike_in_both_engines(prose, tmp_path):
     assert nats == pytest.approx(
         functional.cross_entropy(logits[:, 0], tokens[1:, 0]).item(), abs=1e-4
     )
+
+
+def test_it_goes_on_learning_as_it_is(prose, tmp_path):
+    save_model(tmp_path / "base.safetensors", make_model("gru", 2, groups=2, hidden_size=16))
+    (tmp_path / "text.txt").write_text(prose[:5_000])
+    events = chargen.finetune(
+        tmp_path / "base.safetensors", tmp_path / "text.txt", out=tmp_path / "run", steps=5
+    )
+    assert list(events)[-1].step == 5
+    model = chargen.load(tmp_path / "run")
+    assert (model.config.groups, model.config.group_size) == (2, 8)
+    learner = Adapter(model.config, model.file.weights)
+    ids = model.tokenizer.encode(prose[5_000:6_000])
+    first, later = (learner.read(ids) for _ in range(2))
+    assert later < first
+    with pytest.raises(UsageError, match="--groups 1: the base has 2"):
+        next(chargen.finetune(tmp_path / "run", tmp_path / "text.txt", out="x", groups=1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "label", "short"),
+    [
+        ({"hidden_size": 448}, "448 units", "1x448"),
+        ({"hidden_size": 512, "num_layers": 2}, "2 layers of 512 units", "2x512"),
+        ({"hidden_size": 3840, "groups": 6}, "6 groups of 640 units", "1x3840/6"),
+        (
+            {"hidden_size": 64, "groups": 2, "num_layers": 3},
+            "3 layers of 2 groups of 32 units",
+            "3x64/2",
+        ),
+    ],
+)
+def test_its_size_in_words(sizes, label, short):
+    config = ModelConfig(vocab_size=9, **sizes)
+    assert config.units_label == label
+    assert size_of(config.to_json()) == short
 
 
 @pytest.mark.parametrize(

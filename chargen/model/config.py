@@ -62,12 +62,12 @@ class ModelConfig:
                 f"embedding-size {self.embedding_size}: a tied head needs it equal to "
                 f"hidden-size ({self.hidden_size})"
             )
+        if not problems and self.groups > 1 and self.tied_head:
+            problems.append(f"groups {self.groups}: a tied head serves one network only")
         if not problems and self.hidden_size % self.groups:
             problems.append(
                 f"groups {self.groups}: hidden-size {self.hidden_size} cannot be divided by it"
             )
-        if not problems and self.groups > 1 and self.tied_head:
-            problems.append(f"groups {self.groups}: a tied head serves one network only")
         if problems:
             raise UsageError("; ".join(problems))
 

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,8 @@ from chargen.text.tokenizer import Ids, TokenizerState, utf8
 _SPACE = "▁"  # what SentencePiece writes for a space; the character itself goes by its bytes
 _MAX_SAMPLE = 20_000_000
 """Characters that pieces are learned from: more change little, and take much memory."""
+_MEMORY = {"unigram": 50, "bpe": 50}
+"""Bytes that SentencePiece takes for a character of the sample, as measured."""
 _PER_LINE = 50
 """What a line costs besides its characters."""
 _MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
@@ -177,12 +180,27 @@ class SubwordBuilder:
             known = path.read_bytes()
             SubwordTokenizer.from_state(TokenizerState(kind="subword", blob=known))
             return known
+        self._check_memory(lines)
         made = self._learn(lines, vocab_size, documents)
         with suppress(ChargenError, OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_writer(path) as out:
                 out.write(made)
         return made
+
+    def _check_memory(self, lines: list[str]) -> None:
+        """Before minutes of work that the system would end by killing the process.
+
+        Raises:
+            CorpusError: there is not enough for SentencePiece.
+        """
+        needed = _MEMORY[self.algorithm] * sum(map(len, lines))
+        free = _free_memory()
+        if free is not None and needed > free:
+            raise CorpusError(
+                f"learning subwords needs about {needed >> 20} MB of memory and {free >> 20} MB "
+                "are free; free some, or choose --tokenizer char or --tokenizer byte"
+            )
 
     def _learn(self, lines: list[str], vocab_size: int, documents: bool) -> bytes:
         model = io.BytesIO()
@@ -223,6 +241,17 @@ class SubwordBuilder:
             return self._lines
         rare = {ord(one): "\n" for one, _ in counts.most_common()[room:]}
         return [part for line in self._lines for part in line.translate(rare).split("\n") if part]
+
+
+def _free_memory() -> int | None:
+    """Bytes that this process may still take; None where the system does not say."""
+    found = []
+    with suppress(OSError, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(one.split()[1]) << 10 for one in lines if one.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # a container may have less than its machine
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return min(found, default=None)
 
 
 def _short_lines(chunk: str) -> Iterator[str]:

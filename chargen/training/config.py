@@ -173,5 +173,7 @@ def check_settings(given: Mapping[str, Any]) -> None:
     if sizes.get("tied_head"):
         sizes.setdefault("embedding_size", sizes.get("hidden_size", 256))
         sizes.setdefault("hidden_size", sizes["embedding_size"])
+    if sizes.get("groups", 0) > 0:
+        sizes.setdefault("hidden_size", sizes["groups"])  # the plan will find one that fits
     ModelConfig(vocab_size=2, **sizes)
     TrainConfig(**{"steps": 1, **{name: given[name] for name in train & given.keys()}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import torch
 
@@ -32,6 +33,8 @@ def prepare_torch(config: TrainConfig) -> torch.device:
         raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
     if name != "cuda":
         return torch.device(name)
+    # cuDNN wants the weights in one piece, and copies them there in microseconds.
+    warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
     # The head's products: in float32 as asked for, or with TF32's shorter numbers.
     torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = config.precision != "fp32"

@@ -7,22 +7,17 @@ with `minutes` it also depends on how fast this machine makes a few steps.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from chargen.errors import ChargenError, ModelFileError, UsageError
+from chargen.errors import ModelFileError, UsageError
 from chargen.model.cells import CELLS
 from chargen.model.config import ModelConfig
+from chargen.training import probe
 from chargen.training.config import TrainConfig
-from chargen.training.devices import prepare_torch
-from chargen.training.kernels import Kernel, candidates
-from chargen.training.network import RecurrentLM, detach
-from chargen.training.optimizer import FIRST_STEPS, Optimizer
 
 DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
@@ -37,9 +32,6 @@ _WINDOW = {"cpu": (32, 48), "cuda": (128, 64)}
 """Places and tokens of a step: a GPU is no faster with fewer."""
 _CLOSE = 0.15
 """A width this near to the wanted one stays."""
-_ROUNDS = 2
-_WARM_UP = 1
-_TIMED = 2
 _LAST_STEPS = 8
 """Steps of the chosen kernel that tell the speed; Muon's rhythm."""
 
@@ -118,20 +110,20 @@ def make_plan(
         wishes.setdefault("groups", 1)
         size = _size(worth, train_tokens, wishes, device)
         model, draft = _draft(wishes, vocab_size, size)
-        kernel = _kernels(model, draft)[0]
+        kernel = probe.kernels_for(model, draft)[0]
     else:
         size = _size(minutes, train_tokens, wishes, device)
         model, draft = _draft(wishes, vocab_size, size)
         own = _own_share(draft, processes)
-        kernel, wishes["threads"] = _fastest(_one_group(model), own)
-        seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
+        kernel, wishes["threads"] = probe.fastest(_one_group(model), own)
+        seconds = probe.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
         size = _size(worth, train_tokens, wishes, device)
         if abs(size[0] / model.hidden_size - 1) > _CLOSE:
             # A faster or slower machine than the reference: another size, and its own speed.
             model, draft = _draft(wishes, vocab_size, size)
             own = _own_share(draft, processes)
-            seconds = _seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
+            seconds = probe.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
         plural = "s" if wishes["threads"] > 1 else ""
         reasons.append(
@@ -263,64 +255,3 @@ def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
         "evaluation_tokens": max(2_048, min(tokens, 262_144, max(2, valid_tokens))),
         "final_tokens": max(65_536, final),
     }
-
-
-def _kernels(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
-    """What may compute the recurrences, the one that is usually fastest first.
-
-    Raises:
-        ChargenError: nothing here is what was asked for.
-    """
-    device = prepare_torch(train)
-    found = candidates(model.cell, device.type, train.kernel, train.precision)
-    if not found:
-        raise ChargenError(
-            f"--kernel {train.kernel} --precision {train.precision}: this machine cannot do that "
-            f"with a {model.cell} on {device.type}; leave one of them out"
-        )
-    return found
-
-
-def _fastest(model: ModelConfig, train: TrainConfig) -> tuple[Kernel, int]:
-    """Kernel and threads: all cores, or one where small steps or others' work favour it."""
-    kernels = _kernels(model, train)
-    # The best by the rule, and the best of another make: more would take longer than they save.
-    kernels = kernels[:1] + [one for one in kernels if one.name != kernels[0].name][:1]
-    everything = torch.get_num_threads()
-    counts = sorted({train.threads or everything, train.threads or 1})
-    pairs = [(kernel, count) for kernel in kernels for count in counts]
-    if len(pairs) == 1:
-        return pairs[0]
-    # In turn, and each by its best round: a moment's disturbance must not decide for the whole run.
-    rounds = [
-        (_seconds_per_step(model, train, *pair, _TIMED), number)
-        for _ in range(_ROUNDS)
-        for number, pair in enumerate(pairs)
-    ]
-    return pairs[min(rounds)[1]]
-
-
-def _seconds_per_step(
-    model: ModelConfig, train: TrainConfig, kernel: Kernel, threads: int, count: int
-) -> float:
-    """The mean of a few real steps on made-up tokens; the first one, slower, left out."""
-    device = prepare_torch(train)
-    torch.set_num_threads(threads)
-    network = RecurrentLM(model, dropout=0.1, kernel=kernel).to(device)
-    optimizer = Optimizer(network, train)
-    optimizer.muon.steps = FIRST_STEPS  # as in the long run: one new direction in several steps
-    shape = (train.bptt + 1, train.batch_size)
-    tokens = torch.randint(network.config.vocab_size, shape, device=device)
-    state = network.zero_state(train.batch_size)
-    times = []
-    for _ in range(_WARM_UP + count):
-        began = time.perf_counter()
-        logits, state = network(tokens[:-1], state)
-        loss = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-        optimizer.clip()
-        optimizer.step(train.learning_rate)
-        loss.item()  # waits for the device
-        state = detach(state)
-        times.append(time.perf_counter() - began)
-    return sum(times[_WARM_UP:]) / count

@@ -14,6 +14,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -162,7 +163,9 @@ def joined() -> Ranks:
         # it Gloo's threads, which crash a process that ends around them.
         importlib.import_module("torch.distributed.nn.functional")
         with lost():
-            distributed.init_process_group(backend)
+            # The others wait for the first one, which may encode a large corpus for hours; that one
+            # of them died is known by its connection.
+            distributed.init_process_group(backend, timeout=timedelta(days=2))
         atexit.register(_leave)
     return Ranks(process)
 

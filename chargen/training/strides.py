@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from chargen.training.healing import Diverged
+from chargen.training.memory import is_out_of_memory
 from chargen.training.network import detach
 
 if TYPE_CHECKING:
@@ -116,14 +117,34 @@ class Strides:
     def _launch(self, turns: bool) -> None:
         """The step as a graph: one with Muon's new directions, one with those it has."""
         if turns not in self._graphs:
-            self._graphs[turns] = self._captured(turns)
+            try:
+                self._graphs[turns] = self._captured(turns)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                # Something in the step cannot be captured here; launched one by one, it can be run.
+                self._capture = False
+                self._step()
+                return
         self._graphs[turns].replay()
         self._trainer.optimizer.muon.steps += 1
 
     def _captured(self, turns: bool) -> Any:
+        """A graph of the step; whatever comes of it, nothing has changed."""
         trainer, muon = self._trainer, self._trainer.optimizer.muon
         live = trainer.tensors()
         kept, steps = {name: one.detach().clone() for name, one in live.items()}, muon.steps
+        try:
+            return self._capture_step(turns)
+        finally:
+            trainer.optimizer.forget_gradients()
+            muon.steps = steps
+            with torch.no_grad():
+                for name, one in live.items():
+                    one.copy_(kept[name])
+
+    def _capture_step(self, turns: bool) -> Any:
+        trainer, muon = self._trainer, self._trainer.optimizer.muon
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
@@ -137,8 +158,4 @@ class Strides:
         pool = next((one.pool() for one in self._graphs.values()), None)
         with torch.cuda.graph(graph, pool=pool):
             self._step()
-        muon.steps = steps
-        with torch.no_grad():
-            for name, one in live.items():
-                one.copy_(kept[name])
         return graph

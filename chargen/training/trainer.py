@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -27,20 +26,15 @@ from chargen.training.kernels import State
 from chargen.training.loss import NextTokenLoss
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
+from chargen.training.pacing import Pacing
 from chargen.training.ranks import ALONE, Ranks
 from chargen.training.schedule import learning_rate
 from chargen.training.stream import LaneStream
 from chargen.training.strides import LONGEST, Strides
 
-_LEAVING = 0.5
-"""Seconds that the start and the end of the process take besides."""
 _CALIBRATION = 4096
 """Tokens of a validation part that can tell how sure a network may be."""
 _HEAD = ("head.weight", "head.bias")
-_LOOK = 0.2
-"""Seconds between two looks at a GPU."""
-_PACE = 50
-"""Steps over which the speed is measured."""
 
 
 class Trainer:
@@ -83,8 +77,7 @@ class Trainer:
         self.best: Evaluated | None = None
         self._clock = clock
         self._started = clock() if started is None else started
-        self._pace: deque[float] = deque(maxlen=_PACE)
-        self._scoring_seconds = 0.0
+        self._pacing = Pacing(config, len(valid))
         self.scored = 0
         self.stale = 0
         self.healing = Healing()
@@ -172,8 +165,8 @@ class Trainer:
         else:
             rates = [self._learning_rate()]
             found = [self._take_step(rates[0])]
-        took, seconds = self._clock() - began, self.seconds()
-        self._pace += [took / len(found)] * len(found)
+        self._pacing.took(self._clock() - began, len(found))
+        seconds = self.seconds()
         return [
             StepDone(
                 step=step + number,
@@ -191,8 +184,7 @@ class Trainer:
         """Steps of a stride: until the next score, and not so many that nobody sees a thing."""
         every = max(1, self.steps // self.config.evaluations)
         whole = min(self.steps - self.step, every - self.step % every, LONGEST)
-        seen = _LOOK / (sum(self._pace) / len(self._pace)) if self._pace else 1
-        return int(max(1, min(whole, seen)))
+        return max(1, min(whole, self._pacing.steps_a_look()))
 
     def _take_step(self, rate: float) -> tuple[float, float]:
         """One step: (nats per token, gradient norm)."""
@@ -271,33 +263,12 @@ class Trainer:
 
     def _keep_time(self) -> None:
         """With `minutes`: plan as many steps as the time left allows at the speed so far."""
-        if self.config.minutes is None:
-            return
-        whole, gone = self.config.minutes * 60, self.seconds() - self.begun_seconds
-        if len(self._pace) < _PACE and gone < whole / 2:
-            return  # the first steps are no measure
-        per_step = sum(self._pace) / len(self._pace)
-        left = whole - gone - self._scoring_ahead(per_step) - _LEAVING
-        self._wished_steps = max(self.step, self.step + int(left / per_step))
-        if self.ranks.count == 1:
-            self.steps = self._wished_steps
-
-    def _scoring_ahead(self, per_step: float) -> float:
-        """Seconds that the evaluations to come will take, the last and full one included."""
-        if not len(self.valid):
-            return 0.0
-        each = self._scoring_seconds
-        if not each:
-            # Reading forward costs about a third of learning.
-            per_token = per_step / (self.config.batch_size * self.config.bptt) / 3
-            each = per_token * self._scored_at_once()
-        ahead = math.ceil(self.config.evaluations * (1 - self.step / max(self.steps, self.step)))
-        # The last scores both sets of weights; the final one reads all, and in float32.
-        full = 2 * min(len(self.valid), self.config.final_tokens) / self._scored_at_once()
-        return each * (ahead + 1 + full)
-
-    def _scored_at_once(self) -> int:
-        return min(len(self.valid), self.config.evaluation_tokens)
+        gone = self.seconds() - self.begun_seconds
+        left = self._pacing.steps_left(gone, self.step, self.steps)
+        if left is not None:
+            self._wished_steps = self.step + left
+            if self.ranks.count == 1:
+                self.steps = self._wished_steps
 
     def _evaluation_is_due(self) -> bool:
         if not len(self.valid) or self.scored == self.step:
@@ -334,7 +305,7 @@ class Trainer:
         if best:
             self.best = event
         self.scored = self.step
-        self._scoring_seconds = self._clock() - began
+        self._pacing.scoring_seconds = self._clock() - began
         return event
 
     def _judged(self) -> tuple[Score, Weights]:

@@ -260,3 +260,15 @@ def test_the_last_document_end_is_found_without_looking_at_everything(monkeypatc
         places = np.flatnonzero(tokens[20:50] == 3)
         expected = 20 + int(places[-1]) if len(places) else None
         assert store._last(tokens, 3, 20, 50) == expected
+
+
+def test_too_little_memory_for_pieces_is_said_before_the_work(tmp_path, prose, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text(prose, encoding="utf-8")
+    needed = subword._MEMORY["unigram"] * len(prose)
+    monkeypatch.setattr(subword, "_free_memory", lambda: needed // 2)
+    with pytest.raises(CorpusError, match=r"needs about \d+ MB of memory and \d+ MB are free"):
+        build_tokenizer(open_corpus([str(path)]), "subword", 400)
+    for free in (needed, None):
+        monkeypatch.setattr(subword, "_free_memory", lambda free=free: free)
+        assert build_tokenizer(open_corpus([str(path)]), "subword", 400).vocab_size == 400

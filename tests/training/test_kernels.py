@@ -131,6 +131,41 @@ def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
     assert error < (0.15 if cell == "rnn-relu" else 0.02), name
 
 
+@pytest.fixture
+def threads():
+    """Sets torch's number of threads, and puts it back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(native.library() is None, reason="no compiler")
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("vocab", [None, 11])
+@pytest.mark.parametrize(
+    ("batch", "size"),
+    [(5, 96), (17, 32), (40, 160), (70, 96), (9, 33), (3, 64)],
+    ids=["five", "one-panel", "uneven", "many", "no-panels", "few"],
+)
+def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, batch, size):
+    """Among one, two or three threads: every number is summed in the same order."""
+    case = Case(cell, 7, batch, 12, size, scale=0.5 / size**0.5, vocab=vocab)
+    found = {}
+    for count in (1, 2, 3):
+        threads(count)
+        found[count] = [case.by(kernel) for kernel in (EXACT[-1], HALF[-1])]
+    reference = case.by_torch()
+    for count in (2, 3):
+        for one, alone, rounding in zip(found[count], found[1], (1e-5, 1e-2), strict=True):
+            # With a table of tokens, torch's own product before it may round otherwise.
+            for name in () if vocab else ("output", "after 0", "d h"):
+                assert torch.equal(one[name], alone[name]), name
+            error, name = difference(one, alone)
+            assert error < rounding, name  # weight gradients: their parts are summed in turn
+        error, name = difference(found[count][0], reference)
+        assert error < 1e-4, name
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_in_float64_are_the_numeric_ones(cell):
     torch.manual_seed(0)

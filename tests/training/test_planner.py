@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training import planner
+from chargen.training import probe
 from chargen.training.config import TrainConfig, check_settings
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.planner import flop_per_token, make_plan
@@ -59,7 +59,7 @@ def machine(monkeypatch):
             work = flop_per_token(model) * train.batch_size * train.bptt
             return work / flops / (1 if kernel.half else 0.5)
 
-        monkeypatch.setattr(planner, "_seconds_per_step", seconds)
+        monkeypatch.setattr(probe, "seconds_per_step", seconds)
 
     return of
 
@@ -86,14 +86,16 @@ def test_what_one_network_cannot_use_others_get(machine):
     assert plan(minutes=30, tied_head=True).model.groups == 1
     assert plan(minutes=30, hidden_size=640).model.groups == 1
     assert plan(steps=10**6).model.groups == 1
+    check_settings({"groups": 3})
+    assert plan(steps=9, groups=3).model.groups == 3
     assert plan(minutes=30, groups=4, hidden_size=640).model.group_size == 160
 
 
 def test_a_gpu_gets_larger_steps_and_wider_models(machine, monkeypatch):
     machine(20e12)
     here = plan(minutes=10, train_tokens=10**9)
-    monkeypatch.setattr(planner.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(planner, "prepare_torch", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(probe, "prepare_torch", lambda _: torch.device("cuda"))
     there = plan(minutes=10, train_tokens=10**9)
     assert there.train.batch_size > here.train.batch_size
     assert there.model.group_size > here.model.group_size
@@ -115,23 +117,23 @@ def test_every_length_and_every_corpus_gets_a_sensible_plan(machine, minutes, tr
 
 def test_the_fastest_kernel_is_taken_for_minutes_and_the_rule_for_steps(monkeypatch):
     there = [Kernel("torch", half=True), Kernel("stock", half=False)]
-    monkeypatch.setattr(planner, "candidates", lambda *_: there)
+    monkeypatch.setattr(probe, "candidates", lambda *_: there)
     monkeypatch.setattr(
-        planner,
-        "_seconds_per_step",
+        probe,
+        "seconds_per_step",
         lambda model, train, kernel, threads, count: 1.0 if kernel.half else 0.5 + threads,
     )
     timed = plan(minutes=1, threads=1).train
     assert (timed.kernel, timed.precision) == ("torch", "bf16")
     monkeypatch.setattr(
-        planner, "_seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
+        probe, "seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
     )
     assert plan(minutes=1).train.kernel == "stock"
     assert plan(steps=10).train.kernel == "torch"
 
 
 def test_a_kernel_that_is_not_here_is_said(monkeypatch):
-    monkeypatch.setattr(planner, "candidates", lambda *_: [])
+    monkeypatch.setattr(probe, "candidates", lambda *_: [])
     with pytest.raises(ChargenError, match="--kernel native --precision bf16: this machine cannot"):
         plan(steps=3, kernel="native", precision="bf16")
 
@@ -175,6 +177,9 @@ def test_a_tied_head_makes_embedding_and_layers_one_width():
         ({"hidden_size": -1}, "hidden-size -1"),
         ({"wings": 2}, "unknown setting 'wings'"),
         ({"tied_head": True, "hidden_size": 3, "embedding_size": 4}, "tied head"),
+        ({"groups": 0}, "groups 0: must be"),
+        ({"groups": 3, "hidden_size": 64}, "groups 3: hidden-size 64 cannot be divided by it"),
+        ({"groups": 3, "tied_head": True}, "a tied head serves one network only"),
     ],
 )
 def test_bad_settings_are_named_before_anything_is_read(given, message):

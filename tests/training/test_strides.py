@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chargen.model.config import ModelConfig
-from chargen.training import healing, trainer
+from chargen.training import healing, pacing
 from chargen.training.config import TrainConfig
 from chargen.training.events import Evaluated, Finished, Healed, StepDone
 from chargen.training.network import RecurrentLM
@@ -50,7 +50,7 @@ def losses(events):
 )
 def test_strides_take_the_same_steps(text, cell, more, monkeypatch):
     looks = itertools.cycle([1, 3, LONGEST, 2, 7])
-    monkeypatch.setattr(trainer, "_LOOK", 1e9)
+    monkeypatch.setattr(pacing, "LOOK", 1e9)
     alone, one = trained(text, strides=False, cell=cell, **more)
     whole = Trainer._until_a_look
     monkeypatch.setattr(Trainer, "_until_a_look", lambda self: min(next(looks), whole(self)))
@@ -80,7 +80,7 @@ def test_strides_take_the_same_steps(text, cell, more, monkeypatch):
 
 def test_a_bad_loss_is_noticed_a_stride_later_and_undone(text, monkeypatch):
     """The weights are those of before, the window is passed over, the rate is halved."""
-    monkeypatch.setattr(trainer, "_LOOK", 1e9)
+    monkeypatch.setattr(pacing, "LOOK", 1e9)
     real, calls = Strides._step, itertools.count(1)
 
     def step(self):
