@@ -18,6 +18,7 @@ from torch.nn import functional
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
 from chargen.training.kernels import Kernel, candidates
+from chargen.training.loss import NextTokenLoss
 from chargen.training.network import RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
 
@@ -61,12 +62,12 @@ def our_step(
     )
     network = RecurrentLM(config, kernel=kernel)
     optimizer = Optimizer(network, TrainConfig(steps=1, optimizer="adamw"))
+    learn = NextTokenLoss(network)
     state = network.zero_state(tokens.shape[1])
 
     def step() -> None:
         nonlocal state
-        logits, after = network(tokens[:-1], state)
-        loss = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+        loss, after = learn(tokens[:-1], tokens[1:], state)
         loss.backward()
         optimizer.clip()
         optimizer.step(1e-3)

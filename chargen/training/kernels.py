@@ -88,6 +88,13 @@ class Kernel:
         )
 
 
+    def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The head's product (N, H) to (N, V), in the precision of the recurrences' own."""
+        if self.name == "native" and self.half:
+            return native.linear(inputs, weight, bias)
+        return functional.linear(inputs, weight, bias)
+
+
 STOCK = Kernel("stock", half=False)
 _CUDNN_HALF = 91_300
 """The first cuDNN whose recurrences torch lets multiply in bfloat16."""

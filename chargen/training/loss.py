@@ -10,6 +10,7 @@ Shape letters: N tokens, T bptt, B lanes, V vocabulary, H hidden_size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,14 +45,24 @@ class NextTokenLoss(nn.Module):
         groups = self.network.config.groups
         # Of each group on its own, as if it were alone: what one errs in, others then know.
         parts = zip(hidden.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
-        losses = [head_loss(own, head, bias, targets.flatten()) for own, head in parts]
+        linear = self.network.kernel.linear
+        losses = [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]
         return torch.stack(losses).mean() if groups > 1 else losses[0], after
 
 
-def head_loss(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Mean nats of targets (N,) by hidden states (N, H), head (V, H) and bias (V,)."""
+def head_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor] = functional.linear,
+) -> Tensor:
+    """Mean nats of targets (N,) by hidden states (N, H), head (V, H) and bias (V,).
+
+    Unless the vocabulary is large, `linear` makes the logits.
+    """
     if len(targets) * len(weight) <= AT_ONCE:
-        return functional.cross_entropy(functional.linear(hidden, weight, bias), targets)
+        return functional.cross_entropy(linear(hidden, weight, bias), targets)
     found: Tensor = _InParts.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
     return found
 

@@ -132,6 +132,43 @@ def recurrence(
     return output, (hidden,) if cells is None else (hidden, cells)
 
 
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The layer of `torch.nn.functional.linear`, its products in bfloat16, its sums in float32.
+
+    Args:
+        inputs: (N, K).
+        weight: (M, K).
+        bias: (M,).
+    """
+    output: Tensor = _Linear.apply(inputs, weight, bias)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Linear(torch.autograd.Function):
+    """Forward and backward by `product`."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        operands = _to_operands(inputs.contiguous()[None], half=True)
+        output = inputs.new_empty(1, len(inputs), len(weight))
+        _product(operands, weight, bias, True, output, transposed=False)
+        if any(ctx.needs_input_grad):
+            ctx.operands, ctx.weight = operands, weight
+        else:
+            _POOL.give(operands)
+        return output[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slopes = _to_operands(d_output.contiguous()[None], half=True)
+        d_inputs = d_output.new_empty(1, len(d_output), ctx.weight.shape[1])
+        _product(slopes, ctx.weight, None, True, d_inputs, transposed=True)
+        d_weight = _outer(slopes, ctx.operands, ctx.weight)
+        _POOL.give(slopes, ctx.operands)
+        return d_inputs[0], d_weight, d_output.sum(0)
+
+
 class _Recurrence(torch.autograd.Function):
     """The C functions between torch's inputs and gradients."""
 

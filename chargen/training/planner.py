@@ -22,7 +22,7 @@ from chargen.training.config import TrainConfig
 DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
 """FLOP a second that training reaches on the machine the recipe was found on."""
-_SCORING_SHARE = 0.05
+_SCORING_SHARE = 0.03
 _WIDEST = {"cpu": 1280.0, "cuda": 2048.0}
 """Units of a group: more would no longer write faster than a person reads on every laptop."""
 _FILLED = 704.0
@@ -245,7 +245,7 @@ def _dropout(passes: float, width: int) -> float:
 
 
 def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
-    """How often and on how many tokens to score, in about a twentieth of the time of training."""
+    """How often and on how many tokens to score, in about a thirtieth of the time of training."""
     evaluations = min(20, max(4, total_tokens // 400_000))
     # Reading forward and judging costs two thirds of learning.
     tokens = int(_SCORING_SHARE * total_tokens * 3 / 2 / evaluations)

@@ -66,23 +66,45 @@ long packed_elements(long n, long k, int half) {
     return (n + PANEL - 1) / PANEL * PANEL * depth;
 }
 
-/* A matrix of N rows and K columns (any strides) as panels of PANEL rows; within a panel k runs
-   slowest, and bfloat16 keeps two neighbours in k together, as the dot instruction wants them. */
+/* Rows of a matrix as one panel: k runs slowest, and bfloat16 keeps two neighbours in k together,
+   as the dot instruction wants them. Inlined for matrices whose rows, or columns, lie together:
+   then most of it is vector arithmetic. */
+static inline __attribute__((always_inline)) void pack_panel(long rows, long k, const float *w,
+        long stride_n, long stride_k, void *panel, int half) {
+    if (!half) {
+        for (long i = 0; i < k; i++)
+            for (long j = 0; j < rows; j++)
+                ((float *)panel)[i * PANEL + j] = w[j * stride_n + i * stride_k];
+        return;
+    }
+    uint32_t *out = panel;
+    for (long i = 0; i < k / 2; i++)
+        for (long j = 0; j < rows; j++) {
+            const float *at = w + j * stride_n + 2 * i * stride_k;
+            out[i * PANEL + j] = to_bfloat(at[0]) | (uint32_t)to_bfloat(at[stride_k]) << 16;
+        }
+    for (long j = 0; j < rows && k % 2; j++)
+        out[k / 2 * PANEL + j] = to_bfloat(w[j * stride_n + (k - 1) * stride_k]);
+}
+
+/* A matrix of N rows and K columns (any strides) as panels of PANEL rows, the last one padded. */
 void pack(long n, long k, const float *w, long stride_n, long stride_k, void *out, int half,
           int threads) {
-    long panels = (n + PANEL - 1) / PANEL, pair = half ? 2 : 1, depth = (k + pair - 1) / pair * pair;
+    long bytes = PANEL * (half ? (k + 1) / 2 * 4 : k * 4);
 #pragma omp parallel for num_threads(threads)
-    for (long p = 0; p < panels; p++)
-        for (long i = 0; i < depth; i++)
-            for (long j = 0; j < PANEL; j++) {
-                long row = p * PANEL + j;
-                float x = row < n && i < k ? w[row * stride_n + i * stride_k] : 0.0f;
-                long at = p * PANEL * depth + i / pair * PANEL * pair + j * pair + i % pair;
-                if (half)
-                    ((bfloat *)out)[at] = to_bfloat(x);
-                else
-                    ((float *)out)[at] = x;
-            }
+    for (long first = 0; first < n; first += PANEL) {
+        const float *from = w + first * stride_n;
+        void *panel = (char *)out + first / PANEL * bytes;
+        if (n - first >= PANEL && stride_n == 1)
+            pack_panel(PANEL, k, from, 1, stride_k, panel, half);
+        else if (n - first >= PANEL && stride_k == 1)
+            pack_panel(PANEL, k, from, stride_n, 1, panel, half);
+        else {
+            long rows = n - first < PANEL ? n - first : PANEL;
+            memset(panel, 0, bytes);
+            pack_panel(rows, k, from, stride_n, stride_k, panel, half);
+        }
+    }
 }
 
 /* out (R, PANEL) += x (R, K) times one panel. R is a constant wherever this is inlined. */
@@ -147,11 +169,14 @@ static void multiply(long rows, const void *x, long stride, const void *packed, 
                 rows_of(rows, x, stride, panel, k, out + p * PANEL, out_stride, 0);
             continue;
         }
-        for (long r = 0; r < rows; r++) {
-            float edge[PANEL] = {0};
-            memcpy(edge, out + r * out_stride + p * PANEL, 4 * columns);
-            block(1, (const char *)x + r * stride, stride, panel, k, edge, PANEL, half);
-            memcpy(out + r * out_stride + p * PANEL, edge, 4 * columns);
+        for (long r = 0, some; r < rows; r += some) {
+            some = rows - r < ROWS ? rows - r : ROWS;
+            float edge[ROWS * PANEL] = {0};
+            for (long i = 0; i < some; i++)
+                memcpy(edge + i * PANEL, out + (r + i) * out_stride + p * PANEL, 4 * columns);
+            rows_of(some, (const char *)x + r * stride, stride, panel, k, edge, PANEL, half);
+            for (long i = 0; i < some; i++)
+                memcpy(out + (r + i) * out_stride + p * PANEL, edge + i * PANEL, 4 * columns);
         }
     }
 }

@@ -182,7 +182,7 @@ class Trainer:
 
     def _until_a_look(self) -> int:
         """Steps of a stride: until the next score, and not so many that nobody sees a thing."""
-        every = max(1, self.steps // self.config.evaluations)
+        every = self._steps_a_score()
         whole = min(self.steps - self.step, every - self.step % every, LONGEST)
         return max(1, min(whole, self._pacing.steps_a_look()))
 
@@ -274,8 +274,12 @@ class Trainer:
         if not len(self.valid) or self.scored == self.step:
             return False
         # At fixed places, whatever else was scored in between: an interruption shifts nothing.
-        every = max(1, self.steps // self.config.evaluations)
+        every = self._steps_a_score()
         return self.step // every != self.scored // every or self.step >= self.steps
+
+    def _steps_a_score(self) -> int:
+        """Of the plan as it was made: a clock's new plans must not move places about."""
+        return max(1, self.config.steps // self.config.evaluations)
 
     def _evaluate(self) -> Evaluated:
         """Score the averaged weights, and at the end the last ones too; remember the best of all.

@@ -185,6 +185,21 @@ def test_minutes_are_kept_by_a_made_up_clock(text, seconds_a_look):
         assert finished.step >= 200
 
 
+def test_an_uneven_clock_does_not_score_more_often(text):
+    """New plans change the number of steps at every step, but not where scores are taken."""
+    chance, now = np.random.default_rng(0), [0.0]
+
+    def clock():
+        now[0] += chance.uniform(0.005, 0.03)
+        return now[0]
+
+    trainer = trainer_of(text, steps=400, evaluations=10, minutes=0.3, clock=clock, patience=0)
+    events = list(trainer.run())
+    steps = [event.step for event in events if isinstance(event, Evaluated)]
+    assert len({event.steps for event in events if isinstance(event, StepDone)}) > 50
+    assert steps == [*range(40, events[-1].step, 40), events[-1].step]
+
+
 def test_the_average_is_the_exponential_one_and_swaps_back():
     parameter = torch.nn.Parameter(torch.zeros(3))
     average, expected = WeightAverage([parameter], horizon=4), np.zeros(3)
