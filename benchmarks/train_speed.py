@@ -1,13 +1,15 @@
 """Training steps: chargen's kernels against a stock torch.nn loop and the machine's GEMM peak.
 
 A step is everything: forward, loss, backward, clipping, AdamW. The stock loop is nn.Embedding,
-nn.LSTM (or GRU, RNN), nn.Linear and fused AdamW in float32, with subnormals flushed as well, so
-that the difference is the recurrences. Contestants take turns, so that the machine's moods hit all.
+nn.LSTM (or GRU, RNN), nn.Linear and fused AdamW in float32, with subnormals flushed as well.
+Each contestant has a process of its own, chargen's with what it tells the C library about memory;
+they take turns, so that the machine's moods hit all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import limits
@@ -17,6 +19,7 @@ from torch.nn import functional
 
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
+from chargen.training.devices import prepare_torch
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.loss import NextTokenLoss
 from chargen.training.network import RecurrentLM, detach
@@ -35,8 +38,16 @@ SHAPES = (
 )
 
 
-def stock_step(cell: str, layers: int, size: int, tokens: torch.Tensor) -> Callable[[], None]:
+def tokens_of(batch: int, steps: int) -> torch.Tensor:
+    """Chance, the same for all."""
+    torch.manual_seed(0)
+    return torch.randint(VOCAB, (steps + 1, batch))
+
+
+def stock_step(cell: str, layers: int, size: int, batch: int, steps: int) -> Callable[[], None]:
     """One training step as everybody would write it."""
+    torch.set_flush_denormal(True)
+    tokens = tokens_of(batch, steps)
     recurrent = STOCK[cell](EMBEDDING, size, layers)
     embedding, head = torch.nn.Embedding(VOCAB, EMBEDDING), torch.nn.Linear(size, VOCAB)
     parameters = [*embedding.parameters(), *recurrent.parameters(), *head.parameters()]
@@ -54,16 +65,19 @@ def stock_step(cell: str, layers: int, size: int, tokens: torch.Tensor) -> Calla
 
 
 def our_step(
-    cell: str, layers: int, size: int, tokens: torch.Tensor, kernel: Kernel
+    cell: str, layers: int, size: int, batch: int, steps: int, kernel: Kernel
 ) -> Callable[[], None]:
     """The same step with chargen's network, kernel and optimizer."""
+    settings = TrainConfig(steps=1, optimizer="adamw", device="cpu")
+    prepare_torch(settings)
+    tokens = tokens_of(batch, steps)
     config = ModelConfig(
         vocab_size=VOCAB, cell=cell, hidden_size=size, num_layers=layers, embedding_size=EMBEDDING
     )
     network = RecurrentLM(config, kernel=kernel)
-    optimizer = Optimizer(network, TrainConfig(steps=1, optimizer="adamw"))
+    optimizer = Optimizer(network, settings)
     learn = NextTokenLoss(network)
-    state = network.zero_state(tokens.shape[1])
+    state = network.zero_state(batch)
 
     def step() -> None:
         nonlocal state
@@ -78,16 +92,14 @@ def our_step(
 
 def main() -> None:
     """Measure, print and write the table."""
-    torch.set_flush_denormal(True)
     peaks = {half: limits.gemm_peak(torch.bfloat16 if half else torch.float32) for half in (0, 1)}
     rows = []
     for cell, layers, size, batch, steps in SHAPES:
-        torch.manual_seed(0)
-        tokens = torch.randint(VOCAB, (steps + 1, batch))
+        shape = cell, layers, size, batch, steps
         kernels = candidates(cell, "cpu", "auto", "auto")
-        functions = [stock_step(cell, layers, size, tokens)]
-        functions += [our_step(cell, layers, size, tokens, kernel) for kernel in kernels]
-        stock, *ours = report.interleaved(functions, ROUNDS if batch > 32 else 40)
+        contestants = [partial(stock_step, *shape)]
+        contestants += [partial(our_step, *shape, kernel) for kernel in kernels]
+        stock, *ours = report.between_processes(contestants, ROUNDS if batch > 32 else 40)
         # FLOP of a step: 2 forward and 4 backward for every weight of a product and token.
         gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
         weights = gates * size * (EMBEDDING + size + (layers - 1) * 2 * size) + VOCAB * size

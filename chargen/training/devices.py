@@ -14,7 +14,6 @@ from chargen.training.config import TrainConfig
 from chargen.training.kernels import candidates
 from chargen.training.processes import this_process
 
-
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """mallopt(3) of glibc."""
 _LARGEST_KEPT, _MOST_KEPT = 1 << 25, 1 << 30

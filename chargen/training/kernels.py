@@ -87,7 +87,6 @@ class Kernel:
             one.to(old.dtype) for one, old in zip(after, state, strict=True)
         )
 
-
     def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The head's product (N, H) to (N, V), in the precision of the recurrences' own."""
         if self.name == "native" and self.half:

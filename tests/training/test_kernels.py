@@ -131,6 +131,29 @@ def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
     assert error < (0.15 if cell == "rnn-relu" else 0.02), name
 
 
+@pytest.mark.skipif(not native.has_bfloat16(), reason="no bfloat16 products in C")
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(1, 1, 1), (37, 33, 65), (64, 96, 64), (9, 40, 31), (8, 7, 100)]
+)
+def test_a_linear_layer_in_bfloat16_rounds_its_factors_and_nothing_else(rows, inputs, outputs):
+    torch.manual_seed(0)
+    shapes = (rows, inputs), (outputs, inputs), (outputs,)
+    leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    slope = torch.randn(rows, outputs)
+    found = native.linear(*leaves)
+    gradients = torch.autograd.grad(found, leaves, slope)
+    x, weight = (one.detach().bfloat16().double() for one in leaves[:2])
+    d = slope.bfloat16().double()
+    torch.testing.assert_close(
+        found.double(), x @ weight.T + leaves[2].double(), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(gradients[0].double(), d @ weight, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients[1].double(), d.T @ x, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(gradients[2], slope.sum(0))
+    with torch.no_grad():
+        assert torch.equal(native.linear(*leaves), found)
+
+
 @pytest.fixture
 def threads():
     """Sets torch's number of threads, and puts it back."""
