@@ -26,6 +26,7 @@ _WHOLE = {
     "evaluation_tokens": (2, 10**12),
     "final_tokens": (2, 10**12),
     "patience": (0, 10_000),
+    "dropout_masks": (1, 64),
     "threads": (0, 256),
     "freeze": (0, 64),
     "seed": (0, 2**63 - 1),
@@ -66,6 +67,8 @@ class TrainConfig:
     """Largest norm of the gradient over all weights."""
     dropout: float = 0.0
     """On the output of the last layer and between layers, one mask a window (variational)."""
+    dropout_masks: int = 1
+    """Masks before the head in each step: the mean of their losses is less a matter of chance."""
     embedding_dropout: float = 0.0
     """On the embedding's output, one mask a window."""
     ema: float = 0.05

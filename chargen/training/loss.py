@@ -42,12 +42,13 @@ class NextTokenLoss(nn.Module):
         """
         hidden, after = self.network.features(inputs, state)
         weight, bias = self.network.head.weight, self.network.head.bias
-        groups = self.network.config.groups
-        # Of each group on its own, as if it were alone: what one errs in, others then know.
-        parts = zip(hidden.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
-        linear = self.network.kernel.linear
-        losses = [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]
-        return torch.stack(losses).mean() if groups > 1 else losses[0], after
+        groups, linear = self.network.config.groups, self.network.kernel.linear
+        losses = []
+        for thin in self.network.thinned(hidden):
+            # Of each group on its own, as if it were alone: what one errs in, others then know.
+            parts = zip(thin.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
+            losses += [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]
+        return torch.stack(losses).mean() if len(losses) > 1 else losses[0], after
 
 
 def head_loss(

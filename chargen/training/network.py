@@ -51,6 +51,7 @@ class RecurrentLM(nn.Module):
         config: ModelConfig,
         *,
         dropout: float = 0.0,
+        dropout_masks: int = 1,
         embedding_dropout: float = 0.0,
         kernel: Kernel = STOCK,
     ) -> None:
@@ -59,6 +60,7 @@ class RecurrentLM(nn.Module):
         Args:
             config: its shape.
             dropout: on the output of every layer while training.
+            dropout_masks: so many different ones before the head, for the mean of their losses.
             embedding_dropout: on the embedding's output while training.
             kernel: what computes the recurrences.
         """
@@ -66,6 +68,7 @@ class RecurrentLM(nn.Module):
         self.config = config
         self.kernel = kernel
         self.dropout = dropout
+        self._masks = dropout_masks
         self.lanes: int | None = None
         """Lanes of all processes, where there are several; `own` says which are read here."""
         self.own = slice(None)
@@ -137,6 +140,7 @@ class RecurrentLM(nn.Module):
             logits (T, B, V) after each token, and the state after the last.
         """
         hidden, after = self.features(tokens, state)
+        hidden = self._drop(hidden, self.dropout)
         # The mean of what each group says.
         weight = (
             self.head.weight if self.config.groups == 1 else self.head.weight / self.config.groups
@@ -144,7 +148,7 @@ class RecurrentLM(nn.Module):
         return functional.linear(hidden, weight, self.head.bias), after
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `forward`, but what the head reads: the last layer's hidden states (T, B, H)."""
+        """As `forward`, but the last layer's hidden states (T, B, H), before their dropout."""
         dropping = self.training and self.embedding_dropout > 0
         # The kernel may then compute each embedding's product once instead of at every place.
         ids = None if dropping or self.config.vocab_size > tokens.numel() else tokens
@@ -154,13 +158,18 @@ class RecurrentLM(nn.Module):
         after = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
+            if number:
+                hidden, ids = self._drop(hidden, self.dropout), None
             own = tuple(part[number : number + 1] for part in state)
             hidden, own = self._layer(number, layer.weights, hidden, ids, own)
-            ids = None
-            hidden = self._drop(hidden, self.dropout)
             after.append(own)
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
         return hidden, joined
+
+    def thinned(self, hidden: Tensor) -> list[Tensor]:
+        """What the head reads of hidden states (T, B, H) while training: one a mask."""
+        masks = self._masks if self.dropout else 1
+        return [self._drop(hidden, self.dropout) for _ in range(masks)]
 
     def _layer(
         self, number: int, weights: list[Weights], below: Tensor, ids: Tensor | None, state: State

@@ -30,6 +30,8 @@ _FILLED = 704.0
 _MOST_GROUPS = 6
 _WINDOW = {"cpu": (32, 48), "cuda": (128, 64)}
 """Places and tokens of a step: a GPU is no faster with fewer."""
+_MUCH_DROPOUT, _SMALL_HEAD = 0.4, 0.04
+"""From where two masks are worth a head's time; the head's rows beside those of the gates."""
 _CLOSE = 0.15
 """A width this near to the wanted one stays."""
 _LAST_STEPS = 8
@@ -133,6 +135,7 @@ def make_plan(
     wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.half else "fp32"
     seen = wishes["steps"] * lane / train_tokens
     wishes.setdefault("dropout", _dropout(seen, model.group_size))
+    wishes.setdefault("dropout_masks", _masks(wishes["dropout"], model))
     wishes.setdefault("learning_rate", draft.learning_rate)
     for name, value in _scoring(wishes["steps"] * lane, valid_tokens).items():
         wishes.setdefault(name, value)
@@ -242,6 +245,12 @@ def _rate(wishes: Mapping[str, Any]) -> float:
 def _dropout(passes: float, width: int) -> float:
     """None while the text is new; the oftener it is read, and the wider the model, the more."""
     return round(min(0.6, max(0.0, 0.1 * math.log2(max(passes * width / 128, 1e-9)))), 2)
+
+
+def _masks(dropout: float, model: ModelConfig) -> int:
+    """Two where much is left to chance, and a second look at the states costs next to nothing."""
+    rows = len(model.cell_row.gates) * model.group_size
+    return 2 if dropout >= _MUCH_DROPOUT and model.vocab_size <= _SMALL_HEAD * rows else 1
 
 
 def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:

@@ -185,6 +185,7 @@ def make_trainer(
     network = RecurrentLM(
         plan.model,
         dropout=plan.train.dropout,
+        dropout_masks=plan.train.dropout_masks,
         embedding_dropout=plan.train.embedding_dropout,
         # A run may have been begun on another machine.
         kernel=kernel if kernel in there else there[0],

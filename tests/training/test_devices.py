@@ -11,13 +11,13 @@ import pytest
 FAULTS = """
 import resource, torch
 from chargen.training import devices
-if {keep}:
-    devices.keep_memory()
+devices.keep_memory()
 
 def step():
     return [torch.zeros(1 << 20) for _ in range(16)]  # 64 MB
 
-step()
+for _ in range(5):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -28,12 +28,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc"
 )
 def test_memory_waits_for_the_next_step():
-    """Fresh pages from the system are counted: a piece of 4 MB has a thousand."""
-    found = {}
-    for keep in (False, True):
-        script = FAULTS.format(keep=keep)
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        )
-        found[keep] = int(done.stdout)
-    assert found[True] * 10 < found[False], found
+    """Fresh pages from the system are counted: usually all 16,384 of a step."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 1000

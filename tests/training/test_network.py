@@ -103,14 +103,21 @@ def test_initial_weights(cell):
 
 
 def test_dropout_masks_are_one_a_window_and_off_when_scoring():
-    network = network_of(make_model("gru", 2), dropout=0.5)
+    network = network_of(make_model("gru", 2), dropout=0.5, dropout_masks=3)
     tokens = torch.randint(10, (8, 6))
     network.train()
     hidden, _ = network.features(tokens, network.zero_state(6))
-    dropped = hidden == 0
-    assert dropped.any()
-    assert not dropped.all()
-    assert (dropped == dropped[:1]).all(), "one mask for all time steps"
+    assert (hidden != 0).all()
+    seen = []
+    for thin in network.thinned(hidden):
+        dropped = thin == 0
+        assert dropped.any()
+        assert not dropped.all()
+        assert (dropped == dropped[:1]).all(), "one mask for all time steps"
+        torch.testing.assert_close(thin[~dropped], 2 * hidden[~dropped])
+        seen.append(dropped)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
     network.eval()
     first, _ = network(tokens, network.zero_state(6))
     second, _ = network(tokens, network.zero_state(6))
