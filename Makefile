@@ -30,7 +30,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/repl.py
+	$(BIN)/python benchmarks/goals.py
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
