@@ -11,16 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from chargen.errors import CorpusError, UsageError
-from chargen.library import Model, load
-from chargen.model.file import Weights
+from chargen.library import load
 from chargen.model.grafting import check_same, graft_weights, lineage
 from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
-from chargen.model.score import Score, make_score
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.prepare import (
     REPLAY,
@@ -30,7 +26,7 @@ from chargen.text.prepare import (
     prepare,
     prepare_again,
 )
-from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
+from chargen.text.tokenizer import Tokenizer
 from chargen.text.tuning import prepare_replay, prepare_tuning
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -40,20 +36,9 @@ if TYPE_CHECKING:
     from chargen.training.ranks import Ranks
 
 REPLAY_SHARE = 0.8
-_READ_AT_ONCE = 1 << 16
 _ONE_PROCESS = "fine-tuning runs in one process; start it without torchrun"
 TUNED = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
-
-
-class Learner(Protocol):
-    """A model that changes as it reads one text, in as many pieces as there come."""
-
-    def read(self, ids: Tokens) -> float:
-        """Read on, and learn: the nats that these tokens (N,) cost before they were learned."""
-
-    def weights(self) -> Weights:
-        """The weights as they are now."""
 
 
 def train(
@@ -334,29 +319,3 @@ def _with_notes(
             for note in notes:
                 on_note(note)
         yield event
-
-
-def adapter(model: Model) -> Learner:
-    """What lets a model learn while it reads (`chargen eval --dynamic`, `/learn`); loads torch."""
-    from chargen.training.dynamic import Adapter
-
-    return Adapter(model.config, model.file.weights)
-
-
-def score_dynamically(model: Model, ids: Tokens) -> Score:
-    """How well a model predicts a text when it learns from what it has read so far.
-
-    Args:
-        model: which stays as it is.
-        ids: the text (N,).
-
-    Raises:
-        CorpusError: it has fewer than two tokens.
-    """
-    if len(ids) < 2:
-        raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
-    reader, nats = adapter(model), 0.0
-    for start in range(0, len(ids), _READ_AT_ONCE):
-        nats += reader.read(ids[start : start + _READ_AT_ONCE])
-    predicted = np.bincount(ids[1:], minlength=model.config.vocab_size)
-    return make_score(nats, predicted, token_lengths(model.tokenizer))

@@ -29,6 +29,9 @@ With one argument, the model is the newest run.
 
 The first token is read but nothing predicts it, so a text of N tokens is scored on N - 1. Bits
 per byte compare across tokenizers; nats per token do not.
+
+What would take long (a megabyte at 2x512) is read in lanes, each warmed up, through torch: in
+bfloat16 where the machine has it, so the fourth decimal may differ.
 """
 
 
@@ -72,13 +75,15 @@ def command(
 
 def _score(model: Model, ids: Tokens, name: str) -> Score:
     try:
-        return model.score_tokens(ids)
+        from chargen.measuring import score
+
+        return score(model, ids)
     except CorpusError as error:
         raise CorpusError(f"{name}: {error}") from error
 
 
 def _score_dynamically(model: Model, ids: Tokens) -> Score:
-    from chargen.learning import score_dynamically
+    from chargen.measuring import score_dynamically
 
     return score_dynamically(model, ids)
 

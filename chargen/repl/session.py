@@ -29,7 +29,7 @@ from chargen.text.copies import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import Tokens, describe_unseen
 
 if TYPE_CHECKING:
-    from chargen.learning import Learner
+    from chargen.measuring import Learner
 
 PIN_LIMIT = 1e6
 """The largest value that a unit can be held at."""

@@ -68,7 +68,7 @@ def accept(session: Session) -> None:
     if len(nodes) < 2:
         return
     if session.learner is None:
-        from chargen.learning import adapter
+        from chargen.measuring import adapter
 
         session.learner = adapter(session.model)
         before = tree.path(start, 256)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from chargen import measuring
+from chargen.errors import ChargenError, CorpusError
 from chargen.library import Model
 from chargen.model.score import make_score
 from chargen.sampling.stepper import Stepper, log_softmax
 from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import evaluate, judge
+from chargen.training.evaluate import evaluate, judge, score_long
 from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
@@ -109,3 +111,38 @@ def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
     score, factor = judge(network, ids, np.ones((2, 10), np.int64), 10**6)
     assert factor == 1
     assert score.nats_per_token == pytest.approx(math.log(10))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_lanes_that_warm_up_are_one_reading(cell):
+    model = make_model(cell, 2)
+    tokens = np.random.default_rng(0).integers(10, size=20_000).astype(np.uint8)
+    lengths = token_lengths(model.build_tokenizer())
+    whole = Model(model).score_tokens(tokens)
+    network = RecurrentLM(model.config)
+    network.load_weights(model.weights)
+    lanes = evaluate(network, tokens, lengths, warm_up=300)
+    assert (lanes.tokens, lanes.bytes) == (whole.tokens, whole.bytes)
+    assert lanes.nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
+    cold = evaluate(network, tokens, lengths)
+    assert abs(cold.nats_per_token - whole.nats_per_token) > 1e-6, "otherwise the text says nothing"
+    # Where the machine has bfloat16, that is its rounding.
+    long = score_long(model.config, model.weights, tokens, lengths)
+    assert (long.tokens, long.bytes) == (whole.tokens, whole.bytes)
+    assert long.nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-3)
+
+
+def test_what_takes_long_is_scored_through_torch(monkeypatch):
+    model = Model(make_model())
+    tokens = np.random.default_rng(0).integers(10, size=5000).astype(np.uint8)
+    short = measuring.score(model, tokens)
+    assert short == model.score_tokens(tokens)
+    monkeypatch.setattr("chargen.measuring._LONG", 1.0)
+    long = measuring.score(model, tokens)
+    assert long != short
+    assert long.nats_per_token == pytest.approx(short.nats_per_token, abs=1e-3)
+    with pytest.raises(CorpusError, match="at least two"):
+        measuring.score(model, tokens[:1])
+    model.file.weights["head.bias"][:] = np.inf
+    with pytest.raises(ChargenError, match="overflowed"):
+        measuring.score(model, tokens)

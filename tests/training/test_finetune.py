@@ -324,8 +324,8 @@ def test_learning_while_reading_helps_on_a_text_that_repeats(capsys, english):
 
 
 def test_a_learner_scores_before_it_learns():
-    from chargen.learning import adapter
     from chargen.library import Model
+    from chargen.measuring import adapter
 
     model = Model(make_model())
     ids = np.array([1, 4, 2, 8, 5, 7] * 3)
