@@ -99,9 +99,11 @@ def test_training_config_and_events_import_no_torch():
     assert _python(code) == "False"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sample", "m.safetensors", "--length", "3"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "m.safetensors", "--length", "3"],
+                                       ["eval", "m.safetensors", "t.txt"]])  # fmt: skip
 def test_quick_commands_import_nothing_slow(arguments, model_path):
     model_path.rename("m.safetensors")
+    Path("t.txt").write_text("abc abc", encoding="utf-8")
     slow = ["torch", "datasets", "sentencepiece", "rich.console"]
     code = (
         "import sys; from chargen.cli.main import run; sys.stdout = sys.stderr; "
@@ -123,6 +125,18 @@ def test_writing_and_looking_import_no_torch(arguments, model_path):
         f"sys.__stdout__.write(repr([one for one in {slow!r} if one in sys.modules]))"
     )
     assert _python(code) == "[]"
+
+
+def test_training_does_not_load_torchs_compiler(prose):
+    Path("t.txt").write_text(prose, encoding="utf-8")
+    code = (
+        "import chargen, sys; "
+        "list(chargen.train('t.txt', run='a', steps=3, hidden_size=8)); "
+        "list(chargen.resume('a', steps=2)); "
+        "list(chargen.finetune('a', 't.txt', run='b', steps=3)); "
+        "print('torch' in sys.modules, 'torch._dynamo' in sys.modules)"
+    )
+    assert _python(code) == "True False"
 
 
 def test_help_does_not_import_numpy():

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from chargen.training.config import TrainConfig
 from chargen.training.network import RecurrentLM
@@ -48,16 +49,10 @@ class Optimizer:
             groups.setdefault((not decays, depth), []).append(parameter)
         ordered = sorted(groups.items())
         self._rest = [parameter for _, group in ordered for parameter in group]
-        self.adamw = torch.optim.AdamW(
-            [
-                {"params": group, "weight_decay": 0.0 if plain else config.weight_decay}
-                for (plain, _), group in ordered
-            ],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            fused=True,
-            capturable=network.head.bias.is_cuda,  # its count of steps lies on the device
-        )
+        self._adamw = [
+            AdamW(group, 0.0 if plain else config.weight_decay, config.beta1, config.beta2)
+            for (plain, _), group in ordered
+        ]
         self._depths = [depth for (_, depth), _ in ordered]
         size = network.config.group_size
         self.muon = Muon(list(matrices.values()), size, network.kernel.half, ranks)
@@ -112,15 +107,12 @@ class Optimizer:
         return whole
 
     def tensors(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-        """Everything that it remembers, by the names of the parameters; zeros before a step."""
+        """Everything that it remembers, by the names of the parameters."""
         found: dict[str, Tensor] = {}
-        for parameter in self._rest:
-            memory: dict[str, Tensor] = self.adamw.state[parameter]
-            if not memory:
-                memory["step"] = torch.zeros((), device=parameter.device)
-                memory["exp_avg"] = torch.zeros_like(parameter)
-                memory["exp_avg_sq"] = torch.zeros_like(parameter)
-            found |= {f"adamw.{names[parameter]}.{kind}": one for kind, one in memory.items()}
+        for group in self._adamw:
+            for number, parameter in enumerate(group.parameters):
+                for kind, every in group.memory.items():
+                    found[f"adamw.{names[parameter]}.{kind}"] = every[number]
         muon = self.muon
         for parameter, momentum, direction in zip(
             muon.matrices, muon.momenta, muon.directions, strict=True
@@ -142,15 +134,54 @@ class Optimizer:
             rate: AdamW's learning rate of the head; a tensor where it lies on the device.
             progress: share of the run that is over.
         """
-        for group, depth in zip(self.adamw.param_groups, self._depths, strict=True):
-            group["lr"] = rate * self.share(depth, progress) if self._differs else rate
-        self.adamw.step()
+        for group, depth in zip(self._adamw, self._depths, strict=True):
+            group.step(rate * self.share(depth, progress) if self._differs else rate)
         shares = [self.share(one, progress) for one in self._muon_depths] if self._differs else None
         self.muon.step(MUON_RATE * rate, shares)
         if self.anchors:
             pull = min(1.0, float(rate) * self._config.l2_to_base)
             torch._foreach_lerp_(list[Tensor](self._anchored), list(self.anchors.values()), pull)
         self.forget_gradients()
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), by torch's fused function.
+
+    torch's class of that name first loads torch's compiler: a second and more of every start.
+    """
+
+    def __init__(
+        self, parameters: list[nn.Parameter], weight_decay: float, beta1: float, beta2: float
+    ) -> None:
+        self.parameters = parameters
+        self.memory = {
+            "step": [one.new_zeros(()) for one in parameters],
+            "exp_avg": [torch.zeros_like(one) for one in parameters],
+            "exp_avg_sq": [torch.zeros_like(one) for one in parameters],
+        }
+        """A tensor a parameter, of each kind; steps are counted on the device."""
+        self._weight_decay, self._beta1, self._beta2 = weight_decay, beta1, beta2
+
+    @torch.no_grad()
+    def step(self, rate: float | Tensor) -> None:
+        """Change the parameters by their gradients."""
+        adamw(
+            list[Tensor](self.parameters),
+            [one.grad for one in self.parameters if one.grad is not None],
+            self.memory["exp_avg"],
+            self.memory["exp_avg_sq"],
+            [],
+            self.memory["step"],
+            fused=True,
+            capturable=self.parameters[0].is_cuda,
+            amsgrad=False,
+            eps=1e-8,
+            maximize=False,
+            lr=rate,
+            weight_decay=self._weight_decay,
+            beta1=self._beta1,
+            beta2=self._beta2,
+        )
 
 
 class Muon:

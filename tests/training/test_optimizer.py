@@ -68,15 +68,21 @@ def test_the_rest_has_adamw_and_only_its_matrices_decay():
     network = network_and_gradients()
     reference = copy.deepcopy(network)
     config = TrainConfig(steps=1, weight_decay=0.5, clip=1e5, optimizer="adamw")
-    for parameter, twin in zip(network.parameters(), reference.parameters(), strict=True):
-        twin.grad = parameter.grad.clone()
-    Optimizer(network, config).step(0.01)
+    optimizer, alone = Optimizer(network, config), {}
+    for name, twin in reference.named_parameters():
+        decay = 0.5 if twin.ndim > 1 and not name.startswith("embedding") else 0.0
+        alone[name] = torch.optim.AdamW([twin], lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
+    for rate in (0.01, 0.02, 0.003):
+        for parameter, twin in zip(network.parameters(), reference.parameters(), strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            twin.grad = parameter.grad.clone()
+        optimizer.step(rate)
+        for one in alone.values():
+            one.param_groups[0]["lr"] = rate
+            one.step()
     for (name, parameter), twin in zip(
         network.named_parameters(), reference.parameters(), strict=True
     ):
-        decay = 0.5 if parameter.ndim > 1 and not name.startswith("embedding") else 0.0
-        alone = torch.optim.AdamW([twin], lr=0.01, betas=(0.9, 0.99), weight_decay=decay)
-        alone.step()
         assert torch.allclose(parameter, twin, atol=1e-7), name
 
 
