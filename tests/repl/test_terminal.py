@@ -45,6 +45,7 @@ class Seat:
                              "-l", "20", *arguments],
             dimensions=(ROWS, columns), env=environment, timeout=PATIENCE,
         )  # fmt: skip
+        self.child.delaybeforesend = None  # what is waited for is on the screen
         self.screen = pyte.Screen(columns, ROWS)
         self.stream = pyte.ByteStream(self.screen)
         self.data = b""
