@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test coverage lint types check bench clean
 
 demo: $(READY)
 	$(BIN)/chargen demo
 
 test: $(READY)
+	$(BIN)/python -m pytest -q
+
+coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine -q
