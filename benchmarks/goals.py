@@ -81,7 +81,7 @@ GOALS: list[tuple[str, str, str, Callable[[], str]]] = [
     ("P3", "nats, 30 minutes", "1.38", lambda: quality("30")),
     ("P4", "training beside torch.nn fp32, 2x512", "LSTM 1.6x, GRU 2.5x, RNN 3x", speed("factor")),
     ("P5", "share of the GEMM peak, 2x512", "0.75",
-     speed("share of the GEMM peak of that precision")),
+     speed("share of it")),
     ("P6", "writing beside torch.nn, 2x512; share of gemv", "20x; 80%", writing),
     ("P7", "--help; first character", "0.15 s; 0.5 s", start),
     ("P8", "encoding 1 GB: characters a second; memory", "50 M; 600 MB", encoding),

@@ -49,19 +49,22 @@ Contestant = Callable[[], Callable[[], object]]
 def between_processes(contestants: Sequence[Contestant], rounds: int) -> list[list[float]]:
     """As `interleaved`, each in a process of its own, with that process's memory and settings."""
     context = multiprocessing.get_context("spawn")
-    ends = []
+    ends, processes = [], []
     for contestant in contestants:
         near, far = context.Pipe()
-        context.Process(target=_contest, args=(far, contestant), daemon=True).start()
+        process = context.Process(target=_contest, args=(far, contestant), daemon=True)
+        process.start()
         near.recv()  # ready
         ends.append(near)
+        processes.append(process)
     found: list[list[float]] = [[] for _ in contestants]
     for _ in range(rounds):
         for end, times in zip(ends, found, strict=True):
             end.send(True)
             times.append(end.recv())
-    for end in ends:
+    for end, process in zip(ends, processes, strict=True):
         end.send(False)
+        process.join()
     return found
 
 
