@@ -16,8 +16,8 @@ from chargen.model.score import Score, make_score
 from chargen.sampling.stepper import check_finite
 from chargen.text.tokenizer import Tokens, token_lengths
 
-_LONG = 1e12
-"""Products of a text with a model's weights that take many seconds without torch."""
+_LONG = 2e11
+"""Products of a text with a model's weights that take longer without torch."""
 _READ_AT_ONCE = 1 << 16
 
 
@@ -41,8 +41,8 @@ def adapter(model: Model) -> Learner:
 def score(model: Model, ids: Tokens) -> Score:
     """`Model.score_tokens`, and through torch where that takes long.
 
-    There products are in bfloat16 where the machine has it, and the nats per token may differ in
-    the fourth decimal.
+    There products are in bfloat16 where the machine has it; that moved the nats per token by less
+    than a millionth (benchmarks/LOG.md).
 
     Args:
         model: which reads.

@@ -30,8 +30,8 @@ With one argument, the model is the newest run.
 The first token is read but nothing predicts it, so a text of N tokens is scored on N - 1. Bits
 per byte compare across tokenizers; nats per token do not.
 
-What would take long (a megabyte at 2x512) is read in lanes, each warmed up, through torch: in
-bfloat16 where the machine has it, so the fourth decimal may differ.
+What would take long (from some 60 KB at 2x512) is read in lanes, each warmed up, through torch: in
+bfloat16 where the machine has it, so the last decimal may differ.
 """
 
 
