@@ -26,8 +26,9 @@ from chargen.text.tokenizer import Ids, TokenizerState, utf8
 _SPACE = "▁"  # what SentencePiece writes for a space; the character itself goes by its bytes
 _MAX_SAMPLE = 20_000_000
 """Characters that pieces are learned from: more change little, and take much memory."""
-_MEMORY = {"unigram": 50, "bpe": 50}
-"""Bytes that SentencePiece takes for a character of the sample, as measured."""
+_MEMORY = {"unigram": (20, 35), "bpe": (7, 90)}
+"""Bytes that SentencePiece takes for a character of the sample, and for one of its distinct words
+besides: measured on English, which repeats its words, and on Chinese written without spaces."""
 _PER_LINE = 50
 """What a line costs besides its characters."""
 _MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
@@ -194,7 +195,9 @@ class SubwordBuilder:
         Raises:
             CorpusError: there is not enough for SentencePiece.
         """
-        needed = _MEMORY[self.algorithm] * sum(map(len, lines))
+        a_character, a_new_one = _MEMORY[self.algorithm]
+        words = {word for line in lines for word in line.split(" ")}
+        needed = a_character * sum(map(len, lines)) + a_new_one * sum(map(len, words))
         free = _free_memory()
         if free is not None and needed > free:
             raise CorpusError(

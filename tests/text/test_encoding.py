@@ -265,7 +265,10 @@ def test_the_last_document_end_is_found_without_looking_at_everything(monkeypatc
 def test_too_little_memory_for_pieces_is_said_before_the_work(tmp_path, prose, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8")
-    needed = subword._MEMORY["unigram"] * len(prose)
+    a_character, a_new_one = subword._MEMORY["unigram"]
+    words = sum(map(len, set(prose.replace("\n", " ").split(" "))))
+    assert 0 < words < len(prose) / 2
+    needed = a_character * len(prose) + a_new_one * words
     monkeypatch.setattr(subword, "_free_memory", lambda: needed // 2)
     with pytest.raises(CorpusError, match=r"needs about \d+ MB of memory and \d+ MB are free"):
         build_tokenizer(open_corpus([str(path)]), "subword", 400)
