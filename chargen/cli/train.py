@@ -110,7 +110,7 @@ goes on from there, and also after a crash or a power cut.
 @click.option("--weight-decay", type=float, metavar="F", help="AdamW's decay; default 0.01.")
 @click.option("--clip", type=float, metavar="F", help="Largest gradient norm; default 1.")
 @click.option("--dropout", type=float, metavar="F", help="Between layers and before the head.")
-@click.option("--dropout-masks", type=int, metavar="N", help="Before the head, in each step.")
+@click.option("--dropout-masks", type=int, metavar="N", help="Of dropout, a step; default 1 or 2.")
 @click.option("--embedding-dropout", type=float, metavar="F", help="After the embedding.")
 @click.option("--ema", type=float, metavar="F", help="Share of the steps to average; 0: off.")
 @click.option("--patience", type=int, metavar="N", help="Stop after N scores without a better one.")
