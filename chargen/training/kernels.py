@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from chargen.training import native
+from chargen.training.build import cpu_limits
 
 State = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -117,7 +118,8 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
         if cell != "lstm":
             every.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
         # Builds without oneDNN do not have the question, either.
-        if getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)():
+        supports_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
+        if cpu_limits().bf16 and supports_bf16():
             every.insert(0, Kernel("torch", half=True))
         if native.library() is not None:
             every.insert(0, Kernel("native", half=False))

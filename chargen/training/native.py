@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.training.build import build_recurrences
+from chargen.training.build import build_recurrences, cpu_limits
 
 _CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
 _NUMBERS = ("cell", "half", "threads", "steps", "batch", "size", "vocab")
@@ -97,7 +97,7 @@ def library() -> ctypes.CDLL | None:
 def has_bfloat16() -> bool:
     """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
     loaded = library()
-    return loaded is not None and bool(loaded.has_half())
+    return loaded is not None and bool(loaded.has_half()) and cpu_limits().bf16
 
 
 def recurrence(

@@ -194,7 +194,9 @@ def test_nothing_hostile_reaches_the_screen_from_the_repl(hostile_run):
     ]  # fmt: skip
     child.logfile_read = io.BytesIO()
     for line in lines:
-        child.expect_exact("/help")
+        # What prompt_toolkit sends when it begins to read a line, however slowly: keys that come
+        # before would act on the text that is being written.
+        child.expect_exact("\x1b[?2004h")
         child.send(line + "\r")
     child.expect(pexpect.EOF)
     text = child.logfile_read.getvalue().decode()

@@ -162,7 +162,6 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no compiler")
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("vocab", [None, 11])
 @pytest.mark.parametrize(
@@ -171,22 +170,29 @@ def threads():
     ids=["five", "one-panel", "uneven", "many", "no-panels", "few"],
 )
 def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, batch, size):
-    """Among one, two or three threads: every number is summed in the same order."""
+    """Among one, two or three threads: our C sums every number in the same order.
+
+    Torch's products promise no such thing: where a CPU has no bfloat16, the order of their sums
+    depends on the number of threads. So their results are compared within rounding.
+    """
     case = Case(cell, 7, batch, 12, size, scale=0.5 / size**0.5, vocab=vocab)
-    found = {}
-    for count in (1, 2, 3):
-        threads(count)
-        found[count] = [case.by(kernel) for kernel in (EXACT[-1], HALF[-1])]
     reference = case.by_torch()
-    for count in (2, 3):
-        for one, alone, rounding in zip(found[count], found[1], (1e-5, 1e-2), strict=True):
+    for kernel in (EXACT[-1], HALF[-1]):
+        results = {}
+        for count in (1, 2, 3):
+            threads(count)
+            results[count] = case.by(kernel)
+        for count in (2, 3):
             # With a table of tokens, torch's own product before it may round otherwise.
-            for name in () if vocab else ("output", "after 0", "d h"):
-                assert torch.equal(one[name], alone[name]), name
-            error, name = difference(one, alone)
-            assert error < rounding, name  # weight gradients: their parts are summed in turn
-        error, name = difference(found[count][0], reference)
-        assert error < 1e-4, name
+            exact = kernel.name == "native" and not vocab
+            for name in ("output", "after 0", "d h") if exact else ():
+                assert torch.equal(results[count][name], results[1][name]), name
+            error, name = difference(results[count], results[1])
+            # Weight gradients: their parts are summed in turn.
+            assert error < (1e-2 if kernel.half else 1e-5), name
+        if not kernel.half:
+            error, name = difference(results[3], reference)
+            assert error < 1e-4, name
 
 
 @pytest.mark.parametrize("cell", CELLS)

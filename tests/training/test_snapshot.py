@@ -14,16 +14,16 @@ import chargen
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
 from chargen.model.container import write_container
 from chargen.model.file import load_model
-from chargen.training import native
 from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.training.kernels import candidates
 from chargen.training.snapshot import KEY, _seal, load_snapshot
 from tests.conftest import CELLS
 
-KERNELS = [("stock", "fp32"), ("torch", "fp32"), ("torch", "bf16")]
-if native.library() is not None:
-    KERNELS.append(("native", "fp32"))
-    if native.has_bfloat16():
-        KERNELS.append(("native", "bf16"))
+KERNELS = [
+    (kernel.name, "bf16" if kernel.half else "fp32")
+    for kernel in candidates("lstm", "cpu", "auto", "auto")
+]
+"""What this machine can compute with: more on one machine than on another."""
 
 
 @pytest.fixture
