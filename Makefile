@@ -1,10 +1,19 @@
-# Everything sets itself up: `make demo` and `make test` need Python 3.11 or newer with pip, no more.
+# Every target first sets up $(VENV): Python 3.11 or newer with pip is all that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test coverage lint types check bench clean
+# Where to get torch from, when not from pip's own index. On Linux that index serves the CUDA build,
+# which is gigabytes large. A machine without a GPU needs only the CPU build:
+#   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+# The built-in schemas of check-jsonschema need no network.
+SCHEMA := $(BIN)/check-jsonschema --builtin-schema
+FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+
+.PHONY: demo test coverage lint types schemas package guises check bench clean
 
 demo: $(READY)
 	$(BIN)/chargen demo
@@ -25,7 +34,25 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-check: lint types test
+schemas: $(READY)
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.github-issue-forms $(FORMS)
+
+# Builds dist/, then installs each distribution in a fresh environment and uses it from another
+# folder. `build` makes the wheel from the sdist. The build backend is in $(VENV) already, so
+# neither step needs a network.
+package: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m pytest -q --noconftest tests/packaging/check_distributions.py
+
+# Runs the tests that depend on the processor as lesser machines would run them.
+guises: $(READY)
+	$(BIN)/python tests/guises.py all
+
+check: lint types schemas test package guises
 
 bench: $(READY)
 	$(BIN)/python benchmarks/limits.py
@@ -37,12 +64,17 @@ bench: $(READY)
 	$(BIN)/python benchmarks/repl.py
 	$(BIN)/python benchmarks/goals.py
 
+# --no-deps: the index of torch may lack the exact versions of what torch itself needs, and pip's
+# own index has them.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "chargen needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group test --group lint
+ifneq ($(strip $(TORCH_INDEX)),)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --index-url $(TORCH_INDEX) torch
+endif
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group test --group lint --group package
 	@touch $@
 
 clean:
