@@ -12,11 +12,11 @@ from functools import partial
 import numpy as np
 import report
 
+from chargen.inference.engine import Stepper
+from chargen.inference.filters import SampleConfig
+from chargen.inference.generate import generate, generate_batch
+from chargen.inference.token_scores import total_nats
 from chargen.model.config import ModelConfig
-from chargen.sampling.config import SampleConfig
-from chargen.sampling.generator import generate, generate_batch
-from chargen.sampling.scoring import total_nats
-from chargen.sampling.stepper import Stepper
 from chargen.text.char import CharTokenizer
 from chargen.text.tokenizer import token_lengths
 from chargen.training.evaluate import score_long

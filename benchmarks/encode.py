@@ -53,7 +53,7 @@ def _peak() -> int:
 def encode(path: str, kind: str) -> None:
     """Encode one file and print characters, seconds and peak memory in bytes."""
     from chargen.text.corpus import open_corpus
-    from chargen.text.reading import Reading
+    from chargen.text.reader import Reading
     from chargen.text.store import build_tokenizer, encode_corpus
 
     began = time.perf_counter()

@@ -28,18 +28,18 @@ import report
 import torch
 from torch.nn import functional
 
+from chargen.api import load
 from chargen.errors import ChargenError
-from chargen.library import load
 from chargen.model.config import ModelConfig
-from chargen.text.prepare import TextOptions, options_to_json, prepare
+from chargen.text.dataset import TextOptions, options_to_json, prepare
 from chargen.training.config import TrainConfig
-from chargen.training.devices import prepare_torch
+from chargen.training.cuda_graphs import Strides
+from chargen.training.device import prepare_torch
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, StepDone
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM
 from chargen.training.session import train_run
-from chargen.training.strides import Strides
 from chargen.training.trainer import Trainer
 
 VOCAB, EMBEDDING, BATCH, BPTT = 65, 64, 64, 128

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import report
 
+from chargen.model.checkpoint import ModelFile, load_model, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, load_model, save_model
 
 _CHARGEN = shutil.which("chargen", path=str(Path(sys.executable).parent)) or "chargen"
 _DISPLAYS = {

@@ -23,7 +23,7 @@ import report
 
 import chargen
 from chargen.errors import ChargenError
-from chargen.model.file import load_model
+from chargen.model.checkpoint import load_model
 from chargen.training.snapshot import load_snapshot
 
 _JSON = ["null", "-1", "1e999", "[]", "{}", '""', "NaN", "9" * 400, "[" * 5000, "true", "0.5"]

@@ -24,22 +24,22 @@ import numpy as np
 import pexpect
 import report
 
+from chargen.api import Model
+from chargen.inference.filters import SampleConfig
+from chargen.inference.generate import generate
+from chargen.inference.tree import TextTree
 from chargen.insight.views import ViewOptions, labels_of
-from chargen.library import Model
+from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, save_model
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample, set_value
 from chargen.repl.stream import Stream
-from chargen.sampling.config import SampleConfig
-from chargen.sampling.generator import generate
-from chargen.sampling.tree import TextTree
 from chargen.terminal.context import Terminal
 from chargen.terminal.heatmap import render
 from chargen.terminal.palette import Palette
 from chargen.text.char import CharTokenizer
-from chargen.text.copies import CopyWatch, build_index
+from chargen.text.overlap import CopyWatch, build_index
 
 _TOKENS = 4000
 _ROUNDS = 7

@@ -15,10 +15,10 @@ from statistics import median
 import numpy as np
 import report
 
+from chargen.inference.engine import Stepper
+from chargen.inference.filters import SampleConfig
+from chargen.inference.generate import generate
 from chargen.model.config import ModelConfig
-from chargen.sampling.config import SampleConfig
-from chargen.sampling.generator import generate
-from chargen.sampling.stepper import Stepper
 from chargen.text.char import CharTokenizer
 
 TOKENS, TORCH_TOKENS, ROUNDS = 400, 60, 25

@@ -13,8 +13,8 @@ from statistics import median
 import numpy as np
 import report
 
+from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, save_model
 from chargen.text.char import CharTokenizer
 
 ROUNDS = 15

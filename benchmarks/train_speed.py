@@ -18,10 +18,9 @@ from torch.nn import functional
 
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
-from chargen.training.devices import prepare_torch
+from chargen.training.device import prepare_torch
 from chargen.training.kernels import Kernel, candidates
-from chargen.training.loss import NextTokenLoss
-from chargen.training.network import RecurrentLM, detach
+from chargen.training.network import NextTokenLoss, RecurrentLM, detach
 from chargen.training.optimizer import Optimizer
 
 VOCAB, EMBEDDING, ROUNDS = 65, 64, 5

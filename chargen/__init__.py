@@ -18,19 +18,19 @@ from chargen._version import __version__
 from chargen.errors import ChargenError
 
 if TYPE_CHECKING:
-    from chargen.learning import finetune, resume, train
-    from chargen.library import Model, load
+    from chargen.api import Model, load
+    from chargen.train_api import finetune, resume, train
 
 __all__ = ["ChargenError", "Model", "__version__", "finetune", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("finetune", "resume", "train"):
-        import chargen.learning
+        import chargen.train_api
 
-        return getattr(chargen.learning, name)
+        return getattr(chargen.train_api, name)
     if name in __all__:
-        import chargen.library
+        import chargen.api
 
-        return getattr(chargen.library, name)
+        return getattr(chargen.api, name)
     raise AttributeError(f"module 'chargen' has no attribute {name!r}")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, save_model
 from chargen.text.char import CharTokenizer
 
 settings.register_profile(

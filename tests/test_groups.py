@@ -9,17 +9,16 @@ from torch.nn import functional
 
 import chargen
 from chargen.errors import UsageError
-from chargen.insight.anatomy import take_apart
+from chargen.inference.engine import Stepper
 from chargen.insight.gradients import measure_reach
+from chargen.insight.step import take_apart
+from chargen.model.checkpoint import save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import save_model
 from chargen.model.runs import size_of
-from chargen.sampling.stepper import Stepper
 from chargen.training.config import TrainConfig
-from chargen.training.dynamic import Adapter
+from chargen.training.evaluate import Adapter
 from chargen.training.kernels import candidates
-from chargen.training.loss import NextTokenLoss
-from chargen.training.network import RecurrentLM
+from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import Optimizer
 from tests.conftest import CELLS, joined_groups, make_model
 

@@ -12,48 +12,41 @@ import pytest
 import chargen
 
 ROOT = Path(chargen.__file__).parent
-# A room may import itself and the rooms named here; errors, files and _version are the ground.
+# From the ground upwards: a room may import itself, and the rooms of the lines above its own.
+FLOORS = (
+    ("errors", "_version"),
+    ("files",),
+    ("text",),
+    ("model",),
+    ("training", "inference"),
+    ("insight",),
+    ("terminal",),
+    ("api",),
+    ("scoring", "train_api"),
+    ("compare",),
+    ("repl",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
 BELOW = {
-    "text": set(),
-    "model": {"text"},
-    "training": {"model", "text"},
-    "sampling": {"model", "text"},
-    "insight": {"sampling", "training", "model", "text"},
-    "terminal": {"insight", "sampling", "training", "model", "text"},
-    "library": {"insight", "sampling", "model", "text"},
-    "repl": {
-        "learning",
-        "measuring",
-        "library",
-        "terminal",
-        "insight",
-        "sampling",
-        "model",
-        "text",
-    },
-    "learning": {"library", "training", "sampling", "model", "text"},
-    "measuring": {"library", "training", "sampling", "model", "text"},
-    "comparing": {"learning", "library", "training", "insight", "sampling", "model", "text"},
-    "cli": {
-        "comparing",
-        "repl",
-        "learning",
-        "measuring",
-        "library",
-        "terminal",
-        "insight",
-        "sampling",
-        "training",
-        "model",
-        "text",
-    },
+    room: {below for floor in FLOORS[:number] for below in floor}
+    for number, floor in enumerate(FLOORS)
+    for room in floor
 }
-GROUND = {"errors", "files", "_version"}
+# Writing shows nothing and trains nothing; a comparison shows nothing.
+BELOW["insight"] -= {"training"}
+BELOW["terminal"] -= {"training"}
+BELOW["api"] -= {"terminal", "training"}
+for name in ("scoring", "train_api", "compare"):
+    BELOW[name] -= {"terminal"}
+BELOW["repl"] -= {"compare", "training"}
 OUTSIDE = {
     "torch": {"training"},
     "rich": {"terminal", "repl", "cli"},
     "click": {"cli"},
     "datasets": {"text"},
+    "filelock": {"files"},
+    "psutil": {"text"},
     "sentencepiece": {"text"},
     "prompt_toolkit": {"repl"},
 }
@@ -71,24 +64,52 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def rooms() -> list[tuple[str, Path]]:
-    return [
-        (path.relative_to(ROOT).parts[0].removesuffix(".py"), path)
-        for path in sorted(ROOT.rglob("*.py"))
-        if path.parent != ROOT or path.name in ("library.py", "learning.py", "comparing.py")
-    ]
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda one: str(one).split("chargen/")[-1])
-def test_imports_run_downwards(room, path):
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "chargen" and len(parts) > 1 and parts[1] not in GROUND | {room}:
-            assert parts[1] in BELOW[room], f"{path} imports {name}"
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_downwards(name):
+    path, room = MODULES[name], room_of(name)
+    for target in imported(path):
+        parts = target.split(".")
+        if parts[0] == "chargen" and len(parts) > 1 and parts[1] in BELOW and parts[1] != room:
+            assert parts[1] in BELOW[room], f"{path} imports {target}"
         if parts[0] == "torch" and path == ROOT / "insight" / "gradients.py":
             continue  # the one place outside of training where gradients are asked for
         allowed = OUTSIDE.get(parts[0])
-        assert allowed is None or room in allowed, f"{path} imports {name}"
+        assert allowed is None or room in allowed, f"{path} imports {target}"
+
+
+def test_no_circle():
+    """Not even under TYPE_CHECKING, nor inside of functions."""
+    graph = {
+        name: {target for target in imported(path) if target in MODULES and target != name}
+        for name, path in MODULES.items()
+        if name != "chargen"  # the front door: it names what it offers, and loads it when asked
+    }
+    finished: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in finished or name not in graph:
+            return
+        for target in sorted(graph[name]):
+            # A package is imported by its members; what counts is whom it imports itself.
+            if not name.startswith(target + "."):
+                visit(target, (*trail, name))
+        finished.add(name)
+
+    for name in graph:
+        visit(name, ())
 
 
 def test_training_config_and_events_import_no_torch():

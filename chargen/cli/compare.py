@@ -13,11 +13,11 @@ import click
 from chargen.cli.options import CORPUS, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
 from chargen.errors import ExitCode
-from chargen.model.cells import CELLS
+from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
-    from chargen.insight.contest import Contestant
+    from chargen.insight.comparison import Contestant
     from chargen.insight.plot import Figure
 
 _LEGEND = (
@@ -75,10 +75,10 @@ def command(
     **settings: Any,
 ) -> int:
     """Compare; see _HELP."""
-    from chargen.cli.interrupts import Interrupts
-    from chargen.comparing import Contest, compare
-    from chargen.insight.contest import verdict
-    from chargen.terminal.contest import open_contest
+    from chargen.cli.training_view import Interrupts
+    from chargen.compare import Contest, compare
+    from chargen.insight.comparison import verdict
+    from chargen.terminal.compare_display import open_contest
 
     if settings["minutes"] is None and settings["steps"] is None:
         settings["minutes"] = 2.0
@@ -125,9 +125,9 @@ def _minutes(settings: dict[str, Any]) -> str:
 
 def table(found: Sequence[Contestant]) -> list[str]:
     """A line a cell, the best first: what it scores, learns and writes a second, and remembers."""
-    from chargen.insight.contest import standings
+    from chargen.insight.comparison import standings
     from chargen.model.runs import size_of
-    from chargen.terminal.figures import size
+    from chargen.terminal.progress import size
 
     rows = [("cell", "bits/byte", "tokens/s", "units", "weights", "MB", "chars/s", "horizon",
              "half-life")]  # fmt: skip

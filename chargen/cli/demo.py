@@ -29,12 +29,12 @@ def command(minutes: float, terminal: Terminal) -> int:
     code = run_training((), options, terminal)
     if code != ExitCode.DONE:
         return code
-    from chargen.library import load
+    from chargen.api import load
     from chargen.terminal.safetext import safe
 
     steps = load("demo").generate("The ", length=_LENGTH, temperature=0.6, seed=1)
     terminal.write_line(safe("The " + "".join(step.text for step in steps)))
-    from chargen.repl.loop import has_terminal, run_repl
+    from chargen.repl.app import has_terminal, run_repl
     from chargen.repl.session import Session
 
     if has_terminal(terminal):

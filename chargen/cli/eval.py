@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
-from chargen.cli.texts import is_model, read_tokens
+from chargen.cli.options import MODEL, is_model, json_option, read_tokens, terminal_options
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
-    from chargen.library import Model
+    from chargen.api import Model
     from chargen.model.score import Score
     from chargen.text.tokenizer import Tokens
 
@@ -51,7 +50,7 @@ def command(
     terminal: Terminal,
 ) -> None:
     """Score; see _HELP."""
-    from chargen.library import load
+    from chargen.api import load
 
     if names[1:].count("-") > 1:
         raise UsageError("'-' (standard input) can be read only once; name it once")
@@ -75,7 +74,7 @@ def command(
 
 def _score(model: Model, ids: Tokens, name: str) -> Score:
     try:
-        from chargen.measuring import score
+        from chargen.scoring import score
 
         return score(model, ids)
     except CorpusError as error:
@@ -83,7 +82,7 @@ def _score(model: Model, ids: Tokens, name: str) -> Score:
 
 
 def _score_dynamically(model: Model, ids: Tokens) -> Score:
-    from chargen.measuring import score_dynamically
+    from chargen.scoring import score_dynamically
 
     return score_dynamically(model, ids)
 

@@ -11,7 +11,7 @@ from chargen.cli import train
 from chargen.cli.options import CORPUS, MODEL, terminal_options
 from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.tuning import VOCABULARIES
+from chargen.text.finetune_dataset import VOCABULARIES
 
 _HELP = """Go on training a model on a text of yours.
 
@@ -86,10 +86,10 @@ def run_finetuning(
     **options: Any,
 ) -> int:
     """Fine-tune; see _HELP."""
-    from chargen.learning import finetune
-    from chargen.library import load
+    from chargen.api import load
     from chargen.model.runs import MODEL as MODEL_FILE
     from chargen.model.runs import choose_folder, locate_model
+    from chargen.train_api import finetune
 
     path = locate_model(model)
     stem = path.parent.name if path.name == MODEL_FILE else path.stem

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import CORPUS, MODEL, TableName, json_option, terminal_options
+from chargen.cli.options import CORPUS, MODEL, TableName, json_option, read_tokens, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import read_tokens
 from chargen.errors import CorpusError, UsageError
-from chargen.model.cells import CELLS
+from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
-from chargen.terminal.figures import plural
+from chargen.terminal.progress import plural
 
 if TYPE_CHECKING:
+    from chargen.api import Model
     from chargen.insight.gradients import Reach
-    from chargen.library import Model
     from chargen.text.tokenizer import Tokenizer, Tokens
 
 _LEAST = 4
@@ -90,7 +89,7 @@ def command(
 def _of_models(
     names: tuple[str, ...], corpus: str | None, back: int, terminal: Terminal
 ) -> Iterator[tuple[str, Tokenizer, Reach]]:
-    from chargen.library import load
+    from chargen.api import load
     from chargen.model.runs import run_name
 
     for name in names or (None,):
@@ -109,7 +108,7 @@ def _measure(model: Model, ids: Tokens, back: int, terminal: Terminal) -> Reach:
 
 
 def _text(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
-    from chargen.library import validation_text
+    from chargen.api import validation_text
 
     found = validation_text(model) if corpus is None else read_tokens(model, corpus, terminal)
     if found is None:
@@ -127,10 +126,10 @@ def _in_training(
     """Train a model, and look at it on its way."""
     if not 1 <= every <= steps:
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
+    from chargen.api import load, validation_text
     from chargen.insight.gradients import measure_reach
-    from chargen.learning import train
-    from chargen.library import load, validation_text
     from chargen.model.runs import choose_folder
+    from chargen.train_api import train
     from chargen.training.events import Evaluated, Planned
 
     folder = choose_folder([corpus])

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import MODEL, TableName, json_option, terminal_options
+from chargen.cli.options import MODEL, TableName, is_model, json_option, terminal_options
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.cli.texts import is_model
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.views import ORDERS, VIEWS
 from chargen.terminal.context import Terminal
 from chargen.text.tokenizer import describe_unseen
 
 if TYPE_CHECKING:
+    from chargen.api import Model
     from chargen.insight.views import Grid
-    from chargen.library import Model
 
 _LONGEST = 20_000
 _WARM_UP = 8192
@@ -83,8 +82,8 @@ def command(
     pictures: Pictures,
 ) -> None:
     """Show; see _HELP."""
-    from chargen.library import load
-    from chargen.model.units import parse_unit
+    from chargen.api import load
+    from chargen.model.unit_names import parse_unit
 
     if len(names) > 2 or (spelled is not None and len(names) > 1):
         raise UsageError("give one MODEL, and one FILE or -p TEXT")

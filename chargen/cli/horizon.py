@@ -7,12 +7,11 @@ import math
 
 import click
 
-from chargen.cli.options import MODEL
+from chargen.cli.options import MODEL, model_and_text
 from chargen.cli.pictures import Pictures, display_options
-from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
-from chargen.terminal.figures import plural
+from chargen.terminal.progress import plural
 
 _LEAST = 16
 _HELP = """How far back a model remembers: its loss against the text that it can see.

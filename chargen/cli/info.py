@@ -9,7 +9,7 @@ import click
 
 from chargen.cli.options import MODEL, json_option, terminal_options
 from chargen.terminal.context import Terminal
-from chargen.terminal.figures import is_figure
+from chargen.terminal.progress import is_figure
 from chargen.terminal.safetext import safe_line
 
 _GENERATIONS = 20
@@ -26,7 +26,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
     MODEL is a model file, a run folder or a run's name; left out, it is the newest run. The file
     is read and checked as a whole: exit code 3 says that it is damaged or not a model.
     """
-    from chargen.model.file import load_model
+    from chargen.model.checkpoint import load_model
     from chargen.model.runs import locate_model
 
     if devices:
@@ -59,7 +59,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
 
 
 def _tell_devices(as_json: bool, terminal: Terminal) -> None:
-    from chargen.training.devices import describe_devices
+    from chargen.training.device import describe_devices
 
     rows = describe_devices()
     if as_json:

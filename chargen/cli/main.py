@@ -16,7 +16,7 @@ from chargen._version import __version__
 from chargen.errors import ChargenError, ExitCode, unknown_name
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe
-from chargen.training.processes import this_process
+from chargen.training.launch import this_process
 
 # Name to one line of help. The module chargen.cli.NAME is imported when the command is used,
 # so that `chargen --help` reads this table and nothing else.

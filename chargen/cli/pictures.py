@@ -50,7 +50,7 @@ class Pictures:
         if self.export(picture):
             return
         from chargen.insight.views import Grid
-        from chargen.terminal.curve import render_figure
+        from chargen.terminal.charts import render_figure
         from chargen.terminal.heatmap import render
 
         draw: Callable[..., list[str]] = render if isinstance(picture, Grid) else render_figure

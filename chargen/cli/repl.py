@@ -26,8 +26,8 @@ text begins, and press Enter: the model goes on. An empty line writes on. /help 
 @terminal_options
 def command(model: str | None, seed: int | None, length: int | None, terminal: Terminal) -> int:
     """Write; see _HELP."""
-    from chargen.library import load
-    from chargen.repl.loop import run_repl
+    from chargen.api import load
+    from chargen.repl.app import run_repl
     from chargen.repl.session import Session
     from chargen.repl.settings import set_value
 

@@ -46,8 +46,8 @@ def command(
 ) -> int:
     """Resume; see _HELP."""
     from chargen.cli.train import follow
-    from chargen.learning import resume
     from chargen.model.runs import locate_run
+    from chargen.train_api import resume
     from chargen.training.config import check_settings
 
     lengths: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "steps": steps}

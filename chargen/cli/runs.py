@@ -9,7 +9,7 @@ import click
 
 from chargen.cli.options import json_option, terminal_options
 from chargen.terminal.context import Terminal
-from chargen.terminal.figures import is_figure
+from chargen.terminal.progress import is_figure
 from chargen.terminal.safetext import safe_line
 
 
@@ -36,7 +36,7 @@ def command(as_json: bool, terminal: Terminal) -> None:
 def _line(name: str, run: dict[str, Any]) -> str:
     """One run; its run.json may be damaged, or anybody's."""
     from chargen.model.runs import size_of
-    from chargen.terminal.figures import duration
+    from chargen.terminal.progress import duration
 
     model, score = (
         value if isinstance(value, dict) else {}

@@ -16,14 +16,14 @@ import click
 
 from chargen.cli.options import MODEL, F, json_option, terminal_options
 from chargen.errors import UsageError
-from chargen.sampling.config import SETTINGS, SampleConfig
+from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
 from chargen.text.tokenizer import UNKNOWN_POLICIES, describe_unseen, utf8
 
 if TYPE_CHECKING:
-    from chargen.library import Model
-    from chargen.sampling.generator import Step
+    from chargen.api import Model
+    from chargen.inference.generate import Step
 
 _HELP = """Write with a model.
 
@@ -89,7 +89,7 @@ def command(
     **given: Any,
 ) -> None:
     """Write; see _HELP."""
-    from chargen.library import draw_seed, load
+    from chargen.api import draw_seed, load
 
     if not 1 <= count <= _MOST:
         raise UsageError(f"--count {count}: must be from 1 to {_MOST:,}")

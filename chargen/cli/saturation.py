@@ -6,9 +6,8 @@ import json
 
 import click
 
-from chargen.cli.options import MODEL
+from chargen.cli.options import MODEL, model_and_text
 from chargen.cli.pictures import Pictures, display_options
-from chargen.cli.texts import model_and_text
 from chargen.terminal.context import Terminal
 
 _HELP = """How often each gate is shut and open while a model reads a text.

@@ -14,9 +14,9 @@ from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
-    from chargen.insight.anatomy import Anatomy
-    from chargen.library import Model
-    from chargen.repl.stepping import StepView
+    from chargen.api import Model
+    from chargen.insight.step import Anatomy
+    from chargen.terminal.step_display import StepView
 
 _LONGEST = 4000
 _HELP = """One time step taken apart, in the order of the equations.
@@ -52,10 +52,10 @@ def command(
     """Show; see _HELP."""
     from collections import Counter
 
-    from chargen.insight.anatomy import anatomy_grid, states_along
-    from chargen.library import load
-    from chargen.repl.loop import has_terminal
-    from chargen.repl.stepping import StepView
+    from chargen.api import load
+    from chargen.insight.step import anatomy_grid, states_along
+    from chargen.repl.app import has_terminal
+    from chargen.terminal.step_display import StepView
     from chargen.text.tokenizer import describe_unseen
 
     model = load(name)
@@ -74,7 +74,7 @@ def command(
     if not 1 <= layer <= model.config.num_layers:
         raise UsageError(f"--layer {layer}: the model has layers 1 to {model.config.num_layers}")
     states = states_along(model.stepper, ids)
-    view = StepView(model, ids, lambda place: states[place])
+    view = StepView(model.stepper, model.tokenizer, ids, lambda place: states[place])
     view.at, view.layer = len(ids) - 1 if at is None else at - 1, layer - 1
     if as_json:
         terminal.out.write(json.dumps(_plain(view.anatomy(), model, view)) + "\n")
@@ -82,7 +82,7 @@ def command(
         title = f"one step of the model, after '{view.labels[view.at]}'"
         pictures.export(anatomy_grid(view.anatomy(), title, _notes(view.anatomy())))
     elif not as_json and at is None and has_terminal(terminal):
-        from chargen.repl.browser import browse_here
+        from chargen.repl.keys import browse_here
 
         browse_here(view, pictures.palette, terminal)
     elif not as_json:
@@ -95,7 +95,7 @@ def _notes(anatomy: Anatomy) -> tuple[str, ...]:
 
 
 def _plain(anatomy: Anatomy, model: Model, view: StepView) -> dict[str, Any]:
-    from chargen.insight.anatomy import likeliest
+    from chargen.insight.step import likeliest
     from chargen.insight.views import alone
 
     return {

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL
+from chargen.cli.options import MODEL, model_and_text
 from chargen.cli.pictures import Pictures, display_options
-from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, ExitCode, UsageError
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
+    from chargen.api import Model
     from chargen.insight.surprise import Place, Surprise
-    from chargen.library import Model
 
 _SHOWN = 4000
 _AROUND = 24

@@ -13,12 +13,12 @@ import click
 
 from chargen.cli.options import CORPUS, TableName, json_option, terminal_options
 from chargen.errors import ExitCode
-from chargen.model.cells import CELLS
+from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
-from chargen.training.processes import this_process
+from chargen.training.launch import this_process
 
 if TYPE_CHECKING:
     from chargen.training.events import TrainEvent
@@ -130,8 +130,8 @@ def run_training(
     corpus: tuple[str, ...], options: dict[str, Any], terminal: Terminal, *, as_json: bool = False
 ) -> int:
     """Train, show it, and answer with the exit code. `demo` calls this too."""
-    from chargen.learning import train
     from chargen.model.runs import choose_folder
+    from chargen.train_api import train
 
     # Of several processes the first one has the folder; the others choose without minding.
     overwrite = options["overwrite"] or not this_process().is_first
@@ -160,8 +160,7 @@ def follow(
         terminal: where it is shown.
         as_json: an object a line on stdout as well.
     """
-    from chargen.cli.interrupts import Interrupts
-    from chargen.cli.watch import Watch
+    from chargen.cli.training_view import Interrupts, Watch
     from chargen.terminal.progress import reading_line
     from chargen.training.events import event_record
 

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL
+from chargen.cli.options import MODEL, model_and_text
 from chargen.cli.pictures import Pictures, display_options
-from chargen.cli.texts import model_and_text
 from chargen.errors import ChargenError, CorpusError
 from chargen.insight.properties import PROPERTIES
 from chargen.terminal.context import Terminal
-from chargen.terminal.figures import plural
+from chargen.terminal.progress import plural
 
 if TYPE_CHECKING:
+    from chargen.api import Model
     from chargen.insight.units import Finding
-    from chargen.library import Model
 
 _LEAST = 400
 _HELP = """Find units that track something, and name them.
@@ -100,7 +99,7 @@ def command(
 
 
 def _save(model: Model, believed: list[Finding], terminal: Terminal) -> None:
-    from chargen.model.units import names_path, save_names
+    from chargen.model.unit_names import names_path, save_names
 
     assert model.path is not None
     path = names_path(model.path)

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, TableName
+from chargen.cli.options import MODEL, TableName, model_and_text
 from chargen.cli.pictures import Pictures, display_options
-from chargen.cli.texts import model_and_text
 from chargen.errors import CorpusError, UsageError
-from chargen.insight.causes import CAUSES
+from chargen.insight.why import CAUSES
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
-    from chargen.insight.passages import Passage
-    from chargen.library import Model
+    from chargen.api import Model
+    from chargen.insight.why import Passage
     from chargen.text.tokenizer import Tokens
 
 _BEFORE, _FURTHER = 96, 8192
@@ -58,10 +57,10 @@ def command(
     """Show; see _HELP."""
     import numpy as np
 
-    from chargen.insight.causes import cause_view, find_cause
+    from chargen.inference.engine import check_finite, log_softmax
     from chargen.insight.views import alone, labels_of
-    from chargen.sampling.stepper import check_finite, log_softmax
-    from chargen.terminal.answers import why_lines
+    from chargen.insight.why import cause_view, find_cause
+    from chargen.terminal.step_display import why_lines
 
     cause = find_cause(by)
     model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
@@ -148,8 +147,8 @@ def _place(at: str | None, model: Model, ids: Tokens, name: str) -> int:
 
 def _passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
     """The nearest places of the training text, where that is on this machine."""
-    from chargen.insight.passages import build_passages, quote
-    from chargen.library import training_text
+    from chargen.api import training_text
+    from chargen.insight.why import build_passages, quote
     from chargen.terminal.progress import progress_line
 
     text = training_text(model)

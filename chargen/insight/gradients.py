@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.insight.plot import Figure, Numbers, Plot, Series
+from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
-from chargen.model.file import Weights
-from chargen.sampling.lanes import Progress, unwatched
-from chargen.sampling.stepper import Array, Stepper, TokenIds
 from chargen.text.tokenizer import Tokens
 
 STEPS = 200

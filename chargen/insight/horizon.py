@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.engine import Array, Stepper, TokenIds, log_softmax
+from chargen.inference.token_scores import token_logprobs
 from chargen.insight.plot import Figure, Numbers, Plot, Series
-from chargen.sampling.lanes import Progress, unwatched
-from chargen.sampling.scoring import token_logprobs
-from chargen.sampling.stepper import Array, Stepper, TokenIds, log_softmax
 from chargen.text.tokenizer import Tokens
 
 LONGEST = 256

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chargen.inference.batched_read import Progress, read_in_lanes, unwatched
+from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
 from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.insight.views import CLOSED, GATED, OPEN
-from chargen.model.cells import Cell
-from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
-from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
+from chargen.model.config import Cell
 from chargen.text.tokenizer import Tokens
 
 _WARM_UP = 256

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from chargen.sampling.lanes import Progress, unwatched
-from chargen.sampling.scoring import predictions
-from chargen.sampling.stepper import Array, Stepper, TokenIds
+from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.engine import Array, Stepper, TokenIds
+from chargen.inference.token_scores import predictions
 from chargen.text.tokenizer import Tokens
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chargen.model.cells import Cell
-from chargen.sampling.stepper import Array, Holds, Stepper, TokenIds, log_softmax
+from chargen.inference.engine import Array, Holds, Stepper, TokenIds, log_softmax
+from chargen.model.config import Cell
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from chargen.inference.batched_read import Progress, read_in_lanes, unwatched
+from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
+from chargen.inference.token_scores import token_logprobs
 from chargen.insight.properties import Values
 from chargen.insight.views import Grid
-from chargen.model.units import Unit
-from chargen.sampling.lanes import Progress, read_in_lanes, unwatched
-from chargen.sampling.scoring import token_logprobs
-from chargen.sampling.stepper import Array, Stepper, TokenIds, check_finite
+from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import Tokens
 
 Numbers = npt.NDArray[np.float64]

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import UsageError, unknown_name
+from chargen.inference.engine import Array
 from chargen.insight.trace import Trace
-from chargen.model.cells import Cell
-from chargen.model.units import Unit
-from chargen.sampling.stepper import Array
+from chargen.model.config import Cell
+from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
 GATED = frozenset({"input", "forget", "output", "reset", "update"})

@@ -1,4 +1,10 @@
-"""ModelConfig: everything that decides the shapes of a model's tensors."""
+"""The table of cells: gates, states, and the names PyTorch gives them.
+
+Only names and shapes; the equations are in sampling/stepper.py (numpy) and in torch itself.
+Shape letters: H hidden_size, G gates, S states.
+
+ModelConfig: everything that decides the shapes of a model's tensors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,35 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from chargen.errors import UsageError, unknown_name
-from chargen.model.cells import CELLS, Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A row of `CELLS`."""
+
+    name: str
+    label: str
+    gates: tuple[str, ...]
+    """Names of the G blocks of H rows in weight_ih (G·H, in) and weight_hh (G·H, H), in order."""
+    states: tuple[str, ...]
+    """Names of the S vectors carried from step to step; the first is the output."""
+
+
+CELLS: dict[str, Cell] = {
+    cell.name: cell
+    for cell in (
+        Cell(
+            name="lstm",
+            label="LSTM",
+            gates=("input", "forget", "candidate", "output"),
+            states=("hidden", "cell"),
+        ),
+        Cell(name="gru", label="GRU", gates=("reset", "update", "candidate"), states=("hidden",)),
+        Cell(name="rnn", label="RNN (tanh)", gates=("candidate",), states=("hidden",)),
+        Cell(name="rnn-relu", label="RNN (ReLU)", gates=("candidate",), states=("hidden",)),
+    )
+}
+
 
 _MAX_SIZE = 65_536
 _MAX_LAYERS = 64
@@ -25,7 +59,7 @@ class ModelConfig:
     vocab_size: int
     """Tokens in the vocabulary (V); at least 2."""
     cell: str = "lstm"
-    """A row of `chargen.model.cells.CELLS`."""
+    """A row of `chargen.model.config.CELLS`."""
     hidden_size: int = 256
     """Units of each layer (H)."""
     num_layers: int = 1

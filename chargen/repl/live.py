@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from chargen.inference.engine import Array, Stepper
 from chargen.insight.trace import Trace
 from chargen.insight.views import Grid, ViewOptions, choose_units, pick, unit_map
 from chargen.model.config import ModelConfig
-from chargen.sampling.stepper import Array, Stepper
 
 HEAT_ROWS = 16
 """Rows of the screen that a heatmap takes at most."""

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from chargen.api import load
 from chargen.errors import ChargenError, UsageError
 from chargen.files import parse_json, write_json
+from chargen.inference.engine import Holds
+from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
-from chargen.library import load
 from chargen.model.config import ModelConfig
-from chargen.model.units import Unit
+from chargen.model.unit_names import Unit
 from chargen.repl.session import PIN_LIMIT, Session
 from chargen.repl.settings import TABLE, Settings, set_value
-from chargen.sampling.stepper import Holds
-from chargen.sampling.tree import ROOT, TextTree, check_branch_name
 
 KIND, FORMAT = "chargen session", 1
 _MOST = 50_000_000

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chargen.api import Model, draw_seed, training_text
 from chargen.errors import ModelFileError, UsageError
-from chargen.insight.passages import Passage, Passages, build_passages, quote
+from chargen.inference.composer import Composer, Writing
+from chargen.inference.engine import Array, Stepper
+from chargen.inference.tree import ROOT, TextTree
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, labels_of
-from chargen.library import Model, draw_seed, training_text
+from chargen.insight.why import Passage, Passages, build_passages, quote
 from chargen.model.runs import run_name
-from chargen.model.units import Unit, is_spelled, load_names, names_path, parse_unit
+from chargen.model.unit_names import Unit, is_spelled, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
-from chargen.sampling.composer import Composer, Writing
-from chargen.sampling.stepper import Array, Stepper
-from chargen.sampling.tree import ROOT, TextTree
-from chargen.text.copies import CopyIndex, CopyWatch, build_index
+from chargen.text.overlap import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import Tokens, describe_unseen
 
 if TYPE_CHECKING:
-    from chargen.measuring import Learner
+    from chargen.scoring import Learner
 
 PIN_LIMIT = 1e6
 """The largest value that a unit can be held at."""

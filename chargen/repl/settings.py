@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chargen.errors import UsageError, unknown_name
-from chargen.sampling.config import SETTINGS, SampleConfig
+from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 

@@ -15,17 +15,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from chargen.inference.composer import Writing
 from chargen.insight.views import ViewOptions
 from chargen.repl.live import HEAT_ROWS
 from chargen.repl.screen import Screen, fitting
 from chargen.repl.session import Session
 from chargen.repl.settings import FASTEST, faster, warmer
-from chargen.sampling.composer import Writing
+from chargen.terminal.charts import spark_line
 from chargen.terminal.heatmap import column_label, render
 from chargen.terminal.panel import Panel
 from chargen.terminal.safetext import SafeStream, SafeText
-from chargen.terminal.sparks import spark_line
-from chargen.text.copies import SHORTEST, CopyWatch
+from chargen.text.overlap import SHORTEST, CopyWatch
 from chargen.text.tokenizer import StreamDecoder
 
 _FRAME = 1 / 60

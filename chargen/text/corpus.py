@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from chargen.text.reading import Hasher, Reading
+from chargen.text.reader import Hasher, Reading
 from chargen.text.sources import Source, find_source
 
 DOCUMENT_MODES = ("whole", "files", "lines")

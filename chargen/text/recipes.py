@@ -14,7 +14,7 @@ from typing import Any
 
 from chargen.errors import CorpusError, unknown_name
 from chargen.text import tables
-from chargen.text.reading import Hasher, Pieces, Reading
+from chargen.text.reader import Hasher, Pieces, Reading
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,7 @@ from typing import IO, Protocol
 
 from chargen.errors import CorpusError, unknown_name
 from chargen.text import tables
-from chargen.text.reading import (
-    Hasher,
-    Pieces,
-    Reading,
-    check_text,
-    check_text_file,
-    read_pieces,
-)
+from chargen.text.reader import Hasher, Pieces, Reading, check_text, check_text_file, read_pieces
 from chargen.text.recipes import Recipe, find_recipe, recipes
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chargen.errors import CorpusError, NetworkError
-from chargen.text.reading import Hasher, Pieces, Reading, marked_encoding
+from chargen.text.reader import Hasher, Pieces, Reading, marked_encoding
 
 TABLE_SUFFIXES = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 _HUB = "https://huggingface.co"

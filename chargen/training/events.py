@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
-from chargen.model.file import Weights
 from chargen.model.score import Score
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.config import TrainConfig

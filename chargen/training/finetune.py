@@ -18,17 +18,16 @@ import torch
 
 from chargen.errors import UsageError
 from chargen.files import make_folder
+from chargen.model.checkpoint import ModelFile
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile
-from chargen.model.grafting import check_same
+from chargen.model.extend_weights import check_same
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
+from chargen.training.distributed import ALONE
 from chargen.training.events import TrainEvent
-from chargen.training.memory import enough_memory
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
-from chargen.training.ranks import ALONE
-from chargen.training.recorder import Recorder
-from chargen.training.saving import kept
+from chargen.training.recovery import enough_memory
+from chargen.training.run_folder import Recorder, kept
 from chargen.training.session import (
     Replay,
     card_score,

@@ -4,20 +4,33 @@ Parameters carry the names and shapes of the model file. The network knows no lo
 and no text; truncation, dropout's rates and the device come from outside.
 
 Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T time, B batch.
+
+The loss of next-token prediction; of a large vocabulary without its logits all at once.
+
+Logits of 32,000 subwords for 16,000 tokens take two gigabytes, their gradients as much again. But
+a loss needs the logits of one token only to make its own gradient: so the tokens are taken some at
+a time, and of each part only the gradients with respect to hidden states and head are kept.
+(The idea is that of the fused linear cross entropy of Hsu et al., 2024, arXiv:2410.10989.)
+
+Shape letters: N tokens, T bptt, B lanes, V vocabulary, H hidden_size.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from chargen.model import file
+from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
-from chargen.training.kernels import STOCK, Kernel, State, Weights
+from chargen.training.kernels import STOCK, Kernel
+from chargen.training.kernels.torch_kernels import LayerWeights, State
 
 
 class RecurrentLayer(nn.Module):
@@ -34,7 +47,7 @@ class RecurrentLayer(nn.Module):
         self.bias_hh = nn.Parameter(torch.empty(rows))
 
     @property
-    def weights(self) -> list[Weights]:
+    def weights(self) -> list[LayerWeights]:
         """Of each group, as torch's own recurrences take them."""
         whole = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         if self.groups == 1:
@@ -115,7 +128,7 @@ class RecurrentLM(nn.Module):
         return self.config.tied_head
 
     def recurrent_matrices(self) -> dict[str, nn.Parameter]:
-        """Weights from hidden units to hidden units, by name: its heart.
+        """LayerWeights from hidden units to hidden units, by name: its heart.
 
         Below one another there is a square for every gate (of every group).
         """
@@ -172,7 +185,12 @@ class RecurrentLM(nn.Module):
         return [self._drop(hidden, self.dropout) for _ in range(masks)]
 
     def _layer(
-        self, number: int, weights: list[Weights], below: Tensor, ids: Tensor | None, state: State
+        self,
+        number: int,
+        weights: list[LayerWeights],
+        below: Tensor,
+        ids: Tensor | None,
+        state: State,
     ) -> tuple[Tensor, State]:
         """Every group of a layer over a window; each reads the embedding, or its own units."""
         count, cell = len(weights), self.config.cell
@@ -198,7 +216,7 @@ class RecurrentLM(nn.Module):
         mask = functional.dropout(ones, rate)
         return hidden * (mask if self.lanes is None else mask[:, self.own])
 
-    def to_weights(self) -> file.Weights:
+    def to_weights(self) -> Weights:
         """A copy as numpy arrays, named as in the model file."""
         state = self.state_dict()
         found = {
@@ -210,7 +228,7 @@ class RecurrentLM(nn.Module):
         return found
 
     @torch.no_grad()
-    def load_weights(self, weights: file.Weights) -> None:
+    def load_weights(self, weights: Weights) -> None:
         """Take over the weights of a model file of the same config."""
         own = dict(self.named_parameters())
         for name in self.config.tensor_shapes():
@@ -222,3 +240,83 @@ class RecurrentLM(nn.Module):
 def detach(state: State) -> State:
     """The same state, cut off from the graph that made it."""
     return tuple(part.detach() for part in state)
+
+
+AT_ONCE = 1 << 24
+"""Numbers that logits may have before they are taken in parts: 64 MB."""
+
+
+class NextTokenLoss(nn.Module):
+    """A network and its loss as one module: what several processes take the gradients of."""
+
+    def __init__(self, network: RecurrentLM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """Mean nats of a window, and the state after it.
+
+        Args:
+            inputs: (T, B) ids.
+            targets: (T, B) ids that follow them.
+            state: S tensors (L, B, H).
+        """
+        hidden, after = self.network.features(inputs, state)
+        weight, bias = self.network.head.weight, self.network.head.bias
+        groups, linear = self.network.config.groups, self.network.kernel.linear
+        losses = []
+        for thin in self.network.thinned(hidden):
+            # Of each group on its own, as if it were alone: what one errs in, others then know.
+            parts = zip(thin.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
+            losses += [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]
+        return torch.stack(losses).mean() if len(losses) > 1 else losses[0], after
+
+
+def head_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor] = functional.linear,
+) -> Tensor:
+    """Mean nats of targets (N,) by hidden states (N, H), head (V, H) and bias (V,).
+
+    Unless the vocabulary is large, `linear` makes the logits.
+    """
+    if len(targets) * len(weight) <= AT_ONCE:
+        return functional.cross_entropy(linear(hidden, weight, bias), targets)
+    found: Tensor = _InParts.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _InParts(torch.autograd.Function):
+    """Loss and all gradients in one pass over parts of the tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        count, needed = len(targets), any(ctx.needs_input_grad)
+        d_hidden, d_weight, d_bias = (
+            torch.zeros_like(one) if needed else one for one in (hidden, weight, bias)
+        )
+        total = hidden.new_zeros(())
+        step = max(1, AT_ONCE // len(weight))
+        for first in range(0, count, step):
+            part = slice(first, first + step)
+            logs = functional.linear(hidden[part], weight, bias).log_softmax(-1)
+            own = targets[part, None]
+            total -= logs.gather(1, own).sum()
+            if needed:
+                slope = logs.exp_()
+                slope.scatter_add_(1, own, slope.new_full(own.shape, -1.0))
+                slope /= count
+                d_hidden[part] = slope @ weight
+                d_weight.addmm_(slope.t(), hidden[part])
+                d_bias += slope.sum(0)
+        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        return total / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
+        return d_hidden * scale, d_weight * scale, d_bias * scale, None

@@ -6,19 +6,21 @@ much from the same text as with AdamW. Three things differ from its usual form, 
 (benchmarks/LOG.md): every gate is a matrix of its own; there are three Newton-Schulz steps instead
 of five, since lifting the smallest singular values too only amplifies noise; and the direction is
 worked out at every eighth step only, since momentum changes slowly.
+
+The running average of weights, which often predicts better than the weights themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from chargen.training.config import TrainConfig
+from chargen.training.distributed import ALONE, Ranks
 from chargen.training.network import RecurrentLM
-from chargen.training.ranks import ALONE, Ranks
 
 MUON_RATE = 3.3
 """Muon's rate beside AdamW's: a step changes a matrix by this, times the rate, per direction."""
@@ -266,3 +268,34 @@ def equalised(matrices: Tensor, half: bool) -> Tensor:
         square = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x.to(matrices.dtype)
+
+
+class WeightAverage:
+    """Exponential moving average over about `horizon` updates (Polyak and Juditsky, 1992).
+
+    The first updates weigh more, so that the random beginning is soon forgotten.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], horizon: float) -> None:
+        self.parameters = list(parameters)
+        self.horizon = max(1.0, horizon)
+        self.updates = 0
+        self.values = [one.detach().clone() for one in self.parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        self.updates += 1
+        share = max(1 / self.horizon, 1 / (1 + self.updates))
+        torch._foreach_lerp_(self.values, self._now(), share)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights and their average; a second call undoes it."""
+        for parameter, value in zip(self.parameters, self.values, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(kept)
+
+    def _now(self) -> list[Tensor]:
+        return [one.detach() for one in self.parameters]

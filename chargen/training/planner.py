@@ -14,9 +14,8 @@ from typing import Any
 import torch
 
 from chargen.errors import ModelFileError, UsageError
-from chargen.model.cells import CELLS
-from chargen.model.config import ModelConfig
-from chargen.training import probe
+from chargen.model.config import CELLS, ModelConfig
+from chargen.training import autotune
 from chargen.training.config import TrainConfig
 
 DEFAULT_MINUTES = 5.0
@@ -112,20 +111,20 @@ def make_plan(
         wishes.setdefault("groups", 1)
         size = _size(worth, train_tokens, wishes, device)
         model, draft = _draft(wishes, vocab_size, size)
-        kernel = probe.kernels_for(model, draft)[0]
+        kernel = autotune.kernels_for(model, draft)[0]
     else:
         size = _size(minutes, train_tokens, wishes, device)
         model, draft = _draft(wishes, vocab_size, size)
         own = _own_share(draft, processes)
-        kernel, wishes["threads"] = probe.fastest(_one_group(model), own)
-        seconds = probe.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
+        kernel, wishes["threads"] = autotune.fastest(_one_group(model), own)
+        seconds = autotune.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
         size = _size(worth, train_tokens, wishes, device)
         if abs(size[0] / model.hidden_size - 1) > _CLOSE:
             # A faster or slower machine than the reference: another size, and its own speed.
             model, draft = _draft(wishes, vocab_size, size)
             own = _own_share(draft, processes)
-            seconds = probe.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
+            seconds = autotune.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
         wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
         plural = "s" if wishes["threads"] > 1 else ""
         reasons.append(

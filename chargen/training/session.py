@@ -14,20 +14,19 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
-from chargen.model.file import Weights
+from chargen.model.checkpoint import Weights
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
-from chargen.training.devices import prepare_torch
+from chargen.training.device import prepare_torch
+from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
 from chargen.training.kernels import Kernel, candidates
-from chargen.training.memory import enough_memory
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
-from chargen.training.ranks import ALONE, Ranks
-from chargen.training.recorder import Recorder
-from chargen.training.saving import Saver, kept
+from chargen.training.recovery import enough_memory
+from chargen.training.run_folder import Recorder, Saver, kept
 from chargen.training.snapshot import Snapshot, load_snapshot, restore
 from chargen.training.trainer import Trainer
 

@@ -20,20 +20,21 @@ import numpy as np
 import torch
 
 from chargen.errors import ModelFileError
-from chargen.model.container import (
+from chargen.model.checkpoint import (
+    BLOB,
     Tensors,
     complaints_about,
     opened_container,
     read_tensors,
+    tokenizer_state,
     write_container,
 )
-from chargen.model.file import BLOB, tokenizer_state
 from chargen.model.score import Score
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 from chargen.training.events import Evaluated
-from chargen.training.healing import Healing
 from chargen.training.planner import Plan
+from chargen.training.recovery import Healing
 from chargen.training.trainer import Trainer
 
 KEY = "chargen-training"

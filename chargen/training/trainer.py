@@ -14,23 +14,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from chargen.model.file import Weights
+from chargen.model.checkpoint import Weights
 from chargen.model.score import Score
 from chargen.text.tokenizer import Tokens
-from chargen.training.average import WeightAverage
+from chargen.training.batches import LaneStream
 from chargen.training.config import TrainConfig
+from chargen.training.cuda_graphs import LONGEST, Strides
+from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate, judge
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
-from chargen.training.healing import Diverged, Healing
-from chargen.training.kernels import State
-from chargen.training.loss import NextTokenLoss
-from chargen.training.network import RecurrentLM, detach
-from chargen.training.optimizer import Optimizer
-from chargen.training.pacing import Pacing
-from chargen.training.ranks import ALONE, Ranks
-from chargen.training.schedule import learning_rate
-from chargen.training.stream import LaneStream
-from chargen.training.strides import LONGEST, Strides
+from chargen.training.kernels.torch_kernels import State
+from chargen.training.network import NextTokenLoss, RecurrentLM, detach
+from chargen.training.optimizer import Optimizer, WeightAverage
+from chargen.training.recovery import Diverged, Healing
+from chargen.training.schedule import Pacing, learning_rate
 
 _CALIBRATION = 4096
 """Tokens of a validation part that can tell how sure a network may be."""

@@ -350,7 +350,7 @@ def test_runs_survives_a_damaged_run_json(cli, model_path, text):
 def test_info_survives_a_strange_card(cli, tmp_path):
     from dataclasses import replace
 
-    from chargen.model.file import save_model
+    from chargen.model.checkpoint import save_model
     from tests.conftest import make_model
 
     card = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chargen.cli.main import run
-from chargen.model.file import save_model
+from chargen.model.checkpoint import save_model
 from tests.conftest import make_model
 
 
@@ -217,7 +217,7 @@ def test_failing_to_overwrite_leaves_the_whole_old_run(fails, capfd, prose, monk
     assert run(["train", "a.txt", "--steps", "30", *quick]) == 0
     capfd.readouterr()
     before = {path.name: path.read_bytes() for path in Path("checkpoints/a").iterdir()}
-    monkeypatch.setattr("chargen.training.healing.math.isfinite", lambda _: False)
+    monkeypatch.setattr("chargen.training.recovery.math.isfinite", lambda _: False)
     code, line = fails("train", "a.txt", *quick, "--overwrite", "--steps", "9", "--quiet")
     assert (code, "step 1: the loss was" in line) == (1, True)
     assert before == {path.name: path.read_bytes() for path in Path("checkpoints/a").iterdir()}

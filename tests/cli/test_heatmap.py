@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from chargen.library import Model
-from chargen.model.file import save_model
+from chargen.api import Model
+from chargen.model.checkpoint import save_model
 from tests.conftest import make_cycle_model, make_model
 
 

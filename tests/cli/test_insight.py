@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from chargen.api import Model
 from chargen.insight.surprise import measure_surprise
-from chargen.library import Model
-from chargen.model.file import save_model
+from chargen.model.checkpoint import save_model
 from tests.conftest import CELLS, make_cycle_model, make_model
 
 TEXT = "abc dab\nhead (bead) deed\n" * 24

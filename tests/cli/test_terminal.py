@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chargen.model.checkpoint import ModelFile, load_model, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import ModelFile, load_model, save_model
 from chargen.model.runs import MODEL
 from chargen.text.tokenizer import ByteTokenizer
 

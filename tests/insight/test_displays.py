@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from chargen.insight.passages import build_passages, quote
+from chargen.inference.engine import Stepper
 from chargen.insight.saturation import (
     measure_saturation,
     saturation_figure,
@@ -16,7 +16,7 @@ from chargen.insight.saturation import (
 )
 from chargen.insight.surprise import measure_surprise, places_of
 from chargen.insight.trace import record
-from chargen.sampling.stepper import Stepper
+from chargen.insight.why import build_passages, quote
 from tests.conftest import CELLS, make_model
 from tests.insight import equations
 

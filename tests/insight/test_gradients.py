@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chargen.inference.engine import Stepper
 from chargen.insight.gradients import (
     Reach,
     answer,
@@ -16,7 +17,6 @@ from chargen.insight.gradients import (
     measure_reach,
     reach_figure,
 )
-from chargen.sampling.stepper import Stepper
 from tests.conftest import CELLS, make_model
 from tests.insight import equations
 

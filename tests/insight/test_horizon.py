@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from chargen.inference.engine import Stepper
 from chargen.insight import horizon as module
 from chargen.insight.horizon import horizon_figure, measure_horizon, reached
-from chargen.sampling.stepper import Stepper
 from tests.conftest import CELLS, make_cycle_model, make_model
 from tests.insight import equations
 

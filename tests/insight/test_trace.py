@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from chargen.library import Model
+from chargen.api import Model
 from tests.conftest import SHAPES, make_model
 
 

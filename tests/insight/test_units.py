@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen.errors import ModelFileError, UsageError
+from chargen.inference.engine import Stepper
 from chargen.insight import units as module
 from chargen.insight.trace import record
 from chargen.insight.units import (
@@ -21,8 +22,7 @@ from chargen.insight.units import (
     read_states,
     worth,
 )
-from chargen.model.units import Unit, load_names, names_path, parse_unit, save_names
-from chargen.sampling.stepper import Stepper
+from chargen.model.unit_names import Unit, load_names, names_path, parse_unit, save_names
 from tests.conftest import make_model
 from tests.insight import equations
 
@@ -190,7 +190,7 @@ def test_names_of_other_weights_are_refused():
     ],
 )  # fmt: skip
 def test_damaged_names_are_one_line(text):
-    from chargen.model.container import tensor_digest
+    from chargen.model.checkpoint import tensor_digest
 
     model = make_model("lstm", 1)
     Path("units.json").write_text(text.replace("DIGEST", tensor_digest(model.weights)))

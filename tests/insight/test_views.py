@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chargen.errors import UsageError
-from chargen.insight.causes import left_out
+from chargen.inference.engine import Stepper, log_softmax
 from chargen.insight.trace import record
 from chargen.insight.views import (
     VIEWS,
@@ -19,9 +19,9 @@ from chargen.insight.views import (
     labels_of,
     views_for,
 )
-from chargen.model.cells import CELLS as CELL_ROWS
-from chargen.model.units import Unit
-from chargen.sampling.stepper import Stepper, log_softmax
+from chargen.insight.why import left_out
+from chargen.model.config import CELLS as CELL_ROWS
+from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import CELLS, make_cycle_model, make_model
 

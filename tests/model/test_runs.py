@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chargen.errors import ModelFileError, UsageError
-from chargen.model.file import save_model
+from chargen.model.checkpoint import save_model
 from chargen.model.runs import check_run_name, free_run_name, list_runs, locate_model, read_run
 from tests.conftest import make_model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chargen.library import Model
-from chargen.model.file import save_model
-from chargen.repl.command import Context
-from chargen.repl.loop import handle
+from chargen.api import Model
+from chargen.model.checkpoint import save_model
+from chargen.repl.app import handle
+from chargen.repl.commands import Context
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.terminal.context import Terminal

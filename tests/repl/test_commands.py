@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import chargen
-from chargen.library import Model, training_text
-from chargen.model.file import save_model
-from chargen.model.units import Unit, names_path, save_names
-from chargen.repl.commands import COMMANDS
+from chargen.api import Model, training_text
+from chargen.model.checkpoint import save_model
+from chargen.model.unit_names import Unit, names_path, save_names
+from chargen.repl.commands.table import COMMANDS
 from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
 from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk

@@ -10,8 +10,8 @@ from os import terminal_size
 import numpy as np
 import pytest
 
+from chargen.api import Model
 from chargen.errors import ChargenError
-from chargen.library import Model
 from chargen.repl.keys import STOP
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
@@ -19,9 +19,9 @@ from chargen.repl.settings import change_sample, set_value
 from chargen.repl.stream import Stream
 from chargen.terminal.context import Terminal
 from chargen.terminal.palette import Palette
-from chargen.text.copies import SHORTEST, CopyWatch, build_index
+from chargen.text.overlap import SHORTEST, CopyWatch, build_index
 from tests.conftest import CYCLE, make_cycle_model, make_model
-from tests.text.test_copies import longest_copies
+from tests.text.test_overlap import longest_copies
 
 
 class Fingers:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from chargen.model.file import save_model
-from chargen.repl.commands import COMMANDS
+from chargen.model.checkpoint import save_model
+from chargen.repl.commands.table import COMMANDS
 from tests.conftest import make_cycle_model
 
 pexpect = pytest.importorskip("pexpect", reason="pseudo-terminals need a POSIX system")

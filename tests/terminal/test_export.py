@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from chargen.errors import ChargenError, UsageError
+from chargen.inference.engine import Stepper
 from chargen.insight.trace import record
 from chargen.insight.views import Grid, ViewOptions, build_view, labels_of, views_for
-from chargen.sampling.stepper import Stepper
 from chargen.terminal.export import export
 from tests.conftest import make_model
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from chargen.insight.views import Grid, surprise_view
+from chargen.terminal.charts import spark_line, sparks
 from chargen.terminal.heatmap import column_label, columns_that_fit, one_line, render
 from chargen.terminal.palette import LEVELS, Palette, is_dark, make_palette
-from chargen.terminal.sparks import spark_line, sparks
 
 DEPTHS = (0, 16, 256, 1 << 24)
 

@@ -16,7 +16,7 @@ from chargen.files import cache_folder
 from chargen.text import encoding, store, subword
 from chargen.text.corpus import open_corpus
 from chargen.text.encoding import JOURNAL, Draft
-from chargen.text.reading import Reading
+from chargen.text.reader import Reading
 from chargen.text.store import build_tokenizer, encode_corpus
 
 
@@ -24,7 +24,7 @@ from chargen.text.store import build_tokenizer, encode_corpus
 def small_batches(monkeypatch):
     """Many batches of a small text, and a note after each."""
     monkeypatch.setattr(encoding, "_BATCH", 1000)
-    monkeypatch.setattr("chargen.text.reading._CHUNK", 500)
+    monkeypatch.setattr("chargen.text.reader._CHUNK", 500)
     monkeypatch.setattr(encoding, "_NOTE_SECONDS", -1.0)
 
 
@@ -132,7 +132,7 @@ def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
     tokenizer = build_tokenizer(corpus, "char", None)
     with pytest.MonkeyPatch.context() as here:
         here.setattr(encoding, "_BATCH", 1)
-        here.setattr("chargen.text.reading._CHUNK", 4)
+        here.setattr("chargen.text.reader._CHUNK", 4)
         here.setattr(encoding, "_NOTE_SECONDS", -1.0)
         straight = folder / "straight"
         straight.mkdir()

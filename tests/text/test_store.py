@@ -7,7 +7,7 @@ import pytest
 
 from chargen.errors import CorpusError
 from chargen.text.corpus import open_corpus
-from chargen.text.reading import Reading
+from chargen.text.reader import Reading
 from chargen.text.store import build_tokenizer, encode_corpus, token_dtype, tokenizer_digest
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from chargen import measuring
+from chargen import scoring
+from chargen.api import Model
 from chargen.errors import ChargenError, CorpusError
-from chargen.library import Model
+from chargen.inference.engine import Stepper, log_softmax
 from chargen.model.score import make_score
-from chargen.sampling.stepper import Stepper, log_softmax
 from chargen.text.tokenizer import token_lengths
 from chargen.training.evaluate import evaluate, judge, score_long
 from chargen.training.network import RecurrentLM
@@ -68,7 +68,7 @@ def test_a_limit_scores_a_part_spread_over_the_text():
 def test_scoring_in_pieces_is_scoring_the_whole(monkeypatch, prose):
     model = Model(make_model("lstm", 2, characters="".join(sorted(set(prose)))))
     whole = model.score(prose[:3000])
-    monkeypatch.setattr("chargen.sampling.scoring._SCORED_AT_ONCE", 100)
+    monkeypatch.setattr("chargen.inference.token_scores._SCORED_AT_ONCE", 100)
     assert model.score(prose[:3000]).nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
 
 
@@ -135,14 +135,14 @@ def test_lanes_that_warm_up_are_one_reading(cell):
 def test_what_takes_long_is_scored_through_torch(monkeypatch):
     model = Model(make_model())
     tokens = np.random.default_rng(0).integers(10, size=5000).astype(np.uint8)
-    short = measuring.score(model, tokens)
+    short = scoring.score(model, tokens)
     assert short == model.score_tokens(tokens)
-    monkeypatch.setattr("chargen.measuring._LONG", 1.0)
-    long = measuring.score(model, tokens)
+    monkeypatch.setattr("chargen.scoring._LONG", 1.0)
+    long = scoring.score(model, tokens)
     assert long != short
     assert long.nats_per_token == pytest.approx(short.nats_per_token, abs=1e-3)
     with pytest.raises(CorpusError, match="at least two"):
-        measuring.score(model, tokens[:1])
+        scoring.score(model, tokens[:1])
     model.file.weights["head.bias"][:] = np.inf
     with pytest.raises(ChargenError, match="overflowed"):
-        measuring.score(model, tokens)
+        scoring.score(model, tokens)

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 import chargen
 from chargen.cli.main import run
 from chargen.errors import ChargenError
+from chargen.model.checkpoint import load_model, save_model
 from chargen.model.config import ModelConfig
-from chargen.model.file import load_model, save_model
+from chargen.training.batches import LaneStream
 from chargen.training.config import TrainConfig
 from chargen.training.finetune import make_tuning_plan
 from chargen.training.network import RecurrentLM
 from chargen.training.optimizer import Optimizer
-from chargen.training.stream import LaneStream
 from tests.conftest import make_model
 
 SMALL = {"threads": 1, "steps": 30, "batch_size": 4, "bptt": 16}
@@ -324,8 +324,8 @@ def test_learning_while_reading_helps_on_a_text_that_repeats(capsys, english):
 
 
 def test_a_learner_scores_before_it_learns():
-    from chargen.library import Model
-    from chargen.measuring import adapter
+    from chargen.api import Model
+    from chargen.scoring import adapter
 
     model = Model(make_model())
     ids = np.array([1, 4, 2, 8, 5, 7] * 3)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from chargen.training import native
-from chargen.training.kernels import _FUNCTIONS, STOCK, Kernel, candidates
+from chargen.training.kernels import STOCK, Kernel, candidates, native
+from chargen.training.kernels.torch_kernels import _FUNCTIONS
 from tests.conftest import CELLS
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn-relu": 1}

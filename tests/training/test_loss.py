@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from chargen.training import loss as module
-from chargen.training.loss import NextTokenLoss, head_loss
-from chargen.training.network import RecurrentLM
+from chargen.training import network as module
+from chargen.training.network import NextTokenLoss, RecurrentLM, head_loss
 from tests.conftest import make_model
 
 
@@ -62,7 +61,7 @@ def test_a_network_learns_the_same_in_parts(monkeypatch, tied_head):
 
 MEMORY = """
 import resource, torch
-from chargen.training.loss import head_loss
+from chargen.training.network import head_loss
 hidden = torch.randn(64 * 256, 16, requires_grad=True)
 weight = torch.randn(32_000, 16, requires_grad=True)
 bias = torch.zeros(32_000, requires_grad=True)

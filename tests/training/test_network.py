@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from chargen.inference.engine import Stepper
 from chargen.model.config import ModelConfig
-from chargen.sampling.stepper import Stepper
 from chargen.training.network import RecurrentLM, detach
 from tests.conftest import CELLS, SHAPES, make_model
 

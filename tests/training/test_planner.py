@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training import probe
+from chargen.training import autotune
 from chargen.training.config import TrainConfig, check_settings
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.planner import flop_per_token, make_plan
@@ -56,7 +56,7 @@ def machine(monkeypatch):
     Its kernels do not depend on the machine that the test runs on.
     """
     kernels = [Kernel("native", half=True), Kernel("stock", half=False)]
-    monkeypatch.setattr(probe, "candidates", lambda *_: kernels)
+    monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
 
     def of(flops):
         def seconds(model, train, kernel, threads, count):
@@ -64,7 +64,7 @@ def machine(monkeypatch):
             work = flop_per_token(model) * train.batch_size * train.bptt
             return work / flops / (1 if kernel.half else 0.5)
 
-        monkeypatch.setattr(probe, "seconds_per_step", seconds)
+        monkeypatch.setattr(autotune, "seconds_per_step", seconds)
 
     return of
 
@@ -100,7 +100,7 @@ def test_a_gpu_gets_larger_steps_and_wider_models(machine, monkeypatch):
     machine(20e12)
     here = plan(minutes=10, train_tokens=10**9)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(probe, "prepare_torch", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(autotune, "prepare_torch", lambda _: torch.device("cuda"))
     there = plan(minutes=10, train_tokens=10**9)
     assert there.train.batch_size > here.train.batch_size
     assert there.model.group_size > here.model.group_size
@@ -123,23 +123,23 @@ def test_every_length_and_every_corpus_gets_a_sensible_plan(machine, minutes, tr
 
 def test_the_fastest_kernel_is_taken_for_minutes_and_the_rule_for_steps(monkeypatch):
     there = [Kernel("torch", half=True), Kernel("stock", half=False)]
-    monkeypatch.setattr(probe, "candidates", lambda *_: there)
+    monkeypatch.setattr(autotune, "candidates", lambda *_: there)
     monkeypatch.setattr(
-        probe,
+        autotune,
         "seconds_per_step",
         lambda model, train, kernel, threads, count: 1.0 if kernel.half else 0.5 + threads,
     )
     timed = plan(minutes=1, threads=1).train
     assert (timed.kernel, timed.precision) == ("torch", "bf16")
     monkeypatch.setattr(
-        probe, "seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
+        autotune, "seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
     )
     assert plan(minutes=1).train.kernel == "stock"
     assert plan(steps=10).train.kernel == "torch"
 
 
 def test_a_kernel_that_is_not_here_is_said(monkeypatch):
-    monkeypatch.setattr(probe, "candidates", lambda *_: [])
+    monkeypatch.setattr(autotune, "candidates", lambda *_: [])
     with pytest.raises(ChargenError, match="--kernel native --precision bf16: this machine cannot"):
         plan(steps=3, kernel="native", precision="bf16")
 

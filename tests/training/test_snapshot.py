@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 import chargen
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
-from chargen.model.container import write_container
-from chargen.model.file import load_model
+from chargen.model.checkpoint import load_model, write_container
 from chargen.training.events import Evaluated, Finished, Healed, StepDone
 from chargen.training.kernels import candidates
 from chargen.training.snapshot import KEY, _seal, load_snapshot
@@ -114,9 +113,9 @@ def test_every_kind_of_run(tmp_path, corpus, more):
 
 
 def test_a_killed_run_goes_on_from_the_last_state(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr("chargen.training.saving._FIRST_SAVE", 0.0)
-    monkeypatch.setattr("chargen.training.saving._SAVE_EVERY", 0.0)
-    monkeypatch.setattr("chargen.training.saving._COST", 0)
+    monkeypatch.setattr("chargen.training.run_folder._FIRST_SAVE", 0.0)
+    monkeypatch.setattr("chargen.training.run_folder._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("chargen.training.run_folder._COST", 0)
     list(chargen.train(corpus, out=tmp_path / "whole", **settings()))
     until(chargen.train(corpus, out=tmp_path / "parts", **settings()), 31)
     assert load_snapshot(tmp_path / "parts" / "training.safetensors").position["step"] == 30
@@ -257,9 +256,9 @@ class TestFullDisk:
     """Nothing that was there is harmed, and training goes on when there is room again."""
 
     def test_it_is_said_and_tried_again(self, tmp_path, corpus, monkeypatch):
-        monkeypatch.setattr("chargen.training.saving._FIRST_SAVE", 0.0)
-        monkeypatch.setattr("chargen.training.saving._SAVE_EVERY", 0.0)
-        monkeypatch.setattr("chargen.training.saving._COST", 0)
+        monkeypatch.setattr("chargen.training.run_folder._FIRST_SAVE", 0.0)
+        monkeypatch.setattr("chargen.training.run_folder._SAVE_EVERY", 0.0)
+        monkeypatch.setattr("chargen.training.run_folder._COST", 0)
         import os
 
         real, full = os.fsync, []

@@ -12,12 +12,12 @@ import torch
 from chargen.model.config import ModelConfig
 from chargen.text.char import CharBuilder
 from chargen.text.tokenizer import token_lengths
-from chargen.training.average import WeightAverage
 from chargen.training.config import TrainConfig
-from chargen.training.devices import prepare_torch
+from chargen.training.device import prepare_torch
 from chargen.training.events import Evaluated, Finished, Healed, StepDone
-from chargen.training.healing import Diverged
 from chargen.training.network import RecurrentLM
+from chargen.training.optimizer import WeightAverage
+from chargen.training.recovery import Diverged
 from chargen.training.trainer import Trainer
 from tests.conftest import CELLS
 

@@ -1,0 +1,203 @@
+"""Ctrl-C and termination while training: finish the step first, leave at once when asked twice.
+
+Shows a training run's events: the display, a sample now and then, and the last words.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from chargen.errors import ChargenError, ExitCode
+from chargen.inference.engine import Stepper
+from chargen.inference.filters import SampleConfig
+from chargen.inference.generate import generate
+from chargen.model.checkpoint import Weights
+from chargen.model.config import ModelConfig
+from chargen.model.runs import CHECKPOINTS, MODEL
+from chargen.terminal.context import Terminal
+from chargen.terminal.progress import duration, plural, size
+from chargen.terminal.training_display import Progress, open_display
+from chargen.text.tokenizer import Tokenizer
+from chargen.training.events import (
+    Evaluated,
+    Finished,
+    Healed,
+    Planned,
+    StepDone,
+    TrainEvent,
+)
+from chargen.training.launch import this_process
+
+_SIGNALS = {
+    "SIGINT": ExitCode.INTERRUPTED,
+    "SIGTERM": ExitCode.TERMINATED,
+    "SIGHUP": ExitCode.TERMINATED,  # not on Windows
+}
+
+
+class Interrupts:
+    """While entered, signals set a flag; before `begin_waiting`, or the second time, they raise."""
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        self.exit_code = ExitCode.DONE
+        self._notice = notice
+        self._waiting = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        """Take over the signals."""
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None:
+                self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def begin_waiting(self) -> None:
+        """From now on there is something worth saving: the first signal waits for the step."""
+        self._waiting = True
+
+    def stop_requested(self) -> bool:
+        """Whether a signal came."""
+        return self.exit_code != ExitCode.DONE
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        code = _SIGNALS[signal.Signals(number).name]
+        if self.stop_requested() and code == ExitCode.TERMINATED and this_process().count > 1:
+            return  # torchrun passes Ctrl-C on in this way, while the step is still being finished
+        if self.stop_requested() or not self._waiting:
+            if code == ExitCode.INTERRUPTED:
+                self._notice("leaving at once" if self._waiting else "nothing was begun or saved")
+                raise KeyboardInterrupt
+            raise SystemExit(code)
+        self.exit_code = code
+        if code == ExitCode.INTERRUPTED:
+            self._notice("finishing this step and saving; Ctrl-C again leaves at once")
+
+
+_SAMPLE_LENGTH = 240
+
+
+class Watch:
+    """What a person sees of a run."""
+
+    def __init__(self, terminal: Terminal, folder: Path) -> None:
+        self._terminal = terminal
+        self._folder = folder
+        self._progress = Progress(title=folder.name)
+        self._display = open_display(terminal, self._progress)
+        self._planned: Planned | None = None
+        self._finished: Finished | None = None
+
+    def close(self) -> None:
+        """Leave the terminal as it was, whatever happened."""
+        self._display.stop()
+
+    def notice(self, text: str) -> None:
+        """A line for the person, within the display where there is one."""
+        if self._planned is not None and self._terminal.is_live:
+            self._progress.notice = text
+        else:
+            self._terminal.note(text)
+
+    def show(self, event: TrainEvent) -> None:
+        """Show what the event changes."""
+        progress = self._progress
+        if isinstance(event, Planned):
+            self._planned = event
+            self._announce(event)
+            progress.steps = event.train.steps
+            progress.budget = event.train.minutes and event.train.minutes * 60
+            self._display.start()
+        elif isinstance(event, StepDone):
+            progress.advance(
+                step=event.step,
+                steps=event.steps,
+                loss=event.loss,
+                tokens=event.tokens,
+                seconds=event.seconds,
+            )
+            self._display.stepped()
+        elif isinstance(event, Evaluated):
+            progress.bits_per_byte = event.score.bits_per_byte
+            known = progress.best_bits_per_byte
+            if known is None or event.best:
+                progress.best_bits_per_byte = event.score.bits_per_byte
+            if self._terminal.is_live:
+                progress.sample = self._sample(event)
+        elif isinstance(event, Finished):
+            self._finished = event
+            self._display.stop()
+        elif isinstance(event, Healed):
+            self.notice(event.what)
+        elif event.problem is not None:
+            self.notice(f"not saved: {event.problem}")
+
+    def summarise(self) -> None:
+        """The last words: where the model is, how good it is, what to do next."""
+        event, terminal = self._finished, self._terminal
+        if event is None:
+            return
+        path = self._folder / MODEL
+        took = f"{plural(event.step, 'step')} in {duration(event.seconds)}"
+        if event.reason == "early stop":
+            took += ", ended early: the validation score had stopped improving"
+        if event.reason == "interrupted":
+            took += ", interrupted"
+        score = event.score
+        if score is None:
+            terminal.note(f"{path}: {took}; not scored, for want of a validation part")
+        else:
+            terminal.note(
+                f"{path}: {score.bits_per_byte:.3f} bits per byte, "
+                f"{score.nats_per_token:.4f} nats per token on the validation part "
+                f"(lower is better); {took}"
+            )
+        name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
+        if event.reason == "interrupted":
+            terminal.note(f"go on with it: chargen resume {name}")
+        terminal.note(f"write with it: chargen repl {name}")
+
+    def _announce(self, event: Planned) -> None:
+        model, train = event.model, event.train
+        self._terminal.note(
+            f"{model.cell_row.label}, {model.units_label}, "
+            f"{size(model.num_parameters)} weights; {event.train_tokens:,} tokens to learn, "
+            f"{event.valid_tokens:,} to validate, of {model.vocab_size} kinds"
+        )
+        length = duration(train.minutes * 60) if train.minutes else plural(train.steps, "step")
+        window = f"{train.batch_size} places x {train.bptt} tokens a step"
+        self._terminal.note("; ".join((f"{length}, {window}", *event.reasons)))
+
+    def _sample(self, event: Evaluated) -> str:
+        assert self._planned is not None
+        try:
+            return write_sample(self._planned.model, event.weights, self._planned.tokenizer)
+        except ChargenError:
+            return ""  # numbers that overflow in mid-training are the trainer's to judge
+
+
+def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) -> str:
+    """A short text by weights in training, written by the sampling engine."""
+    stepper = Stepper(config, weights)
+    settings = SampleConfig(length=_SAMPLE_LENGTH)
+    steps = generate(stepper, tokenizer, np.empty(0, np.int64), settings)
+    text = "".join(step.text for step in steps)
+    # From an empty memory it begins in the middle of a word, and it ends in one.
+    start, end = text.find(" ") + 1, text.rfind(" ")
+    return text[start:end].strip("\n") if start < end else text

@@ -1,0 +1,219 @@
+"""SampleConfig: how text is drawn. The ranges are one table, read by options, `/set` and checks.
+
+From logits to the distribution that is drawn from: a table of pure functions.
+
+Each takes log-likelihoods (V,) relative to the likeliest token, whose own is 0, and returns new
+ones; what it removes becomes -inf. They are applied in the order of `FILTERS`, and skipped where
+their setting changes nothing. Shape letter: V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from chargen.errors import UsageError
+from chargen.inference.engine import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A row of `SETTINGS`: a number a person may set, and its range."""
+
+    low: float
+    high: float
+    help: str
+    whole: bool = False
+    low_excluded: bool = False
+
+    def problem(self, name: str, value: object) -> str | None:
+        """What is wrong with `value`, or None."""
+        if isinstance(value, int) or (isinstance(value, float) and not self.whole):
+            above = value > self.low if self.low_excluded else value >= self.low
+            if above and value <= self.high and value != math.inf:
+                return None
+        return f"{name.replace('_', '-')} {value}: must be {self.range()}"
+
+    def range(self) -> str:
+        """The range in words."""
+        low = f"above {self.low:g}" if self.low_excluded else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and at most {self.high:g}"
+
+
+SETTINGS: dict[str, Setting] = {
+    "length": Setting(
+        low=1, high=math.inf, whole=True, help="Tokens to write: characters, bytes or pieces"
+    ),
+    "temperature": Setting(
+        low=0, high=100, help="Below 1 safer, above 1 wilder; 0 always takes the likeliest"
+    ),
+    "top_k": Setting(low=0, high=math.inf, whole=True, help="Keep the K likeliest tokens; 0: all"),
+    "top_p": Setting(
+        low=0,
+        high=1,
+        low_excluded=True,
+        help="Keep the likeliest tokens that together have this probability; 1: all",
+    ),
+    "min_p": Setting(
+        low=0, high=1, help="Keep tokens at least this share as likely as the likeliest; 0: all"
+    ),
+    "repetition_penalty": Setting(
+        low=0,
+        high=100,
+        low_excluded=True,
+        help="Above 1 makes the last 64 tokens less likely; 1: off",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """How a stream of text is drawn.
+
+    Raises:
+        UsageError: on construction, naming every setting that is wrong and its range.
+    """
+
+    length: int = 500
+    """Tokens to write at most (a character, byte or piece each)."""
+    temperature: float = 0.8
+    """Logits are divided by it; 0 is greedy."""
+    top_k: int = 0
+    """Only this many of the likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this probability; 1 keeps all."""
+    min_p: float = 0.0
+    """Only tokens with at least this share of the likeliest token's probability."""
+    repetition_penalty: float = 1.0
+    """Log-probabilities of recent tokens are multiplied by it."""
+    stop: tuple[str, ...] = ()
+    """Writing ends before the first of these texts."""
+    stop_at_end: bool = True
+    """Writing ends at the end-of-document token, where the model has one."""
+    seed: int = 0
+    """Seed of the random draws; sample k of several draws from (seed, k)."""
+
+    def __post_init__(self) -> None:
+        """Check every setting and report all problems at once."""
+        problems = [row.problem(name, getattr(self, name)) for name, row in SETTINGS.items()]
+        if any(not one for one in self.stop):
+            problems.append("stop '': must be at least one character")
+        if self.seed < 0:
+            problems.append(f"seed {self.seed}: must be at least 0")
+        found = [one for one in problems if one]
+        if found:
+            raise UsageError("; ".join(found))
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Check what depends on the model.
+
+        Raises:
+            UsageError: top_k is larger than the vocabulary.
+        """
+        if self.top_k > vocab_size:
+            raise UsageError(
+                f"top-k {self.top_k}: the model has {vocab_size} tokens; "
+                f"choose 1 to {vocab_size}, or 0 for all"
+            )
+
+
+RECENT = 64
+"""How many of the last tokens the repetition penalty looks at."""
+_COLDEST = 1e-6
+"""Temperatures below this are greedy: float32 could not tell the difference."""
+
+
+def repetition(relative: Array, recent: Sequence[int], penalty: float) -> Array:
+    """Multiply the log-probabilities of recent tokens by `penalty` (after Keskar et al., 2019).
+
+    On log-probabilities, which are never positive, so that a constant added to all logits
+    changes nothing.
+
+    Args:
+        relative: (V,).
+        recent: ids of the last tokens.
+        penalty: above 1 makes them less likely.
+    """
+    tokens = np.fromiter(set(recent), np.int64)
+    result = relative - np.log(np.exp(relative).sum())
+    result[tokens] *= np.float32(penalty)
+    return cast(Array, result - result.max())
+
+
+def temperature(relative: Array, value: float) -> Array:
+    """Divide by the temperature; 0 keeps the likeliest token alone (the first of equals)."""
+    if value < _COLDEST:
+        return _keep(relative, np.argmax(relative))
+    return np.multiply(relative, np.float32(1 / value))
+
+
+def top_k(relative: Array, k: int) -> Array:
+    """Keep the k likeliest tokens (Fan et al., 2018)."""
+    return _keep(relative, np.argsort(-relative, kind="stable")[:k])
+
+
+def top_p(relative: Array, p: float) -> Array:
+    """Keep the fewest likeliest tokens that reach probability p (Holtzman et al., 2020)."""
+    order = np.argsort(-relative, kind="stable")
+    reached = np.cumsum(np.exp(relative[order], dtype=np.float64))
+    return _keep(relative, order[: 1 + np.searchsorted(reached, p * reached[-1])])
+
+
+def min_p(relative: Array, share: float) -> Array:
+    """Keep tokens at least this share as likely as the likeliest (Nguyen et al., 2024)."""
+    return np.where(relative >= np.log(share), relative, np.float32(-np.inf))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """A row of `FILTERS`: `apply(relative, recent, config)`, where `active(config)`."""
+
+    active: Callable[[SampleConfig], bool]
+    apply: Callable[[Array, Sequence[int], SampleConfig], Array]
+
+
+FILTERS: dict[str, Filter] = {
+    "repetition_penalty": Filter(
+        active=lambda c: c.repetition_penalty != 1,
+        apply=lambda x, recent, c: repetition(x, recent, c.repetition_penalty),
+    ),
+    "temperature": Filter(
+        active=lambda c: c.temperature != 1, apply=lambda x, _, c: temperature(x, c.temperature)
+    ),
+    "top_k": Filter(active=lambda c: c.top_k > 0, apply=lambda x, _, c: top_k(x, c.top_k)),
+    "top_p": Filter(active=lambda c: c.top_p < 1, apply=lambda x, _, c: top_p(x, c.top_p)),
+    "min_p": Filter(active=lambda c: c.min_p > 0, apply=lambda x, _, c: min_p(x, c.min_p)),
+}
+
+
+def active_filters(config: SampleConfig) -> list[Filter]:
+    """The rows that change something under this config, in order."""
+    return [row for row in FILTERS.values() if row.active(config)]
+
+
+def draw(relative: Array, uniform: float) -> int:
+    """A token drawn from (V,) by inversion of the cumulative distribution.
+
+    Args:
+        relative: as from a filter; -inf is never drawn.
+        uniform: a random number in [0, 1).
+    """
+    likelihoods = np.exp(relative)
+    cumulative = np.add.accumulate(likelihoods, dtype=np.float64)
+    total = cumulative[-1]
+    token = int(cumulative.searchsorted(uniform * total, "right"))
+    if token >= len(likelihoods) or likelihoods[token] == 0:
+        # Rounding pushed the draw past the last possible token: the first to reach the total.
+        token = int(cumulative.searchsorted(total))
+    return token
+
+
+def _keep(relative: Array, chosen: npt.NDArray[np.integer] | np.integer) -> Array:
+    result = np.full_like(relative, -np.inf)
+    result[chosen] = relative[chosen]
+    return result

@@ -1,0 +1,242 @@
+"""One time step taken apart, in the order of the equations.
+
+Written from the weights as torch names them, not from the engine's folded ones: what a learner
+reads here is what the page says. Shape letters: L layers, S states, H hidden_size, I input size
+of a layer, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
+from chargen.insight.views import Grid
+
+_COLUMNS = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One equation, and what came out of it."""
+
+    name: str
+    formula: str
+    says: str
+    """What it means, in a few words."""
+    values: Array = field(repr=False)
+    """(H,); of the combined input, (I + H,)."""
+    gate: bool = False
+    """Between 0 and 1; otherwise signed."""
+    inputs: int = 0
+    """How many of the values, at the front, are inputs and not units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """A step of all layers, and what the model expects after it."""
+
+    layers: tuple[tuple[Line, ...], ...]
+    logits: Array = field(repr=False)
+    """(V,)"""
+    probabilities: Array = field(repr=False)
+    """(V,)"""
+
+
+def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
+    """The step that reads a token from a state (L, S, H).
+
+    Raises:
+        ChargenError: the model's numbers overflow.
+    """
+    config, weights = stepper.config, stepper.weights
+    x = weights["embedding.weight"][token]
+    layers = []
+    for number, before in enumerate(state):
+        parts = (
+            np.split(weights[f"layers.{number}.{part}"], config.groups)
+            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        inputs = np.split(x, config.groups) if number else [x] * config.groups
+        states = np.split(before, config.groups, axis=1)
+        groups = zip(inputs, states, zip(*parts, strict=True), strict=True)
+        found = [_CELLS[config.cell](*own) for own in groups]
+        lines = [_joined(same) for same in zip(*found, strict=True)]
+        layers.append((_combined(x, before[0], number), *lines))
+        x = lines[-1].values
+    head = weights["embedding.weight"] if config.tied_head else weights["head.weight"]
+    logits = head @ x + weights["head.bias"]
+    check_finite(logits)
+    powers = np.exp(logits - logits.max())
+    return Anatomy(
+        layers=tuple(layers),
+        logits=logits,
+        probabilities=(powers / powers.sum()).astype(np.float32),
+    )
+
+
+def _sigmoid(values: Array) -> Array:
+    return (1 / (1 + np.exp(-values))).astype(np.float32)
+
+
+def _combined(x: Array, h: Array, layer: int) -> Line:
+    below = "the token's embedding" if layer == 0 else f"layer {layer}'s hidden state"
+    return Line(
+        name="input and state",
+        formula="[x, h]",
+        says=f"{below} x; the state h from before",
+        values=np.concatenate([x, h]),
+        inputs=len(x),
+    )
+
+
+def _joined(groups: tuple[Line, ...]) -> Line:
+    """The same line of all groups of a layer."""
+    return replace(groups[0], values=np.concatenate([one.values for one in groups]))
+
+
+Parts = tuple[Array, ...]
+"""weight_ih (G H, I), weight_hh (G H, H), bias_ih and bias_hh (G H)."""
+
+
+def _lstm(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
+    weight_ih, weight_hh, bias_ih, bias_hh = parts
+    h, c = before
+    sums = weight_ih @ x + bias_ih + weight_hh @ h + bias_hh
+    i, f, g, o = sums.reshape(4, -1)
+    forget, candidate, write, read = _sigmoid(f), np.tanh(g), _sigmoid(i), _sigmoid(o)
+    cell = forget * c + write * candidate
+    return (
+        Line(name="forget gate", formula="f = σ(Wf·x + Uf·h + bf)", values=forget, gate=True,
+             says="keeps this much of each cell (1: all)"),
+        Line(name="candidate", formula="g = tanh(Wg·x + Ug·h + bg)", values=candidate,
+             says="what could be written"),
+        Line(name="input gate", formula="i = σ(Wi·x + Ui·h + bi)", values=write, gate=True,
+             says="how much of the candidate is written"),
+        Line(name="cell state", formula="c' = f·c + i·g", values=cell,
+             says="the memory: what stays and what is new"),
+        Line(name="output gate", formula="o = σ(Wo·x + Uo·h + bo)", values=read, gate=True,
+             says="how much of the memory shows"),
+        Line(name="hidden state", formula="h' = o·tanh(c')", values=read * np.tanh(cell),
+             says="what the prediction sees"),
+    )  # fmt: skip
+
+
+def _gru(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
+    weight_ih, weight_hh, bias_ih, bias_hh = parts
+    h = before[0]
+    from_x = (weight_ih @ x + bias_ih).reshape(3, -1)
+    from_h = (weight_hh @ h + bias_hh).reshape(3, -1)
+    reset, update = _sigmoid(from_x[0] + from_h[0]), _sigmoid(from_x[1] + from_h[1])
+    candidate = np.tanh(from_x[2] + reset * from_h[2])
+    return (
+        Line(name="reset gate", formula="r = σ(Wr·x + Ur·h + br)", values=reset, gate=True,
+             says="what the candidate may see of the past"),
+        Line(name="update gate", formula="z = σ(Wz·x + Uz·h + bz)", values=update, gate=True,
+             says="keeps this much of each unit (1: all)"),
+        Line(name="candidate", formula="n = tanh(Wn·x + bn + r·(Un·h + dn))", values=candidate,
+             says="what could be written"),
+        Line(name="hidden state", formula="h' = (1 - z)·n + z·h",
+             values=(1 - update) * candidate + update * h,
+             says="the new memory; the prediction sees it"),
+    )  # fmt: skip
+
+
+def _rnn(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
+    weight_ih, weight_hh, bias_ih, bias_hh = parts
+    hidden = np.tanh(weight_ih @ x + bias_ih + weight_hh @ before[0] + bias_hh)
+    return (
+        Line(name="hidden state", formula="h' = tanh(W·x + U·h + b)", values=hidden,
+             says="all of it is written anew in every step"),
+    )  # fmt: skip
+
+
+def _relu(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
+    weight_ih, weight_hh, bias_ih, bias_hh = parts
+    hidden = np.maximum(weight_ih @ x + bias_ih + weight_hh @ before[0] + bias_hh, 0)
+    return (
+        Line(name="hidden state", formula="h' = max(0, W·x + U·h + b)", values=hidden,
+             says="all of it is written anew in every step"),
+    )  # fmt: skip
+
+
+_CELLS: dict[str, Callable[[Array, Array, Parts], tuple[Line, ...]]] = {
+    "lstm": _lstm,
+    "gru": _gru,
+    "rnn": _rnn,
+    "rnn-relu": _relu,
+}
+
+
+def states_along(stepper: Stepper, ids: TokenIds) -> Array:
+    """The state before each token (T,) of a text, from an empty memory: (T, L, S, H)."""
+    now = stepper.zero_state()
+    found = np.empty((len(ids), *now.shape), np.float32)
+    for time, token in enumerate(ids):
+        found[time] = now
+        stepper.step(int(token), now, now)
+    return found
+
+
+def condensed(line: Line, columns: int) -> Array:
+    """Values as so many columns from -1 to 1, each of one unit, or of a few neighbours.
+
+    Several gates become their mean, signed values their root mean square with the sign of the one
+    furthest from zero. Where values go beyond 1, the furthest from zero is 1.
+    """
+    values = np.nan_to_num(line.values)
+    count = len(values)
+    edges = np.arange(min(columns, count) + 1) * count // min(columns, count)
+    groups = [values[low:high] for low, high in itertools.pairwise(edges)]
+    if line.gate:
+        return np.array([one.mean() for one in groups], np.float32)
+    signs = np.array([np.sign(one[np.abs(one).argmax()]) for one in groups])
+    sizes = np.array([np.sqrt((one**2).mean()) for one in groups])
+    scaled = signs * sizes / max(1.0, float(np.abs(values).max()))
+    return np.asarray(scaled, np.float32)
+
+
+def most_active(line: Line, count: int) -> list[tuple[str, float]]:
+    """Names and values of the units that are furthest from zero."""
+    values = np.nan_to_num(line.values)
+    chosen = np.argsort(-np.abs(values), kind="stable")[:count]
+
+    def name(place: int) -> str:
+        if not line.inputs:
+            return str(place)
+        return f"x{place}" if place < line.inputs else f"h{place - line.inputs}"
+
+    return [(name(int(one)), float(line.values[one])) for one in chosen]
+
+
+def likeliest(anatomy: Anatomy, count: int) -> npt.NDArray[np.intp]:
+    """The tokens that are expected most, the likeliest first."""
+    return np.argsort(-anatomy.probabilities, kind="stable")[:count]
+
+
+def anatomy_grid(anatomy: Anatomy, title: str, notes: tuple[str, ...] = ()) -> Grid:
+    """All lines as strips of their units."""
+    rows, labels = [], []
+    many = len(anatomy.layers) > 1
+    for number, lines in enumerate(anatomy.layers):
+        for line in lines:
+            strip = condensed(line, _COLUMNS)
+            picked = np.linspace(0, len(strip) - 1, _COLUMNS).round().astype(int)
+            rows.append(strip[picked])
+            labels.append(f"L{number + 1} {line.formula}" if many else line.formula)
+    return Grid(
+        values=np.array(rows, np.float32),
+        row_labels=tuple(labels),
+        column_labels=("",) * _COLUMNS,
+        low=-1.0,
+        high=1.0,
+        kind="diverging",
+        title=title,
+        measure="activation",
+        layout="strips",
+        notes=notes,
+    )

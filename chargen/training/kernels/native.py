@@ -1,0 +1,348 @@
+"""The recurrences in C, for CPUs, as autograd functions; never required.
+
+A step of a small recurrent network is a small product and a little arithmetic; calling torch for
+each costs as much again. `recurrence.c` does a whole window in one call, each thread with lanes of
+its own, in bfloat16 products where the CPU has them. Without a compiler, or where building fails,
+`library()` is None and torch's own recurrences take over.
+
+Shape letters: T time, B batch, H hidden_size, G gates, V vocabulary, I input size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import threading
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from chargen.training.kernels.build import build_recurrences, cpu_limits
+
+_CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
+_NUMBERS = ("cell", "half", "threads", "steps", "batch", "size", "vocab")
+_POINTERS = (
+    *("tokens", "table", "packed", "bias", "gates", "products", "hidden", "cells", "operands"),
+    *("d_hidden", "d_state", "d_cell", "d_gates", "d_inputs", "d_table", "d_bias"),
+)
+
+
+class _Window(ctypes.Structure):
+    """`struct window` of recurrence.c."""
+
+    _fields_ = [  # ctypes wants a plain list
+        *((name, ctypes.c_int64) for name in _NUMBERS),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    ]
+
+
+class _Pool(threading.local):
+    """Memory that goes round: fresh pages from the system cost as much as the arithmetic in them.
+
+    What a window takes in its forward pass comes back after its backward pass, for the next one.
+    Every thread has a pool of its own.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free: list[Tensor] = []
+
+    def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """An uninitialised tensor."""
+        for number, one in enumerate(self._free):
+            if one.shape == shape and one.dtype == dtype:
+                return self._free.pop(number)
+        return torch.empty(shape, dtype=dtype)
+
+    def give(self, *tensors: Tensor | None) -> None:
+        """Take back what nobody reads any more; the oldest of too many are let go."""
+        self._free += [one for one in tensors if one is not None]
+        del self._free[: -self._limit]
+
+    def clear(self) -> None:
+        """Let everything go."""
+        self._free.clear()
+
+
+_POOL = _Pool(limit=24)
+
+
+def release() -> None:
+    """Give back the memory that waits for the next window: training is over."""
+    _POOL.clear()
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled recurrences, built on first use; None where that cannot be done."""
+    try:
+        loaded = ctypes.CDLL(str(build_recurrences()))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    whole, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
+    loaded.packed_elements.restype = whole
+    loaded.packed_elements.argtypes = [whole, whole, flag]
+    loaded.pack.argtypes = [whole, whole, pointer, whole, whole, pointer, flag, flag]
+    loaded.product.argtypes = [whole, whole, whole, *[pointer] * 4, flag, flag]
+    loaded.to_operand.argtypes = [whole, whole, pointer, pointer, flag, flag]
+    for function in (loaded.forward, loaded.backward):
+        function.argtypes = [ctypes.POINTER(_Window)]
+        function.restype = None
+    return loaded
+
+
+def has_bfloat16() -> bool:
+    """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
+    loaded = library()
+    return loaded is not None and bool(loaded.has_half()) and cpu_limits().bf16
+
+
+def recurrence(
+    cell: str,
+    half: bool,
+    inputs: Tensor,
+    tokens: Tensor | None,
+    weights: tuple[Tensor, Tensor, Tensor, Tensor],
+    state: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer over one window, in torch's equations.
+
+    Args:
+        cell: a row of the table of cells.
+        half: products in bfloat16; sums, states and gates stay float32.
+        inputs: (T, B, I), or with `tokens` the embeddings (V, I) they stand for.
+        tokens: (T, B) int64, or None.
+        weights: weight_ih (G H, I), weight_hh (G H, H), bias_ih and bias_hh (G H).
+        state: S tensors (1, B, H).
+
+    Returns:
+        The hidden states (T, B, H), and the state after the last step like `state`.
+    """
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    if tokens is not None:
+        # What each token of the vocabulary brings to the gates, once instead of at every place.
+        bias = bias_ih if cell == "gru" else bias_ih + bias_hh
+        inputs = torch.nn.functional.linear(inputs, weight_ih, bias)
+    output, hidden, cells = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        cell, half, inputs, tokens, weight_ih, weight_hh, bias_ih, bias_hh, *state
+    )
+    return output, (hidden,) if cells is None else (hidden, cells)
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The layer of `torch.nn.functional.linear`, its products in bfloat16, its sums in float32.
+
+    Args:
+        inputs: (N, K).
+        weight: (M, K).
+        bias: (M,).
+    """
+    output: Tensor = _Linear.apply(inputs, weight, bias)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Linear(torch.autograd.Function):
+    """Forward and backward by `product`."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        operands = _to_operands(inputs.contiguous()[None], half=True)
+        output = inputs.new_empty(1, len(inputs), len(weight))
+        _product(operands, weight, bias, True, output, transposed=False)
+        if any(ctx.needs_input_grad):
+            ctx.operands, ctx.weight = operands, weight
+        else:
+            _POOL.give(operands)
+        return output[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        slopes = _to_operands(d_output.contiguous()[None], half=True)
+        d_inputs = d_output.new_empty(1, len(d_output), ctx.weight.shape[1])
+        _product(slopes, ctx.weight, None, True, d_inputs, transposed=True)
+        d_weight = _outer(slopes, ctx.operands, ctx.weight)
+        _POOL.give(slopes, ctx.operands)
+        return d_inputs[0], d_weight, d_output.sum(0)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The C functions between torch's inputs and gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: str,
+        half: bool,
+        inputs: Tensor,
+        tokens: Tensor | None,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        hidden_before: Tensor,
+        cell_before: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        rows, size = weight_hh.shape
+        steps, batch = inputs.shape[:2] if tokens is None else tokens.shape
+        threads = torch.get_num_threads()
+        kept: dict[str, Tensor] = {
+            # Not from the pool: it goes out as the result.
+            "hidden": inputs.new_empty(steps + 1, batch, size),
+            "operands": _operands(steps + 1, batch, size, half),
+            "packed": _pack(weight_hh, half, transposed=False),
+            "gates": _POOL.take(steps, batch, rows),
+        }
+        kept["hidden"][0] = hidden_before[0]
+        if cell_before is not None:
+            kept["cells"] = _POOL.take(steps + 1, batch, size)
+            kept["cells"][0] = cell_before[0]
+        if cell == "gru":
+            kept["products"] = _POOL.take(steps, batch, size)
+            kept["bias"] = bias_hh.detach()
+        ctx.inputs, vocab = None, 0
+        if tokens is None:
+            ctx.inputs = _to_operands(inputs.contiguous(), half)
+            bias = bias_ih if cell == "gru" else bias_ih + bias_hh
+            _product(ctx.inputs, weight_ih, bias, half, kept["gates"], transposed=False)
+        else:
+            kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
+            vocab = len(inputs)
+            if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
+                raise IndexError(f"a token is outside of the vocabulary of {vocab}")
+        numbers = (_CELLS.index(cell), half, min(threads, batch), steps, batch, size, vocab)
+        ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
+        _call("forward", ctx.numbers, kept)
+        _POOL.give(kept.pop("packed"))
+        ctx.kept, ctx.weights = kept, (weight_ih, weight_hh)
+        hidden = kept["hidden"]
+        last = hidden[-1:].clone()
+        cells = kept["cells"][-1:].clone() if "cells" in kept else None
+        if not any(ctx.needs_input_grad):
+            _give_back(kept, ctx.inputs)
+        return hidden[1:], last, cells
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, d_output: Tensor, d_last: Tensor, d_cells: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        numbers, kept = ctx.numbers, ctx.kept
+        weight_ih, weight_hh = ctx.weights
+        rows = len(weight_hh)
+        steps, batch, half = numbers["steps"], numbers["batch"], bool(numbers["half"])
+        gru = "products" in kept
+        kept |= {
+            "packed": _pack(weight_hh, half, transposed=True),
+            "d_hidden": d_output.contiguous(),
+            "d_state": d_last.clone(),
+            "d_gates": _operands(steps, batch, rows, half),
+            "d_bias": weight_hh.new_zeros(numbers["threads"], 2, rows),
+        }
+        kept["d_inputs"] = _operands(steps, batch, rows, half) if gru else kept["d_gates"]
+        before = [kept["d_state"]]
+        if d_cells is not None:
+            kept["d_cell"] = d_cells.clone()
+            before.append(kept["d_cell"])
+        if "table" in kept:
+            kept["d_table"] = _POOL.take(numbers["threads"], numbers["vocab"], rows).zero_()
+        _call("backward", numbers, kept)
+        d_weight_hh = _outer(kept["d_gates"], kept["operands"][:steps], weight_hh)
+        d_bias_ih, d_bias_hh = kept["d_bias"].sum(0)
+        if "table" in kept:
+            # Whatever is added to the inputs lies in the table; only the GRU adds more elsewhere.
+            d_inputs, d_weight_ih, d_bias_ih = kept["d_table"].sum(0), None, None
+            d_bias_hh = d_bias_hh if gru else None
+        else:
+            d_inputs = weight_ih.new_empty(steps, batch, weight_ih.shape[1])
+            _product(kept["d_inputs"], weight_ih, None, half, d_inputs, transposed=True)
+            d_weight_ih = _outer(kept["d_inputs"], ctx.inputs, weight_ih)
+            d_bias_hh = d_bias_hh if gru else d_bias_ih
+        _give_back(kept, ctx.inputs)
+        weights = d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
+        return None, None, d_inputs, None, *weights, *before
+
+
+def _call(name: str, numbers: dict[str, int], tensors: dict[str, Tensor]) -> None:
+    loaded = library()
+    assert loaded is not None
+    pointers = {key: one.data_ptr() for key, one in tensors.items()}
+    getattr(loaded, name)(ctypes.byref(_Window(**numbers, **pointers)))
+
+
+def _give_back(tensors: dict[str, Tensor], inputs: Tensor | None) -> None:
+    """Return to the pool what came from it; nothing may read it any more."""
+    names = ("operands", "gates", "cells", "products", "packed", "d_gates", "d_table")
+    own = {tensors[name].data_ptr(): tensors[name] for name in names if name in tensors}
+    if "d_inputs" in tensors:
+        own[tensors["d_inputs"].data_ptr()] = tensors["d_inputs"]
+    _POOL.give(inputs, *own.values())
+    tensors.clear()
+
+
+def _operands(steps: int, batch: int, size: int, half: bool) -> Tensor:
+    """Room for what products read: bfloat16 rows have an even length."""
+    if half:
+        return _POOL.take(steps, batch, size + size % 2, dtype=torch.bfloat16)
+    return _POOL.take(steps, batch, size)
+
+
+def _to_operands(values: Tensor, half: bool) -> Tensor:
+    steps, batch, size = values.shape
+    result = _operands(steps, batch, size, half)
+    loaded = library()
+    assert loaded is not None
+    loaded.to_operand(
+        *(steps * batch, size, values.data_ptr(), result.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    return result
+
+
+def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
+    """A matrix (N, K) in the order in which a product with rows of length K reads it."""
+    matrix = matrix.detach()
+    if transposed:
+        matrix = matrix.t()
+    (n, k), (stride_n, stride_k) = matrix.shape, matrix.stride()
+    loaded = library()
+    assert loaded is not None
+    kind = torch.bfloat16 if half else torch.float32
+    packed = _POOL.take(loaded.packed_elements(n, k, half), dtype=kind)
+    loaded.pack(
+        *(n, k, matrix.data_ptr(), stride_n, stride_k, packed.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    return packed
+
+
+def _product(
+    operands: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None,
+    half: bool,
+    out: Tensor,
+    *,
+    transposed: bool,
+) -> None:
+    """Operands (T, B, K) times a matrix (N, K), or (K, N) when transposed, to `out` (T, B, N)."""
+    k, n = matrix.shape if transposed else matrix.shape[::-1]
+    packed = _pack(matrix, half, transposed=transposed)
+    loaded = library()
+    assert loaded is not None
+    loaded.product(
+        *(len(out.flatten(0, 1)), n, k, operands.data_ptr(), packed.data_ptr()),
+        *(None if bias is None else bias.data_ptr(), out.data_ptr(), half),
+        torch.get_num_threads(),
+    )
+    _POOL.give(packed)
+
+
+def _outer(left: Tensor, right: Tensor, like: Tensor) -> Tensor:
+    """The gradient of a matrix like `like`: one product over all steps and lanes."""
+    rows, columns = like.shape
+    left, right = left.flatten(0, 1)[:, :rows], right.flatten(0, 1)[:, :columns]
+    return torch.mm(left.t(), right).float()

@@ -1,0 +1,137 @@
+"""Filters by their definitions, on generated distributions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from chargen.errors import UsageError
+from chargen.inference import filters
+from chargen.inference.engine import log_softmax
+from chargen.inference.filters import SETTINGS, SampleConfig
+
+distributions = arrays.arrays(
+    np.float32,
+    st.integers(2, 20),
+    elements=st.floats(-20, 20, width=32),
+).map(lambda logits: logits - logits.max())
+
+
+def kept(logprobs):
+    return set(np.flatnonzero(np.isfinite(logprobs)))
+
+
+@given(distributions, st.integers(1, 25))
+def test_top_k_keeps_the_k_likeliest(logprobs, k):
+    result = filters.top_k(logprobs, k)
+    assert len(kept(result)) == min(k, len(logprobs))
+    if k < len(logprobs):
+        removed = set(range(len(logprobs))) - kept(result)
+        assert max(logprobs[list(removed)]) <= min(logprobs[list(kept(result))])
+
+
+@given(distributions, st.floats(0.01, 0.999))
+def test_top_p_keeps_the_fewest_that_reach_p(logprobs, p):
+    chosen = sorted(kept(filters.top_p(logprobs, p)), key=lambda one: -logprobs[one])
+    probabilities = np.exp(logprobs[chosen].astype(np.float64))
+    total = np.exp(logprobs.astype(np.float64)).sum()
+    assert probabilities.sum() >= p * total - 1e-6
+    assert probabilities[:-1].sum() < p * total + 1e-6
+
+
+@given(distributions, st.floats(0.001, 1))
+def test_min_p_keeps_by_the_share_of_the_likeliest(logprobs, share):
+    result = filters.min_p(logprobs, share)
+    for token, value in enumerate(logprobs):
+        ratio = math.exp(float(value) - float(logprobs.max()))
+        if abs(ratio - share) > 1e-4 * share:
+            assert (token in kept(result)) == (ratio > share)
+
+
+@given(distributions, st.floats(0.05, 20))
+def test_temperature_scales_ratios(logprobs, value):
+    result = filters.temperature(logprobs, value)
+    spread = (logprobs.astype(np.float64) - logprobs.max()) / value
+    assert np.allclose(result - result.max(), spread, rtol=1e-4, atol=1e-4)
+
+
+@given(distributions, st.sampled_from([0.0, 1e-9, 1e-300]))
+def test_no_temperature_is_greedy(logprobs, value):
+    assert kept(filters.temperature(logprobs, value)) == {int(np.argmax(logprobs))}
+
+
+@given(distributions, st.floats(0.1, 5), st.data())
+def test_repetition_multiplies_recent_logprobs(logprobs, penalty, data):
+    recent = data.draw(st.lists(st.integers(0, len(logprobs) - 1)))
+    expected = log_softmax(logprobs)
+    for token in set(recent):
+        expected[token] *= np.float32(penalty)
+    found = filters.repetition(logprobs, recent, penalty)
+    assert np.allclose(found, expected - expected.max(), rtol=1e-4, atol=1e-4)
+    assert found.max() == 0
+
+
+@given(distributions, st.floats(0, 1, exclude_max=True))
+def test_draw_inverts_the_cumulative_distribution(logprobs, uniform):
+    token = filters.draw(logprobs, uniform)
+    probabilities = np.exp(logprobs.astype(np.float64))
+    edges = np.concatenate([[0], np.cumsum(probabilities)]) / probabilities.sum()
+    assert edges[token] - 1e-5 <= uniform <= edges[token + 1] + 1e-5
+
+
+@given(distributions, st.integers(0, 19))
+def test_what_was_removed_is_never_drawn(logprobs, number):
+    only = number % len(logprobs)
+    masked = np.full_like(logprobs, -np.inf)
+    masked[only] = 0
+    for uniform in (0.0, 0.5, 1 - 2**-53):
+        assert filters.draw(masked, uniform) == only
+
+
+def test_draws_follow_the_distribution():
+    logprobs = np.log(np.array([1 / 7, 2 / 7, 1], np.float32))
+    random = np.random.default_rng(0)
+    counts = np.bincount([filters.draw(logprobs, one) for one in random.random(20_000)])
+    assert np.allclose(counts / 20_000, [0.1, 0.2, 0.7], atol=0.01)
+
+
+def test_the_table_is_in_order_and_skips_what_is_off():
+    assert list(filters.FILTERS) == ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"]
+    assert set(filters.FILTERS) <= set(SETTINGS)
+    assert filters.active_filters(SampleConfig(temperature=1)) == []
+    assert len(filters.active_filters(SampleConfig(top_k=3, top_p=0.5, min_p=0.1))) == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("length", 0),
+        ("length", 2.5),
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", -1),
+        ("top_k", "3"),
+        ("top_k", -(10**400)),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", 2.0),
+        ("repetition_penalty", 0.0),
+        ("seed", -1),
+        ("stop", ("",)),
+    ],
+)
+def test_settings_out_of_range_are_named(setting, value):
+    with pytest.raises(UsageError, match=setting.replace("_", "-")) as error:
+        SampleConfig(**{setting: value})
+    assert "must be" in str(error.value)
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(UsageError, match=r"length 0.*; temperature -1.*; top-p 2"):
+        SampleConfig(length=0, temperature=-1, top_p=2)

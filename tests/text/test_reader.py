@@ -1,0 +1,357 @@
+"""Corpora: what is read, what is skipped, what is refused, and documents."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from chargen.errors import CorpusError, NetworkError, UsageError
+from chargen.text import tables
+from chargen.text.corpus import Corpus, open_corpus
+from chargen.text.reader import Reading
+from chargen.text.recipes import recipes
+from chargen.text.sources import PipeSource
+
+
+def read(*names, documents="whole", **reading) -> str:
+    corpus = open_corpus(
+        [str(one) for one in names], documents=documents, reading=Reading(**reading)
+    )
+    return "".join("⏹" if piece is None else piece for piece in corpus.pieces())
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (b"", "utf-8"),
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+def test_unicode_encodings_are_recognised(tmp_path, mark, encoding):
+    text = "Größe, 文字, 😀\nende\n"
+    path = tmp_path / "a.txt"
+    path.write_bytes(mark + text.encode(encoding))
+    assert read(path) == text
+
+
+def test_line_ends_become_newlines_but_bytes_stay(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\r\nb\rc\n")
+    assert read(path) == "a\nb\nc\n"
+    raw = open_corpus([str(path)], reading=Reading(as_bytes=True))
+    assert b"".join(raw.pieces()) == b"a\r\nb\rc\n"
+
+
+def test_large_files_come_in_pieces_that_end_with_lines(tmp_path):
+    path = tmp_path / "a.txt"
+    text = "".join(f"line {k} ✓\n" for k in range(200_000))
+    path.write_text(text, encoding="utf-8", newline="\n")
+    corpus = open_corpus([str(path)])
+    pieces = list(corpus.pieces())
+    assert len(pieces) > 2
+    assert "".join(pieces) == text
+    assert all(piece.endswith("\n") for piece in pieces if piece)
+    (fingerprint,) = corpus.fingerprints
+    assert fingerprint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert fingerprint.bytes == path.stat().st_size
+    assert fingerprint.name == "a.txt"
+
+
+def test_one_line_longer_than_many_chunks(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("word " * 2_000_000, encoding="utf-8")
+    assert read(path) == "word " * 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "naïve café".encode("latin-1"),
+            r"not UTF-8 \(byte 0xEF near offset 2\).*--encoding.*byte",
+        ),
+        (b"PNG\0\1\2", r"binary.*offset 3.*--tokenizer byte"),
+    ],
+)
+def test_other_encodings_and_binaries_are_one_clear_line(tmp_path, data, message):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match=message) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_named_encoding_is_used(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("naïve café".encode("cp1252"))
+    assert read(path, encoding="cp1252") == "naïve café"
+    raw = open_corpus([str(path)], reading=Reading(as_bytes=True, encoding="cp1252"))
+    assert b"".join(raw.pieces()) == "naïve café".encode()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "base64", "rot13", ""])
+def test_unknown_encodings_are_usage_errors(name):
+    with pytest.raises(UsageError, match=f"--encoding {name}"):
+        Reading(encoding=name)
+
+
+def test_folders_are_sorted_recursive_and_say_what_they_skip(tmp_path):
+    folder = tmp_path / "books"
+    (folder / "b").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / "b" / "2.txt").write_text("two\n", encoding="utf-8")
+    (folder / "a.txt").write_text("one", encoding="utf-8")
+    (folder / "c.txt").write_text("three\n", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG\0")
+    (folder / "old.txt").write_bytes(b"caf\xe9")
+    (folder / ".git" / "config").write_text("hidden", encoding="utf-8")
+    corpus = open_corpus([str(folder)])
+    assert "".join(corpus.pieces()) == "one\ntwo\nthree\n"
+    (note,) = corpus.notes()
+    assert note == f"{folder}: skipped 2 of 5 files: old.txt (not UTF-8), picture.png (binary)"
+
+
+def test_files_mode_ends_each_document(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(name * 3, encoding="utf-8")
+    assert read(tmp_path / "a.txt", tmp_path / "b.txt", documents="files") == "aaa⏹bbb⏹"
+    assert read(tmp_path / "a.txt", tmp_path / "b.txt") == "aaa\nbbb"
+
+
+def test_a_folder_without_text_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="no text file"):
+        read(tmp_path / "empty")
+
+
+def test_missing_files_name_what_is_near(tmp_path):
+    (tmp_path / "novel.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"did you mean 'novel\.txt'\?"):
+        open_corpus([str(tmp_path / "novle.txt")])
+    with pytest.raises(CorpusError, match="no folder"):
+        open_corpus([str(tmp_path / "no" / "where.txt")])
+    with pytest.raises(CorpusError, match="builtin:python-docs"):
+        open_corpus(["python-docs"])
+    with pytest.raises(CorpusError, match="did you mean 'python-docs'"):
+        open_corpus(["builtin:pyhton-docs"])
+
+
+def test_standard_input_can_be_read_twice():
+    source = PipeSource(stream=io.BytesIO(b"zwei Mal\n"))
+    corpus = Corpus(sources=[source])
+    assert "".join(corpus.pieces()) == "".join(corpus.pieces()) == "zwei Mal\n"
+
+
+def test_tables_are_read_by_row(tmp_path):
+    rows = [{"n": 1, "text": "erste"}, {"n": 2, "text": "zweite\r\nZeile"}, {"n": 3, "text": None}]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert read(path, documents="files") == "erste⏹zweite\nZeile⏹"
+    assert read(path) == "erste\nzweite\nZeile"
+    assert read(path, column="text", documents="files") == "erste⏹zweite\nZeile⏹"
+    corpus = open_corpus([str(path)])
+    list(corpus.pieces())
+    assert corpus.notes() == [
+        f"{path}: the text is read from column 'text'",
+        f"{path}: 1 of 3 rows have no text in column 'text'",
+    ]
+    csv = tmp_path / "a.csv"
+    csv.write_text("who,said\nanna,hallo\n", encoding="utf-8")
+    assert read(csv, column="said") == "hallo"
+
+
+def test_parquet_is_read(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"body": ["eins", "zwei"]}), path)
+    assert read(path, documents="files") == "eins⏹zwei⏹"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "message"),
+    [
+        ("a.csv", "who,said\nanna,hallo\n", None, "which column.*who, said"),
+        ("a.csv", "who,said\nanna,hallo\n", "text", "no column 'text'.*who, said"),
+        ("a.csv", "n\n1\n", "n", "holds int, not text"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', None, "cannot be read as jsonl"),
+        ("a.jsonl", "", None, "is empty"),
+        ("a.parquet", "PAR1 not really", None, "cannot be read as parquet"),
+        ("a.jsonl", '{"text":' + "[" * 90_000 + "]" * 90_000 + "}", None, "nested too deeply"),
+    ],
+)
+@pytest.mark.filterwarnings(
+    # datasets leaves the file of a table that it gives up on to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_bad_tables_are_one_clear_line(tmp_path, name, content, column, message):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(CorpusError, match=message) as error:
+        read(path, column=column)
+    assert "\n" not in str(error.value)
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["hf:somebody/something", "builtin:tiny-stories"])
+def test_no_network_is_one_clear_line(name):
+    with pytest.raises(NetworkError, match=f"^{name}: no network") as error:
+        read(name)
+    assert "\n" not in str(error.value)
+
+
+def test_the_built_in_corpora_are_real_text():
+    by_name = {one.name: one for one in recipes()}
+    assert {"python-docs", "python-code", "tiny-shakespeare", "tiny-stories", "enwik8"} <= set(
+        by_name
+    )
+    docs = read("builtin:python-docs")
+    assert 400_000 < len(docs) < 800_000
+    assert "Boolean operations" in docs
+    assert read() == docs
+    assert not by_name["python-docs"].needs_network
+    assert by_name["enwik8"].needs_network
+
+
+def test_the_standard_library_is_a_corpus():
+    code = read("builtin:python-code")
+    assert len(code) > 5_000_000
+    assert "def namedtuple(" in code
+
+
+def test_a_named_pipe_is_read_once_and_used_twice(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    corpus = open_corpus([str(path)])
+    with subprocess.Popen([sys.executable, "-c", f"open({str(path)!r}, 'w').write('durch')"]):
+        assert "".join(corpus.pieces()) == "durch"
+    assert "".join(corpus.pieces()) == "durch"
+
+
+@pytest.mark.parametrize("name", ["", "/dev/null", "x" * 300, "a\0b"])
+def test_what_is_no_file_is_refused(name):
+    with pytest.raises(CorpusError):
+        open_corpus([name])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "punycode", "undefined"])
+def test_encodings_that_do_not_fit_are_one_clear_line(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("naïve – text".encode("cp1252") * 3)
+    with pytest.raises(CorpusError, match=r"a\.txt: not .*--encoding"):
+        read(tmp_path / "a.txt", encoding=encoding)
+
+
+def test_rows_without_text_are_skipped_until_the_column_is_known(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"t": null}\n{"t": "eins"}\n{"t": null}\n{"t": "zwei"}\n', encoding="utf-8")
+    assert read(path) == "eins\nzwei"
+
+
+@pytest.mark.parametrize("name", ["y[1].csv", "x*.csv", "a::b.csv"])
+def test_table_names_are_no_patterns(tmp_path, name):
+    for other in ("y1.csv", "xA.csv", "b.csv"):
+        (tmp_path / other).write_text("text\nothers\n", encoding="utf-8")
+    (tmp_path / name).write_text("text\nmine\n", encoding="utf-8")
+    assert read(tmp_path / name) == "mine"
+
+
+def test_encodings_of_tables(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\ncafé\n".encode("latin-1"))
+    assert read(path, encoding="latin-1") == "café"
+    path.write_bytes("text\ncafé\n".encode("utf-16"))
+    assert read(path) == "café"
+    rows = tmp_path / "a.jsonl"
+    rows.write_text('{"text": "a"}\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match="--encoding has no effect"):
+        read(rows, encoding="latin-1")
+
+
+def test_rows_without_text_are_counted_and_words_are_no_missing_values(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": null}\n{"text": "b"}\n', encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    assert "".join(corpus.pieces()) == "a\nb"
+    assert corpus.notes() == [f"{path}: 1 of 3 rows have no text in column 'text'"]
+    csv = tmp_path / "a.csv"
+    csv.write_text("text\nNA\nnull\nwort\n", encoding="utf-8")
+    assert read(csv) == "NA\nnull\nwort"
+
+
+def test_an_endless_binary_pipe_is_refused_by_its_beginning():
+    class Endless(io.RawIOBase):
+        def read(self, size=-1):
+            return bytes(size)
+
+    with pytest.raises(CorpusError, match="standard input: binary"):
+        list(Corpus(sources=[PipeSource(stream=Endless())]).pieces())
+
+
+def shards(folder, count=3, rows=40):
+    """Parquet files of text, and what they say, row by row."""
+    import pyarrow
+    from pyarrow import parquet
+
+    folder.mkdir()
+    texts = [f"shard {number}, row {row}: {'ü' * row}" for number in range(count)
+             for row in range(rows)]  # fmt: skip
+    for number in range(count):
+        part = texts[number * rows : (number + 1) * rows]
+        table = pyarrow.table({"id": list(range(rows)), "text": part})
+        parquet.write_table(table, folder / f"part-{number:05}.parquet", row_group_size=7)
+    return texts
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_folder_of_shards_is_one_table(tmp_path, as_bytes):
+    texts = shards(tmp_path / "table")
+    reading = Reading(as_bytes=as_bytes)
+    corpus = open_corpus([str(tmp_path / "table")], documents="files", reading=reading)
+    pieces = list(corpus.pieces())
+    expected = [one.encode() if as_bytes else one for one in texts]
+    assert pieces[::2] == expected
+    assert set(pieces[1::2]) == {None}
+    files = sorted(map(str, (tmp_path / "table").iterdir()))
+    by_name = open_corpus(files, documents="files", reading=reading)
+    assert list(by_name.pieces()) == pieces
+
+
+def test_a_folder_of_texts_and_tables_is_read_as_text(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / "b.csv").write_text("x,y\n1,2\n")
+    assert "".join(open_corpus([str(tmp_path)]).pieces()) == "one\nx,y\n1,2\n"
+
+
+def test_tables_are_streamed_and_never_whole(tmp_path, monkeypatch):
+    import datasets
+
+    asked = []
+    load = datasets.load_dataset
+
+    def watched(*names, **options):
+        found = load(*names, **options)
+        asked.append((names[0], options["streaming"], type(found)))
+        return found
+
+    monkeypatch.setattr(datasets, "load_dataset", watched)
+    texts = shards(tmp_path / "table", count=2)
+    rows = tables.local_rows(tmp_path / "table" / "part-00000.parquet", Reading(), [])
+    assert next(rows) == texts[0]
+    rows.close()
+    rest = tables.local_rows(tmp_path / "table" / "part-00001.parquet", Reading(), [])
+    assert list(rest) == texts[40:]
+    assert asked == [("parquet", True, datasets.IterableDataset)] * 2

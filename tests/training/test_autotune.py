@@ -1,0 +1,68 @@
+"""Which kernel is chosen, and how to hide what a CPU can do."""
+
+from __future__ import annotations
+
+import pytest
+
+from chargen.errors import UsageError
+from chargen.model.config import ModelConfig
+from chargen.training import autotune
+from chargen.training.config import TrainConfig
+from chargen.training.kernels import Kernel, candidates, native
+from chargen.training.kernels.build import CpuLimits, cpu_limits
+
+MODEL = ModelConfig(vocab_size=11, hidden_size=16, embedding_size=8)
+
+
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ("", CpuLimits()),
+        ("no-bf16", CpuLimits(bf16=False)),
+        ("march=haswell,no-bf16", CpuLimits(target="haswell", bf16=False)),
+        ("no-compiler", CpuLimits(compiler=False)),
+    ],
+)
+def test_the_environment_limits_the_cpu(monkeypatch, words, limits):
+    monkeypatch.setenv("CHARGEN_CPU", words)
+    assert cpu_limits() == limits
+
+
+def test_a_misspelled_limit_is_an_error(monkeypatch):
+    monkeypatch.setenv("CHARGEN_CPU", "no-bfloat16")
+    with pytest.raises(UsageError, match="CHARGEN_CPU: unknown word 'no-bfloat16'"):
+        cpu_limits()
+
+
+def test_limits_take_kernels_away(monkeypatch):
+    native.library.cache_clear()
+    try:
+        monkeypatch.setenv("CHARGEN_CPU", "no-bf16")
+        assert not any(kernel.half for kernel in candidates("gru", "cpu", "auto", "auto"))
+        native.library.cache_clear()
+        monkeypatch.setenv("CHARGEN_CPU", "no-compiler")
+        names = {kernel.name for kernel in candidates("gru", "cpu", "auto", "auto")}
+        assert names == {"torch", "stock"}
+    finally:
+        native.library.cache_clear()
+
+
+def test_the_pair_with_the_best_round_is_taken(monkeypatch):
+    """Not the pair with the best mean: one slow round is another program's fault."""
+    kernels = [Kernel("torch", half=False), Kernel("stock", half=False)]
+    monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
+    rounds = {("torch", 1): [9.0, 1.0], ("torch", 2): [3.0, 3.0], ("stock", 1): [2.0, 2.0],
+              ("stock", 2): [4.0, 4.0]}  # fmt: skip
+    monkeypatch.setattr(autotune.torch, "get_num_threads", lambda: 2)
+
+    def seconds(model, train, kernel, threads, count):
+        return rounds[kernel.name, threads].pop(0)
+
+    monkeypatch.setattr(autotune, "seconds_per_step", seconds)
+    assert autotune.fastest(MODEL, TrainConfig(steps=1)) == (kernels[0], 1)
+
+
+def test_a_real_step_takes_time():
+    train = TrainConfig(steps=1, batch_size=2, bptt=4)
+    for kernel in autotune.kernels_for(MODEL, train):
+        assert autotune.seconds_per_step(MODEL, train, kernel, 1, 1) > 0
