@@ -44,8 +44,12 @@ FILTERS: dict[str, dict[str, Any]] = {
     "repetition": {"repetition_penalty": 1.5},
 }
 SMALL: dict[str, Any] = {
-    **{"hidden_size": 32, "num_layers": 2, "batch_size": 6, "bptt": 16},
-    **{"evaluations": 2, "threads": 1},
+    "hidden_size": 32,
+    "num_layers": 2,
+    "batch_size": 6,
+    "bptt": 16,
+    "evaluations": 2,
+    "threads": 1,
 }
 
 

@@ -31,7 +31,7 @@ from torch.nn import functional
 from chargen.api import load
 from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
-from chargen.text.dataset import TextOptions, options_to_json, prepare
+from chargen.text.dataset import TextOptions, open_dataset, options_to_json
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import Strides
 from chargen.training.device import prepare_torch
@@ -66,7 +66,7 @@ def _now(device: str) -> float:
 
 
 def stock_steps(
-    cell: str, layers: int, size: int, device: str, half: bool
+    cell: str, layers: int, size: int, device: str, bf16: bool
 ) -> Callable[[int], None]:
     """So many steps as everybody would write them."""
     recurrent = STOCK[cell](EMBEDDING, size, layers).to(device)
@@ -79,7 +79,7 @@ def stock_steps(
     def run(count: int) -> None:
         for _ in range(count):
             there = tokens.to(device)
-            with torch.autocast(device, torch.bfloat16, enabled=half):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 hidden, _ = recurrent(embedding(there[:-1]))
                 logits = head(hidden).flatten(0, 1)
                 loss = functional.cross_entropy(logits, there[1:].flatten())
@@ -101,7 +101,7 @@ def our_steps(
     )
     settings = TrainConfig(
         steps=10**6, batch_size=BATCH, bptt=BPTT, optimizer=optimizer, device=device,
-        precision="bf16" if kernel.half else "fp32",
+        precision="bf16" if kernel.bf16 else "fp32",
     )  # fmt: skip
     there = prepare_torch(settings)
     network = RecurrentLM(config, kernel=kernel).to(there)
@@ -121,14 +121,14 @@ def speed(
 ) -> list[list[str]]:
     """Rows of the table."""
     rows = []
-    for half in (True, False):
-        peak = gemm_peak(device, torch.bfloat16 if half else torch.float32)
+    for bf16 in (True, False):
+        peak = gemm_peak(device, torch.bfloat16 if bf16 else torch.float32)
         for cell in STOCK:
-            kernels = candidates(cell, device, "auto", "bf16" if half else "fp32")
+            kernels = candidates(cell, device, "auto", "bf16" if bf16 else "fp32")
             for layers, size in shapes if kernels else ():
                 torch.set_float32_matmul_precision("highest")
                 contestants = [
-                    stock_steps(cell, layers, size, device, half),
+                    stock_steps(cell, layers, size, device, bf16),
                     our_steps(cell, layers, size, device, kernels[0], "adamw"),
                     our_steps(cell, layers, size, device, kernels[0], "muon"),
                 ]
@@ -168,13 +168,13 @@ def quality(path: Path, seconds: float, device: str) -> str:
         (folder / "text.txt").write_text(text[:cut], encoding="utf-8")
         began, plan, tokens = time.perf_counter(), None, 0
         options = TextOptions(corpus=(str(folder / "text.txt"),))
-        prepared = prepare(options)
+        dataset = open_dataset(options)
         for event in train_run(
             folder / "run",
-            tokenizer=prepared.tokenizer,
-            train=prepared.train,
-            valid=prepared.valid,
-            card=prepared.card,
+            tokenizer=dataset.tokenizer,
+            train=dataset.train,
+            valid=dataset.valid,
+            card=dataset.card,
             text=options_to_json(options),
             given={"minutes": seconds / 60, "device": device},
             should_stop=lambda: False,

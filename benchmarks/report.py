@@ -42,11 +42,11 @@ def interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> list[
     return found
 
 
-Contestant = Callable[[], Callable[[], object]]
+ComparedRun = Callable[[], Callable[[], object]]
 """Makes what is measured; goes to another process, so a `functools.partial` of a module's own."""
 
 
-def between_processes(contestants: Sequence[Contestant], rounds: int) -> list[list[float]]:
+def between_processes(contestants: Sequence[ComparedRun], rounds: int) -> list[list[float]]:
     """As `interleaved`, each in a process of its own, with that process's memory and settings."""
     context = multiprocessing.get_context("spawn")
     ends, processes = [], []
@@ -68,7 +68,7 @@ def between_processes(contestants: Sequence[Contestant], rounds: int) -> list[li
     return found
 
 
-def _contest(end: Connection, contestant: Contestant) -> None:
+def _contest(end: Connection, contestant: ComparedRun) -> None:
     function = contestant()
     function()
     end.send(None)

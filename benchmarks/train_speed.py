@@ -118,7 +118,7 @@ def main() -> None:
         flop = 6 * weights * batch * steps
         most = 2 * SIDE**3 * TIMES  # FLOP
         for kernel, taken in zip(kernels, ours, strict=True):
-            peak = peaks[kernel.half]
+            peak = peaks[kernel.bf16]
             rows.append(
                 [
                     f"{cell} {layers}x{size}, B {batch}, T {steps}",

@@ -21,7 +21,7 @@ from chargen.files import parse_json
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.inference.token_scores import token_logprobs
-from chargen.insight.comparison import Contestant
+from chargen.insight.comparison import ComparedRun
 from chargen.insight.horizon import measure_horizon
 from chargen.model.config import CELLS, ModelConfig
 from chargen.model.runs import (
@@ -53,7 +53,7 @@ _WRITTEN = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class ComparisonPlan:
     """What is to be compared."""
 
     corpus: tuple[str, ...]
@@ -95,11 +95,11 @@ class Contest:
 
 
 def compare(
-    contest: Contest,
+    contest: ComparisonPlan,
     *,
     on_note: Callable[[str], None] = lambda note: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[list[Contestant]]:
+) -> Iterator[list[ComparedRun]]:
     """Train and measure; yields all contestants whenever something changed.
 
     Args:
@@ -112,7 +112,7 @@ def compare(
         CorpusError: the corpus cannot be read, or is too short.
         ChargenError: training or writing failed.
     """
-    found = [Contestant(cell=cell, seed=seed, run=run) for cell, seed, run in contest.names()]
+    found = [ComparedRun(cell=cell, seed=seed, run=run) for cell, seed, run in contest.names()]
     yield found
     for one in found:
         one.stage = "training"
@@ -134,7 +134,7 @@ def compare(
         yield found
 
 
-def _wishes(contest: Contest, one: Contestant, first: Contestant) -> dict[str, Any]:
+def _wishes(contest: ComparisonPlan, one: ComparedRun, first: ComparedRun) -> dict[str, Any]:
     """What this contestant is trained with, so that it is as equal to the first as was asked."""
     wished = {**contest.settings, "cell": one.cell, "seed": one.seed}
     shape = first.config
@@ -164,8 +164,8 @@ def _as_many(shape: ModelConfig, cell: str) -> int:
 
 
 def _events(
-    contest: Contest,
-    one: Contestant,
+    contest: ComparisonPlan,
+    one: ComparedRun,
     wished: dict[str, Any],
     on_note: Callable[[str], None],
     should_stop: Callable[[], bool],
@@ -193,7 +193,7 @@ def _events(
     )  # fmt: skip
 
 
-def _remember(one: Contestant, folder: Path) -> None:
+def _remember(one: ComparedRun, folder: Path) -> None:
     """What the run's own records say of its course so far."""
     one.config = load(folder).config if (folder / MODEL).is_file() else None
     try:
@@ -236,7 +236,7 @@ def _is_same(known: Mapping[str, Any], wished: Mapping[str, Any], corpus: Sequen
     )
 
 
-def _learn(one: Contestant, event: TrainEvent) -> None:
+def _learn(one: ComparedRun, event: TrainEvent) -> None:
     """Take in what an event says."""
     if isinstance(event, Planned):
         one.config = event.model
@@ -251,9 +251,9 @@ def _learn(one: Contestant, event: TrainEvent) -> None:
         one.steps, one.share = event.step, 1.0
 
 
-def _measure(one: Contestant) -> None:
+def _measure(one: ComparedRun) -> None:
     """Score, writing speed, memory horizon and gradient reach, as they are of the best weights."""
-    from chargen.insight.gradients import measure_reach
+    from chargen.insight.gradients import measure_gradient_norms
 
     model = load(CHECKPOINTS / one.run)
     one.config = model.config
@@ -266,11 +266,11 @@ def _measure(one: Contestant) -> None:
     _score(one, model, ids)
     one.characters_per_second = _writing_speed(model)
     one.horizon = measure_horizon(model.stepper, ids).horizon
-    reach = measure_reach(model.config, model.file.weights, ids)
+    reach = measure_gradient_norms(model.config, model.file.weights, ids)
     one.half_life, one.verdict = reach.half_life, reach.verdict
 
 
-def _score(one: Contestant, model: Model, ids: Tokens) -> None:
+def _score(one: ComparedRun, model: Model, ids: Tokens) -> None:
     nats = -token_logprobs(model.stepper, ids).astype(np.float64)
     lengths = token_lengths(model.tokenizer)
     predicted = np.bincount(ids[1:], minlength=model.config.vocab_size)

@@ -33,9 +33,9 @@ class Learner(Protocol):
 
 def adapter(model: Model) -> Learner:
     """What lets a model learn while it reads (`chargen eval --dynamic`, `/learn`); loads torch."""
-    from chargen.training.evaluate import Adapter
+    from chargen.training.evaluate import OnlineLearner
 
-    return Adapter(model.config, model.file.weights)
+    return OnlineLearner(model.config, model.file.weights)
 
 
 def score(model: Model, ids: Tokens) -> Score:
@@ -61,7 +61,7 @@ def score(model: Model, ids: Tokens) -> Score:
     return found
 
 
-def score_dynamically(model: Model, ids: Tokens) -> Score:
+def score_online(model: Model, ids: Tokens) -> Score:
     """How well a model predicts a text when it learns from what it has read so far.
 
     Args:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from chargen.api import load
 from chargen.errors import CorpusError, UsageError
-from chargen.model.extend_weights import check_same, graft_weights, lineage
+from chargen.model.extend_weights import check_same, extend_weights, lineage
 from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.dataset import (
     REPLAY,
     TextOptions,
+    open_dataset,
     options_from_json,
     options_to_json,
-    prepare,
-    prepare_again,
+    reopen_dataset,
 )
-from chargen.text.finetune_dataset import prepare_replay, prepare_tuning
+from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -88,23 +88,23 @@ def train(
         raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
     ranks = _together()
     # The first process encodes the text, the others find it in the cache.
-    make = partial(prepare, options, on_reading if process.is_first else unwatched)
-    prepared = ranks.first(make) if ranks else make()
+    make = partial(open_dataset, options, on_reading if process.is_first else unwatched)
+    dataset = ranks.first(make) if ranks else make()
     from chargen.training.session import train_run  # torch, once all else is in order
 
     events = train_run(
         folder,
-        tokenizer=prepared.tokenizer,
-        train=prepared.train,
-        valid=prepared.valid,
-        card=prepared.card,
+        tokenizer=dataset.tokenizer,
+        train=dataset.train,
+        valid=dataset.valid,
+        card=dataset.card,
         text=options_to_json(options),
         given=given,
         should_stop=should_stop,
         started=started,
         ranks=ranks,
     )
-    yield from _with_notes(events, prepared.notes, on_note)
+    yield from _with_notes(events, dataset.notes, on_note)
 
 
 def finetune(
@@ -178,26 +178,26 @@ def finetune(
     stem = run_name(base.path)
     folder = choose_folder([f"{stem}-{Path(spelled[0]).stem}"], run=run, out=out,
                            overwrite=overwrite)  # fmt: skip
-    tuning = prepare_tuning(
+    tuning = open_finetune_dataset(
         options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
     )
-    prepared, notes = tuning.prepared, list(tuning.prepared.notes)
+    dataset, notes = tuning.dataset, list(tuning.dataset.notes)
     written, other = options_to_json(options), None
     if replay is not None:
         old = replace(options, corpus=(os.fspath(replay),), valid=None)
-        other = prepare_replay(old, prepared.tokenizer, on_reading)
+        other = open_replay_dataset(old, dataset.tokenizer, on_reading)
         written[REPLAY] = {"options": options_to_json(old), "card": other.card}
         notes += [f"replay: {note}" for note in other.notes]
-    card = {**prepared.card, "base": lineage(base.card, stem), "base_path": str(base.path)}
+    card = {**dataset.card, "base": lineage(base.card, stem), "base_path": str(base.path)}
     from chargen.training.finetune import finetune_run
     from chargen.training.session import Replay
 
     events = finetune_run(
         folder,
-        base=graft_weights(base.file, tuning.graft, tuning.counts),
-        tokenizer=prepared.tokenizer,
-        train=prepared.train,
-        valid=prepared.valid,
+        base=extend_weights(base.file, tuning.graft, tuning.counts),
+        tokenizer=dataset.tokenizer,
+        train=dataset.train,
+        valid=dataset.valid,
         replay=None if other is None else Replay(train=other.train, valid=other.valid),
         new_tokens=sorted(tuning.graft.seeds),
         card=card,
@@ -269,21 +269,21 @@ def _resume(
         ranks.decided(0)  # nobody saves before all have read what is to be gone on from
     tokenizer = snapshot.build_tokenizer()
     options = options_from_json(snapshot.text)
-    again = partial(prepare_again, allow_changed=allow_changed_corpus, watcher=on_reading)
-    prepared = again(options, tokenizer, snapshot.card)
-    notes, replay = list(prepared.notes), None
+    again = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)
+    dataset = again(options, tokenizer, snapshot.card)
+    notes, replay = list(dataset.notes), None
     if REPLAY in snapshot.text:
         other = again(*_replayed(snapshot.text[REPLAY], tokenizer))
         replay = Replay(train=other.train, valid=other.valid)
         notes += [f"replay: {note}" for note in other.notes]
     # What fine-tuning adds to a card is not of the corpus.
-    card = {**prepared.card, **{one: snapshot.card[one] for one in TUNED & snapshot.card.keys()}}
+    card = {**dataset.card, **{one: snapshot.card[one] for one in TUNED & snapshot.card.keys()}}
     events = resume_run(
         folder,
         snapshot,
         tokenizer=tokenizer,
-        train=prepared.train,
-        valid=prepared.valid,
+        train=dataset.train,
+        valid=dataset.valid,
         card=card,
         given=given,
         should_stop=should_stop,
@@ -298,9 +298,9 @@ def _together() -> Ranks | None:
     """The processes that torchrun started; None, and no torch yet, where this is the only one."""
     if this_process().count == 1:
         return None
-    from chargen.training.distributed import joined
+    from chargen.training.distributed import init_distributed
 
-    return joined()
+    return init_distributed()
 
 
 def _replayed(value: Any, tokenizer: Tokenizer) -> tuple[TextOptions, Tokenizer, dict[str, Any]]:

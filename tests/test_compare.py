@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from chargen.api import load, validation_text
-from chargen.compare import Contest, compare
+from chargen.compare import ComparisonPlan, compare
 from chargen.errors import UsageError
-from chargen.insight.comparison import Contestant, standings, verdict
+from chargen.insight.comparison import ComparedRun, rankings, verdict
 
 SMALL = {"steps": 8, "hidden_size": 16, "batch_size": 4, "bptt": 16, "threads": 1}
 
@@ -24,14 +24,14 @@ def corpus(prose) -> str:
     return "text.txt"
 
 
-def finished(contest: Contest, **options) -> tuple[list[Contestant], list[str]]:
+def finished(contest: ComparisonPlan, **options) -> tuple[list[ComparedRun], list[str]]:
     notes: list[str] = []
     *_, found = compare(contest, on_note=notes.append, **options)
     return found, notes
 
 
 def test_each_cell_is_trained_and_measured_alike(corpus):
-    contest = Contest(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
+    contest = ComparisonPlan(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
     found, _ = finished(contest)
     assert [(one.cell, one.stage, one.steps) for one in found] == [
         ("rnn", "done", 8), ("gru", "done", 8)
@@ -51,7 +51,7 @@ def test_each_cell_is_trained_and_measured_alike(corpus):
 
 
 def test_stopped_and_begun_again_nothing_is_trained_twice(corpus):
-    contest = Contest(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
+    contest = ComparisonPlan(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
     asked = []
 
     def stop() -> bool:
@@ -74,7 +74,7 @@ def test_stopped_and_begun_again_nothing_is_trained_twice(corpus):
 
 
 def test_other_settings_are_not_taken_for_the_same(corpus):
-    contest = Contest(corpus=(corpus,), cells=("rnn",), settings=SMALL)
+    contest = ComparisonPlan(corpus=(corpus,), cells=("rnn",), settings=SMALL)
     finished(contest)
     with pytest.raises(UsageError, match="a run with other settings"):
         finished(replace(contest, settings={**SMALL, "hidden_size": 24}))
@@ -85,24 +85,28 @@ def test_other_settings_are_not_taken_for_the_same(corpus):
 def test_as_many_weights_and_as_many_steps(corpus):
     settings = {**SMALL, "hidden_size": 40}
     found, _ = finished(
-        Contest(corpus=(corpus,), cells=("lstm", "rnn"), equal="parameters", settings=settings)
+        ComparisonPlan(
+            corpus=(corpus,), cells=("lstm", "rnn"), equal="parameters", settings=settings
+        )
     )
     lstm, rnn = (one.config for one in found)
     assert lstm.hidden_size == 40
     assert rnn.hidden_size > 40
     assert rnn.num_parameters == pytest.approx(lstm.num_parameters, rel=0.02)
     found, _ = finished(
-        Contest(corpus=(corpus,), cells=("lstm", "gru"), equal="steps", run="s", settings=settings)
+        ComparisonPlan(
+            corpus=(corpus,), cells=("lstm", "gru"), equal="steps", run="s", settings=settings
+        )
     )
     assert [(one.config.hidden_size, one.steps) for one in found] == [(40, 8), (40, 8)]
 
 
 def test_seeds_are_runs_of_their_own(corpus):
-    contest = Contest(corpus=(corpus,), cells=("rnn",), seeds=2, settings=SMALL)
+    contest = ComparisonPlan(corpus=(corpus,), cells=("rnn",), seeds=2, settings=SMALL)
     found, _ = finished(contest)
     assert [one.run for one in found] == ["compare-text-rnn-0", "compare-text-rnn-1"]
     assert found[0].bits_per_byte != found[1].bits_per_byte
-    (row,) = standings(found)
+    (row,) = rankings(found)
     pair = [one.bits_per_byte for one in found]
     assert row.bits_per_byte == pytest.approx(np.mean(pair))
     assert row.spread == pytest.approx(abs(pair[0] - pair[1]) / math.sqrt(2))
@@ -122,12 +126,12 @@ def test_seeds_are_runs_of_their_own(corpus):
 )
 def test_what_cannot_be_compared(wrong, message):
     with pytest.raises(UsageError, match=message):
-        Contest(**{"corpus": ("text.txt",), **wrong})
+        ComparisonPlan(**{"corpus": ("text.txt",), **wrong})
 
 
-def contestant(cell: str, bits: float, seed: int = 0, noise: float = 0.1) -> Contestant:
+def contestant(cell: str, bits: float, seed: int = 0, noise: float = 0.1) -> ComparedRun:
     blocks = bits + noise * np.random.default_rng(sum(map(ord, cell)) + seed).normal(size=64)
-    return Contestant(
+    return ComparedRun(
         cell=cell, seed=seed, run=cell, stage="done", bits_per_byte=bits, blocks=blocks
     )
 
@@ -152,8 +156,8 @@ def test_several_seeds_judge_by_their_spread():
 
 def test_what_is_not_there_is_not_judged():
     assert "nothing was finished" in verdict([], "so")
-    waiting = Contestant(cell="rnn", seed=0, run="r")
-    assert standings([waiting]) == []
+    waiting = ComparedRun(cell="rnn", seed=0, run="r")
+    assert rankings([waiting]) == []
     assert verdict([contestant("gru", 2.0)], "so") == "GRU: 2.000 bits a byte so"
 
 

@@ -10,13 +10,13 @@ from torch.nn import functional
 import chargen
 from chargen.errors import UsageError
 from chargen.inference.engine import Stepper
-from chargen.insight.gradients import measure_reach
-from chargen.insight.step import take_apart
+from chargen.insight.gradients import measure_gradient_norms
+from chargen.insight.step import break_down_step
 from chargen.model.checkpoint import save_model
 from chargen.model.config import ModelConfig
 from chargen.model.runs import size_of
 from chargen.training.config import TrainConfig
-from chargen.training.evaluate import Adapter
+from chargen.training.evaluate import OnlineLearner
 from chargen.training.kernels import candidates
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import Optimizer
@@ -135,13 +135,15 @@ def test_what_is_shown_of_it_is_so(cell):
     ids = np.random.default_rng(3).integers(model.config.vocab_size, size=24)
     stepper, other = (Stepper(one.config, one.weights) for one in (model, whole))
     state = other.read(ids[:-1], other.zero_state())
-    found, expected = (take_apart(one, int(ids[-1]), state) for one in (stepper, other))
+    found, expected = (break_down_step(one, int(ids[-1]), state) for one in (stepper, other))
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
     for layer, twin in zip(found.layers, expected.layers, strict=True):
         for line, same in zip(layer, twin, strict=True):
             np.testing.assert_allclose(line.values, same.values, atol=1e-5)
     reach, same = (
-        measure_reach(one.config, one.weights, ids, steps=20, places=1, dtype=torch.float64)
+        measure_gradient_norms(
+            one.config, one.weights, ids, steps=20, places=1, dtype=torch.float64
+        )
         for one in (model, whole)
     )
     np.testing.assert_allclose(reach.layers, same.layers, rtol=1e-4)
@@ -180,7 +182,7 @@ def test_it_goes_on_learning_as_it_is(prose, tmp_path):
     assert list(events)[-1].step == 5
     model = chargen.load(tmp_path / "run")
     assert (model.config.groups, model.config.group_size) == (2, 8)
-    learner = Adapter(model.config, model.file.weights)
+    learner = OnlineLearner(model.config, model.file.weights)
     ids = model.tokenizer.encode(prose[5_000:6_000])
     first, later = (learner.read(ids) for _ in range(2))
     assert later < first

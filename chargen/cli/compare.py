@@ -17,7 +17,7 @@ from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
-    from chargen.insight.comparison import Contestant
+    from chargen.insight.comparison import ComparedRun
     from chargen.insight.plot import Figure
 
 _LEGEND = (
@@ -76,13 +76,13 @@ def command(
 ) -> int:
     """Compare; see _HELP."""
     from chargen.cli.training_view import Interrupts
-    from chargen.compare import Contest, compare
+    from chargen.compare import ComparisonPlan, compare
     from chargen.insight.comparison import verdict
-    from chargen.terminal.compare_display import open_contest
+    from chargen.terminal.compare_display import open_comparison
 
     if settings["minutes"] is None and settings["steps"] is None:
         settings["minutes"] = 2.0
-    contest = Contest(
+    contest = ComparisonPlan(
         corpus=corpus,
         cells=tuple(one.strip() for one in cells.split(",") if one.strip()),
         seeds=seeds,
@@ -91,8 +91,8 @@ def command(
         overwrite=overwrite,
         settings={name: value for name, value in settings.items() if value is not None},
     )
-    found: Sequence[Contestant] = ()
-    display = open_contest(terminal, _curves)
+    found: Sequence[ComparedRun] = ()
+    display = open_comparison(terminal, _curves)
     with Interrupts(display.notice) as interrupts, closing(display):
         events = compare(contest, on_note=display.note, should_stop=interrupts.stop_requested)
         for found in events:
@@ -123,15 +123,15 @@ def _minutes(settings: dict[str, Any]) -> str:
     return f"{settings['minutes']:g} minute{'' if settings['minutes'] == 1 else 's'}"
 
 
-def table(found: Sequence[Contestant]) -> list[str]:
+def table(found: Sequence[ComparedRun]) -> list[str]:
     """A line a cell, the best first: what it scores, learns and writes a second, and remembers."""
-    from chargen.insight.comparison import standings
+    from chargen.insight.comparison import rankings
     from chargen.model.runs import size_of
     from chargen.terminal.progress import size
 
     rows = [("cell", "bits/byte", "tokens/s", "units", "weights", "MB", "chars/s", "horizon",
              "half-life")]  # fmt: skip
-    for one in standings(found):
+    for one in rankings(found):
         config = one.runs[0].config
         assert config is not None
         spread = "" if math.isnan(one.spread) else f" ± {one.spread:.3f}"
@@ -156,7 +156,7 @@ def table(found: Sequence[Contestant]) -> list[str]:
     ]
 
 
-def _curves(found: Sequence[Contestant], notes: tuple[str, ...] = ()) -> Figure:
+def _curves(found: Sequence[ComparedRun], notes: tuple[str, ...] = ()) -> Figure:
     """Bits a byte against time, a curve a run; the seeds of a cell stand under one name."""
     import numpy as np
 

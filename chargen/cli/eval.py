@@ -82,9 +82,9 @@ def _score(model: Model, ids: Tokens, name: str) -> Score:
 
 
 def _score_dynamically(model: Model, ids: Tokens) -> Score:
-    from chargen.scoring import score_dynamically
+    from chargen.scoring import score_online
 
-    return score_dynamically(model, ids)
+    return score_online(model, ids)
 
 
 def _line(name: str, score: Score) -> str:

@@ -18,7 +18,7 @@ from chargen.terminal.progress import plural
 
 if TYPE_CHECKING:
     from chargen.api import Model
-    from chargen.insight.gradients import Reach
+    from chargen.insight.gradients import GradientNorms
     from chargen.text.tokenizer import Tokenizer, Tokens
 
 _LEAST = 4
@@ -71,24 +71,24 @@ def command(
         reaches = _in_training(corpus, every, steps or _STEPS, cell or "lstm", back, terminal)
     else:
         reaches = _of_models(names, corpus, back, terminal)
-    from chargen.insight.gradients import describe_reach, reach_figure
+    from chargen.insight.gradients import describe_gradients, gradient_figure
     from chargen.insight.views import unit_of
 
-    found: dict[str, Reach] = {}
+    found: dict[str, GradientNorms] = {}
     unit = "token"
     for name, tokenizer, reach in reaches:
         found[name], unit = reach, unit_of(tokenizer)
         if as_json:
             terminal.out.write(json.dumps({"model": name, **_plain(reach)}) + "\n")
         elif every is not None:
-            terminal.note(f"{name}: {describe_reach(reach, unit)}")
+            terminal.note(f"{name}: {describe_gradients(reach, unit)}")
     if pictures.target or not as_json:
-        pictures.show(reach_figure(found, unit))
+        pictures.show(gradient_figure(found, unit))
 
 
 def _of_models(
     names: tuple[str, ...], corpus: str | None, back: int, terminal: Terminal
-) -> Iterator[tuple[str, Tokenizer, Reach]]:
+) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
     from chargen.api import load
     from chargen.model.runs import run_name
 
@@ -99,12 +99,14 @@ def _of_models(
         yield name or run_name(model.path), model.tokenizer, _measure(model, ids, back, terminal)
 
 
-def _measure(model: Model, ids: Tokens, back: int, terminal: Terminal) -> Reach:
-    from chargen.insight.gradients import measure_reach
+def _measure(model: Model, ids: Tokens, back: int, terminal: Terminal) -> GradientNorms:
+    from chargen.insight.gradients import measure_gradient_norms
     from chargen.terminal.progress import progress_line
 
     with progress_line(terminal, "tracing back") as progress:
-        return measure_reach(model.config, model.file.weights, ids, steps=back, progress=progress)
+        return measure_gradient_norms(
+            model.config, model.file.weights, ids, steps=back, progress=progress
+        )
 
 
 def _text(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
@@ -122,12 +124,12 @@ def _text(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
 
 def _in_training(
     corpus: str, every: int, steps: int, cell: str, back: int, terminal: Terminal
-) -> Iterator[tuple[str, Tokenizer, Reach]]:
+) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
     """Train a model, and look at it on its way."""
     if not 1 <= every <= steps:
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
     from chargen.api import load, validation_text
-    from chargen.insight.gradients import measure_reach
+    from chargen.insight.gradients import measure_gradient_norms
     from chargen.model.runs import choose_folder
     from chargen.train_api import train
     from chargen.training.events import Evaluated, Planned
@@ -148,11 +150,11 @@ def _in_training(
                 ids = validation_text(load(folder))
                 if ids is None or len(ids) < _LEAST:
                     raise CorpusError(f"{corpus}: too short to look at; give a longer text")
-            reach = measure_reach(config, event.weights, ids, steps=back)
+            reach = measure_gradient_norms(config, event.weights, ids, steps=back)
             yield f"step {event.step:,}", tokenizer, reach
 
 
-def _plain(reach: Reach) -> dict[str, Any]:
+def _plain(reach: GradientNorms) -> dict[str, Any]:
     def finite(value: float) -> float | None:
         return value if math.isfinite(value) else None
 

@@ -15,7 +15,7 @@ from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
     from chargen.api import Model
-    from chargen.insight.step import Anatomy
+    from chargen.insight.step import StepBreakdown
     from chargen.terminal.step_display import StepView
 
 _LONGEST = 4000
@@ -53,7 +53,7 @@ def command(
     from collections import Counter
 
     from chargen.api import load
-    from chargen.insight.step import anatomy_grid, states_along
+    from chargen.insight.step import states_along, step_grid
     from chargen.repl.app import has_terminal
     from chargen.terminal.step_display import StepView
     from chargen.text.tokenizer import describe_unseen
@@ -77,10 +77,10 @@ def command(
     view = StepView(model.stepper, model.tokenizer, ids, lambda place: states[place])
     view.at, view.layer = len(ids) - 1 if at is None else at - 1, layer - 1
     if as_json:
-        terminal.out.write(json.dumps(_plain(view.anatomy(), model, view)) + "\n")
+        terminal.out.write(json.dumps(_plain(view.breakdown(), model, view)) + "\n")
     if pictures.target is not None:
         title = f"one step of the model, after '{view.labels[view.at]}'"
-        pictures.export(anatomy_grid(view.anatomy(), title, _notes(view.anatomy())))
+        pictures.export(step_grid(view.breakdown(), title, _notes(view.breakdown())))
     elif not as_json and at is None and has_terminal(terminal):
         from chargen.repl.keys import browse_here
 
@@ -90,11 +90,11 @@ def command(
             terminal.out.write(f"{line}\n")
 
 
-def _notes(anatomy: Anatomy) -> tuple[str, ...]:
-    return tuple(f"{one.formula}  {one.name}: {one.says}" for one in anatomy.layers[0])
+def _notes(breakdown: StepBreakdown) -> tuple[str, ...]:
+    return tuple(f"{one.formula}  {one.name}: {one.says}" for one in breakdown.layers[0])
 
 
-def _plain(anatomy: Anatomy, model: Model, view: StepView) -> dict[str, Any]:
+def _plain(breakdown: StepBreakdown, model: Model, view: StepView) -> dict[str, Any]:
     from chargen.insight.step import likeliest
     from chargen.insight.views import alone
 
@@ -106,14 +106,14 @@ def _plain(anatomy: Anatomy, model: Model, view: StepView) -> dict[str, Any]:
                 {"name": one.name, "formula": one.formula, "values": one.values.tolist()}
                 for one in lines
             ]
-            for lines in anatomy.layers
+            for lines in breakdown.layers
         ],
         "predictions": [
             {
                 "token": alone(model.tokenizer, token),
-                "logit": float(anatomy.logits[token]),
-                "probability": float(anatomy.probabilities[token]),
+                "logit": float(breakdown.logits[token]),
+                "probability": float(breakdown.probabilities[token]),
             }
-            for token in likeliest(anatomy, 10).tolist()
+            for token in likeliest(breakdown, 10).tolist()
         ],
     }

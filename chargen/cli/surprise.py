@@ -14,7 +14,7 @@ from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
     from chargen.api import Model
-    from chargen.insight.surprise import Place, Surprise
+    from chargen.insight.surprise import Surprise, TextPosition
 
 _SHOWN = 4000
 _AROUND = 24
@@ -51,7 +51,7 @@ def command(
     """Show; see _HELP."""
     import numpy as np
 
-    from chargen.insight.surprise import measure_surprise, places_of
+    from chargen.insight.surprise import measure_surprise, positions_of
     from chargen.insight.views import alone, labels_of, surprise_view
     from chargen.terminal.progress import progress_line
 
@@ -70,7 +70,7 @@ def command(
         listed = np.flatnonzero(bits > max_bits)
     else:
         listed = np.sort(np.argsort(-bits, kind="stable")[: min(top, len(ids) - 1)])
-    places = places_of(spelled, listed)
+    places = positions_of(spelled, listed)
     # A byte that completes no character is shown by its number.
     labels = tuple(
         text or alone(model.tokenizer, int(token)) for text, token in zip(spelled, ids, strict=True)
@@ -92,7 +92,7 @@ def command(
 
 
 def _record(
-    name: str, one: Place, found: Surprise, model: Model, labels: tuple[str, ...]
+    name: str, one: TextPosition, found: Surprise, model: Model, labels: tuple[str, ...]
 ) -> dict[str, Any]:
     from chargen.insight.views import alone
 
@@ -108,7 +108,13 @@ def _record(
 
 
 def _line(
-    name: str, one: Place, found: Surprise, model: Model, labels: tuple[str, ...], *, ascii: bool
+    name: str,
+    one: TextPosition,
+    found: Surprise,
+    model: Model,
+    labels: tuple[str, ...],
+    *,
+    ascii: bool,
 ) -> str:
     """A place as compilers write it: FILE:LINE:COLUMN: what is there, and what was expected."""
     from chargen.insight.views import alone

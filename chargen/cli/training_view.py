@@ -22,13 +22,13 @@ from chargen.model.config import ModelConfig
 from chargen.model.runs import CHECKPOINTS, MODEL
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import duration, plural, size
-from chargen.terminal.training_display import Progress, open_display
+from chargen.terminal.training_display import TrainingProgress, open_display
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.events import (
     Evaluated,
     Finished,
-    Healed,
     Planned,
+    Recovered,
     StepDone,
     TrainEvent,
 )
@@ -99,7 +99,7 @@ class Watch:
     def __init__(self, terminal: Terminal, folder: Path) -> None:
         self._terminal = terminal
         self._folder = folder
-        self._progress = Progress(title=folder.name)
+        self._progress = TrainingProgress(title=folder.name)
         self._display = open_display(terminal, self._progress)
         self._planned: Planned | None = None
         self._finished: Finished | None = None
@@ -143,7 +143,7 @@ class Watch:
         elif isinstance(event, Finished):
             self._finished = event
             self._display.stop()
-        elif isinstance(event, Healed):
+        elif isinstance(event, Recovered):
             self.notice(event.what)
         elif event.problem is not None:
             self.notice(f"not saved: {event.problem}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.engine import Array, Holds, Stepper, TokenIds
+from chargen.inference.engine import Array, Clamps, Stepper, TokenIds
 from chargen.text.tokenizer import Tokens
 
 LANES, _FEWEST = 64, 8
@@ -29,7 +29,7 @@ def unwatched(share: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaneStep:
+class BatchStep:
     """One step of all lanes; the next one overwrites the arrays."""
 
     places: npt.NDArray[np.intp]
@@ -44,15 +44,15 @@ class LaneStep:
     """The gates of a layer, each (N, H)."""
 
 
-def read_in_lanes(
+def read_in_rows(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
     lanes: int = LANES,
     warm_up: int = WARM_UP,
-    holds: Holds | None = None,
+    holds: Clamps | None = None,
     progress: Progress = unwatched,
-) -> Iterator[LaneStep]:
+) -> Iterator[BatchStep]:
     """Read a text (T,), every token of it in exactly one lane that counts.
 
     Args:
@@ -81,7 +81,7 @@ def read_in_lanes(
             state[:, :, places < 0] = 0
         if offset >= 0:
             counts = places < ends
-            yield LaneStep(
+            yield BatchStep(
                 places=places[counts],
                 counts=counts,
                 logits=logits,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.inference.engine import Array, Holds, Stepper, log_softmax
+from chargen.inference.engine import Array, Clamps, Stepper, log_softmax
 from chargen.inference.filters import RECENT, SampleConfig
 from chargen.inference.generate import IMPOSSIBLE, Writer, beginning, forbid
 from chargen.inference.tree import ROOT, TextTree
@@ -25,7 +25,7 @@ class Composer:
 
     def __init__(self, stepper: Stepper, tokenizer: Tokenizer, tree: TextTree) -> None:
         self.stepper, self.tokenizer, self.tree = stepper, tokenizer, tree
-        self.holds: Holds = {}
+        self.holds: Clamps = {}
         """Units that are held from here on; see `hold`."""
         self.on_step: Callable[[int], None] | None = None
         """Called with each node that is written, while the stepper still has its gates."""
@@ -193,8 +193,8 @@ class Writing:
         self._tail = self._tail[-(self._longest + 64) :]
 
 
-def likeliest(logits: Array, count: int) -> list[tuple[int, float]]:
-    """The likeliest tokens and their probabilities, in order.
+def most_likely(logits: Array, count: int) -> list[tuple[int, float]]:
+    """The most_likely tokens and their probabilities, in order.
 
     Raises:
         ChargenError: the model's numbers overflowed.

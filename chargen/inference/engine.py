@@ -24,7 +24,7 @@ from chargen.model.config import ModelConfig
 Array = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.integer]
 Batch = tuple[()] | tuple[int]
-Holds = Mapping[int, tuple[list[int], list[int], list[float]]]
+Clamps = Mapping[int, tuple[list[int], list[int], list[float]]]
 """Units that are held: for a layer, which states, which units, at which values."""
 _MAX_TABLE = 1 << 24
 """Largest folded table in numbers (64 MB); a larger vocabulary looks up, then multiplies."""
@@ -252,7 +252,7 @@ LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn-rel
 class Stepper:
     """A model laid out for stepping one state, or a batch of `batch` states.
 
-    Holds weights and scratch buffers, never a state: any number of texts can share one stepper.
+    Clamps weights and scratch buffers, never a state: any number of texts can share one stepper.
     """
 
     def __init__(self, config: ModelConfig, weights: Weights, batch: int | None = None) -> None:
@@ -280,7 +280,7 @@ class Stepper:
         return np.zeros((layers, states, *self._batch, size), np.float32)
 
     def step(
-        self, token: int | TokenIds, state: Array, out: Array, holds: Holds | None = None
+        self, token: int | TokenIds, state: Array, out: Array, holds: Clamps | None = None
     ) -> Array:
         """Read one token from `state`, write the state after it to `out` (may be `state`).
 
@@ -353,7 +353,7 @@ class Stepper:
         return hidden
 
 
-def _hold(state: Array, layer: int, holds: Holds) -> None:
+def _hold(state: Array, layer: int, holds: Clamps) -> None:
     if layer in holds:
         states, units, values = holds[layer]
         state[layer, states, ..., units] = np.array(values, np.float32).reshape(

@@ -22,7 +22,7 @@ from chargen.inference.engine import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class SettingRange:
     """A row of `SETTINGS`: a number a person may set, and its range."""
 
     low: float
@@ -45,24 +45,26 @@ class Setting:
         return low if self.high == math.inf else f"{low} and at most {self.high:g}"
 
 
-SETTINGS: dict[str, Setting] = {
-    "length": Setting(
+SETTINGS: dict[str, SettingRange] = {
+    "length": SettingRange(
         low=1, high=math.inf, whole=True, help="Tokens to write: characters, bytes or pieces"
     ),
-    "temperature": Setting(
+    "temperature": SettingRange(
         low=0, high=100, help="Below 1 safer, above 1 wilder; 0 always takes the likeliest"
     ),
-    "top_k": Setting(low=0, high=math.inf, whole=True, help="Keep the K likeliest tokens; 0: all"),
-    "top_p": Setting(
+    "top_k": SettingRange(
+        low=0, high=math.inf, whole=True, help="Keep the K likeliest tokens; 0: all"
+    ),
+    "top_p": SettingRange(
         low=0,
         high=1,
         low_excluded=True,
         help="Keep the likeliest tokens that together have this probability; 1: all",
     ),
-    "min_p": Setting(
+    "min_p": SettingRange(
         low=0, high=1, help="Keep tokens at least this share as likely as the likeliest; 0: all"
     ),
-    "repetition_penalty": Setting(
+    "repetition_penalty": SettingRange(
         low=0,
         high=100,
         low_excluded=True,

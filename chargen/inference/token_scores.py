@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.batched_read import WARM_UP, Progress, read_in_lanes, unwatched
-from chargen.inference.engine import Array, Holds, Stepper, TokenIds, check_finite, log_softmax
+from chargen.inference.batched_read import WARM_UP, Progress, read_in_rows, unwatched
+from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_finite, log_softmax
 from chargen.text.tokenizer import Tokens
 
 LONG = 1 << 18
@@ -46,7 +46,7 @@ def token_logprobs(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    holds: Holds | None = None,
+    holds: Clamps | None = None,
     progress: Progress = unwatched,
 ) -> Array:
     """Log-probability in nats of each token (N,) after the first: (N - 1,).
@@ -70,7 +70,7 @@ def predictions(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    holds: Holds | None = None,
+    holds: Clamps | None = None,
     progress: Progress = unwatched,
 ) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
     """Read a text, and say after each token but the last what comes next.
@@ -104,12 +104,12 @@ def _in_lanes(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     warm_up: int,
-    holds: Holds | None = None,
+    holds: Clamps | None = None,
     progress: Progress = unwatched,
 ) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
     if len(ids) < 2:
         return
-    steps = read_in_lanes(stepper, ids[:-1], warm_up=warm_up, holds=holds, progress=progress)
+    steps = read_in_rows(stepper, ids[:-1], warm_up=warm_up, holds=holds, progress=progress)
     for one in steps:
         check_finite(one.logits)
         yield one.places, log_softmax(one.logits[one.counts])

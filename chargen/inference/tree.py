@@ -15,13 +15,13 @@ from array import array
 import numpy as np
 
 from chargen.errors import UsageError, unknown_name
-from chargen.inference.engine import Array, Holds, Stepper, TokenIds
+from chargen.inference.engine import Array, Clamps, Stepper, TokenIds
 
 ROOT = 0
 """The node before any token: an empty memory."""
 MAIN = "main"
 _STATES = 64 << 20
-_FREE: Holds = {}
+_FREE: Clamps = {}
 _YOUNG = 4
 """The newest quarter of the states is never thinned."""
 
@@ -54,7 +54,7 @@ class TextTree:
         self._positions = array("i", [0])
         self._logprobs = array("f", [0.0])
         self._holds = array("i", [0])
-        self._held: list[Holds] = [_FREE]
+        self._held: list[Clamps] = [_FREE]
         root = stepper.zero_state()
         self._states: dict[int, Array] = {ROOT: root}
         self._room = max(8, limit // root.nbytes)
@@ -85,7 +85,7 @@ class TextTree:
         state: Array,
         *,
         logprob: float = 0.0,
-        holds: Holds | None = None,
+        holds: Clamps | None = None,
         hidden: bool = False,
     ) -> int:
         """A new node.
@@ -104,7 +104,7 @@ class TextTree:
             self._thin()
         return node
 
-    def restore(self, parent: int, token: int, logprob: float, holds: Holds, hidden: bool) -> int:
+    def restore(self, parent: int, token: int, logprob: float, holds: Clamps, hidden: bool) -> int:
         """A new node as `append` makes it, whose state is worked out when it is asked for."""
         held = self._held
         if holds is not held[-1] and holds != held[-1]:
@@ -133,7 +133,7 @@ class TextTree:
         """What the model thought of the token, in nats."""
         return self._logprobs[node]
 
-    def holds(self, node: int) -> Holds:
+    def holds(self, node: int) -> Clamps:
         """The units that were held when the node was made."""
         return self._held[self._holds[node]]
 

@@ -1,4 +1,4 @@
-"""What came of a comparison: contestants, standings, and a sentence with its uncertainty."""
+"""What came of a comparison: contestants, rankings, and a sentence with its uncertainty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(kw_only=True)
-class Contestant:
+class ComparedRun:
     """One run, as far as it is known by now."""
 
     cell: str
@@ -80,11 +80,11 @@ class Contestant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Ranking:
     """A cell over all its seeds."""
 
     cell: str
-    runs: tuple[Contestant, ...]
+    runs: tuple[ComparedRun, ...]
 
     @property
     def bits_per_byte(self) -> float:
@@ -103,11 +103,11 @@ class Standing:
         return float(np.mean([getattr(one, name) for one in self.runs]))
 
 
-def standings(found: Sequence[Contestant]) -> list[Standing]:
+def rankings(found: Sequence[ComparedRun]) -> list[Ranking]:
     """The cells whose runs are done, the best first."""
     cells = dict.fromkeys(one.cell for one in found)
     rows = [
-        Standing(
+        Ranking(
             cell=cell, runs=tuple(one for one in found if one.cell == cell and one.stage == "done")
         )
         for cell in cells
@@ -115,14 +115,14 @@ def standings(found: Sequence[Contestant]) -> list[Standing]:
     return sorted((one for one in rows if one.runs), key=lambda one: one.bits_per_byte)
 
 
-def verdict(found: Sequence[Contestant], how: str) -> str:
+def verdict(found: Sequence[ComparedRun], how: str) -> str:
     """One plain sentence: which cell predicts best, by how much, and how sure that is.
 
     Args:
         found: the contestants.
         how: under which condition, in words.
     """
-    ranked = standings(found)
+    ranked = rankings(found)
     if not ranked:
         return "nothing was finished, so nothing can be said"
     best = ranked[0]

@@ -51,7 +51,7 @@ _CELLS: dict[str, Callable[..., Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class GradientNorms:
     """The gradient of the loss at one moment, as norms k = 0 .. K steps before it."""
 
     layers: Numbers = field(repr=False)
@@ -106,7 +106,7 @@ def fall(curve: Numbers, share: float) -> float:
     return float(after - 1 + part)
 
 
-def measure_reach(
+def measure_gradient_norms(
     config: ModelConfig,
     weights: Weights,
     ids: TokenIds | Tokens,
@@ -115,7 +115,7 @@ def measure_reach(
     places: int = PLACES,
     dtype: torch.dtype = torch.float32,
     progress: Progress = unwatched,
-) -> Reach:
+) -> GradientNorms:
     """Trace the losses at places spread over a text back through its steps.
 
     Args:
@@ -140,7 +140,7 @@ def measure_reach(
         progress((first + len(some)) / len(ends))
     layers = np.concatenate([one for one, _ in parts], axis=-1)[::-1]  # (K + 1, L, places)
     inputs = np.concatenate([one for _, one in parts], axis=-1)[::-1]
-    return Reach(
+    return GradientNorms(
         layers=layers.mean(-1),
         whole=np.sqrt((layers**2).sum(1)).mean(-1),
         inputs=inputs.mean(-1),
@@ -233,7 +233,7 @@ def _unrolled(
     return inputs, probes, functional.linear(now[-1][0], head, own["head.bias"])
 
 
-def reach_figure(found: dict[str, Reach], unit: str) -> Figure:
+def gradient_figure(found: dict[str, GradientNorms], unit: str) -> Figure:
     """Curves of one or more models, by name: of the states, of the inputs, and of each layer.
 
     Args:
@@ -268,11 +268,11 @@ def reach_figure(found: dict[str, Reach], unit: str) -> Figure:
     return Figure(
         title="The gradient of the loss at one moment, so many steps before it",
         plots=tuple(plots),
-        notes=tuple(f"{name}: {describe_reach(one, unit)}" for name, one in found.items()),
+        notes=tuple(f"{name}: {describe_gradients(one, unit)}" for name, one in found.items()),
     )
 
 
-def describe_reach(reach: Reach, unit: str) -> str:
+def describe_gradients(reach: GradientNorms, unit: str) -> str:
     """The half-life in words."""
     if reach.verdict == "exploding":
         return "exploding: the gradient grows on its way back"

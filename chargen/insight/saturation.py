@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chargen.inference.batched_read import Progress, read_in_lanes, unwatched
+from chargen.inference.batched_read import Progress, read_in_rows, unwatched
 from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
 from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.insight.views import CLOSED, GATED, OPEN
@@ -50,7 +50,7 @@ def measure_saturation(
     names = watched(config.cell_row)
     shape = (len(names), config.num_layers, config.hidden_size)
     left, right, total = (np.zeros(shape) for _ in range(3))
-    for one in read_in_lanes(stepper, ids, warm_up=_WARM_UP, progress=progress):
+    for one in read_in_rows(stepper, ids, warm_up=_WARM_UP, progress=progress):
         for layer in range(config.num_layers):
             gates = one.gates(layer)
             for row, name in enumerate(names):

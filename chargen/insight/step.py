@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anatomy:
+class StepBreakdown:
     """A step of all layers, and what the model expects after it."""
 
     layers: tuple[tuple[Line, ...], ...]
@@ -47,7 +47,7 @@ class Anatomy:
     """(V,)"""
 
 
-def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
+def break_down_step(stepper: Stepper, token: int, state: Array) -> StepBreakdown:
     """The step that reads a token from a state (L, S, H).
 
     Raises:
@@ -72,7 +72,7 @@ def take_apart(stepper: Stepper, token: int, state: Array) -> Anatomy:
     logits = head @ x + weights["head.bias"]
     check_finite(logits)
     powers = np.exp(logits - logits.max())
-    return Anatomy(
+    return StepBreakdown(
         layers=tuple(layers),
         logits=logits,
         probabilities=(powers / powers.sum()).astype(np.float32),
@@ -213,16 +213,16 @@ def most_active(line: Line, count: int) -> list[tuple[str, float]]:
     return [(name(int(one)), float(line.values[one])) for one in chosen]
 
 
-def likeliest(anatomy: Anatomy, count: int) -> npt.NDArray[np.intp]:
+def likeliest(breakdown: StepBreakdown, count: int) -> npt.NDArray[np.intp]:
     """The tokens that are expected most, the likeliest first."""
-    return np.argsort(-anatomy.probabilities, kind="stable")[:count]
+    return np.argsort(-breakdown.probabilities, kind="stable")[:count]
 
 
-def anatomy_grid(anatomy: Anatomy, title: str, notes: tuple[str, ...] = ()) -> Grid:
+def step_grid(breakdown: StepBreakdown, title: str, notes: tuple[str, ...] = ()) -> Grid:
     """All lines as strips of their units."""
     rows, labels = [], []
-    many = len(anatomy.layers) > 1
-    for number, lines in enumerate(anatomy.layers):
+    many = len(breakdown.layers) > 1
+    for number, lines in enumerate(breakdown.layers):
         for line in lines:
             strip = condensed(line, _COLUMNS)
             picked = np.linspace(0, len(strip) - 1, _COLUMNS).round().astype(int)

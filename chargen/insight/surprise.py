@@ -45,7 +45,7 @@ def measure_surprise(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TextPosition:
     """Where a token stands in its file, both from 1."""
 
     token: int
@@ -54,7 +54,7 @@ class Place:
     column: int
 
 
-def places_of(labels: tuple[str, ...], tokens: npt.NDArray[np.intp]) -> list[Place]:
+def positions_of(labels: tuple[str, ...], tokens: npt.NDArray[np.intp]) -> list[TextPosition]:
     """Lines and columns, in characters, where tokens begin.
 
     Args:
@@ -68,5 +68,5 @@ def places_of(labels: tuple[str, ...], tokens: npt.NDArray[np.intp]) -> list[Pla
         ends = before.count("\n")
         line += ends
         column = len(before) - before.rfind("\n") if ends else column + len(before)
-        found.append(Place(token=done, line=line, column=column))
+        found.append(TextPosition(token=done, line=line, column=column))
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chargen.inference.engine import Array, Holds, Stepper, TokenIds, log_softmax
+from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, log_softmax
 from chargen.model.config import Cell
 
 
@@ -34,7 +34,7 @@ def record(
     stepper: Stepper,
     ids: TokenIds,
     state: Array | None = None,
-    holds: Sequence[Holds] | None = None,
+    holds: Sequence[Clamps] | None = None,
 ) -> Trace:
     """Read a text step by step and keep everything: about 4·T·(L·(S+G)·H + V) bytes.
 

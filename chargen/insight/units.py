@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.batched_read import Progress, read_in_lanes, unwatched
+from chargen.inference.batched_read import Progress, read_in_rows, unwatched
 from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
 from chargen.inference.token_scores import token_logprobs
 from chargen.insight.properties import Values
@@ -73,7 +73,7 @@ def read_states(
     """All units' values (T, U) after each token; U in the order of (L, S, H)."""
     size = stepper.zero_state().size
     found = np.empty((len(ids), size), np.float32)
-    for one in read_in_lanes(stepper, ids, warm_up=_WARM_UP, progress=progress):
+    for one in read_in_rows(stepper, ids, warm_up=_WARM_UP, progress=progress):
         state = one.state[:, :, one.counts]  # (L, S, n, H)
         found[one.places] = np.moveaxis(state, 2, 0).reshape(len(one.places), size)
     check_finite(found)

@@ -36,7 +36,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 _MAX_HEADER = 64 << 20
 
 
-def write_container(path: Path, key: str, header: Mapping[str, Any], tensors: Tensors) -> None:
+def write_safetensors(path: Path, key: str, header: Mapping[str, Any], tensors: Tensors) -> None:
     """Write header and tensors, atomically; the same content gives the same bytes.
 
     Raises:
@@ -48,7 +48,7 @@ def write_container(path: Path, key: str, header: Mapping[str, Any], tensors: Te
 
 
 @contextmanager
-def opened_container(
+def open_safetensors(
     path: Path, key: str, kind: str, newest: int
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """The header, checked, and safetensors' handle, with which nothing was read yet.
@@ -213,7 +213,7 @@ def save_model(path: Path, model: ModelFile) -> None:
         "tokenizer": model.tokenizer.to_json(),
         "card": model.card,
     }
-    write_container(path, KEY, header, tensors)
+    write_safetensors(path, KEY, header, tensors)
 
 
 def load_model(path: Path) -> ModelFile:
@@ -223,7 +223,7 @@ def load_model(path: Path) -> ModelFile:
         ModelFileError: it is missing, damaged, of another kind, or of a newer format.
     """
     with complaints_about(path):
-        with opened_container(path, KEY, "a chargen model", FORMAT) as (header, handle):
+        with open_safetensors(path, KEY, "a chargen model", FORMAT) as (header, handle):
             config = ModelConfig.from_json(header.get("config"))
             tensors = read_tensors(header, handle, _check_tensors(handle, config))
         blob = tensors.pop(BLOB, None)

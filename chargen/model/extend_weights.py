@@ -14,13 +14,15 @@ import numpy.typing as npt
 
 from chargen.model.checkpoint import ModelFile, Weights
 from chargen.model.config import ModelConfig
-from chargen.text.extend_vocab import Graft
+from chargen.text.extend_vocab import VocabExtension
 
 _MOST = 3.0
 """A new token is at first at most e to this times as likely as what it was made from."""
 
 
-def graft_weights(file: ModelFile, graft: Graft, counts: npt.NDArray[np.int64]) -> ModelFile:
+def extend_weights(
+    file: ModelFile, graft: VocabExtension, counts: npt.NDArray[np.int64]
+) -> ModelFile:
     """The same model with a grown vocabulary.
 
     Args:
@@ -47,7 +49,7 @@ def graft_weights(file: ModelFile, graft: Graft, counts: npt.NDArray[np.int64]) 
     )
 
 
-def _grown(rows: npt.NDArray[np.float32], graft: Graft) -> npt.NDArray[np.float32]:
+def _grown(rows: npt.NDArray[np.float32], graft: VocabExtension) -> npt.NDArray[np.float32]:
     """Old rows in their new places; each new row the mean of its seeds' rows."""
     old = np.array(graft.old)
     grown: npt.NDArray[np.float32] = rows[np.maximum(old, 0)].copy()

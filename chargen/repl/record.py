@@ -14,7 +14,7 @@ import numpy as np
 from chargen.api import load
 from chargen.errors import ChargenError, UsageError
 from chargen.files import parse_json, write_json
-from chargen.inference.engine import Holds
+from chargen.inference.engine import Clamps
 from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
 from chargen.model.config import ModelConfig
@@ -35,7 +35,7 @@ def write_session(path: Path, session: Session) -> None:
     tree = session.tree
     needed = sorted({ROOT}.union(*(_line(tree, end) for end in tree.branches.values())))
     number = {node: place for place, node in enumerate(needed)}
-    held: list[Holds] = []
+    held: list[Clamps] = []
     nodes = []
     for node in needed[1:]:
         holds = tree.holds(node)
@@ -176,7 +176,7 @@ def _index(number: Any, things: Any) -> int:
     return number
 
 
-def _holds(value: Any, shape: tuple[int, int, int]) -> Holds:
+def _holds(value: Any, shape: tuple[int, int, int]) -> Clamps:
     layers, states, size = shape
     holds: dict[int, tuple[list[int], list[int], list[float]]] = {}
     for layer, which, units, values in value:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from chargen.insight.comparison import Contestant
+from chargen.insight.comparison import ComparedRun
 from chargen.insight.plot import Figure
 from chargen.terminal.charts import render_figure
 from chargen.terminal.context import Terminal
@@ -24,10 +24,10 @@ _LINE_SECONDS = 30.0
 _REFRESH = 2
 
 
-class Contest(Protocol):
+class ComparisonDisplay(Protocol):
     """Shows contestants while they change."""
 
-    def show(self, found: Sequence[Contestant]) -> None:
+    def show(self, found: Sequence[ComparedRun]) -> None:
         """Something changed."""
 
     def note(self, text: str) -> None:
@@ -40,12 +40,12 @@ class Contest(Protocol):
         """Leave the terminal as it was; may be called twice."""
 
 
-def open_contest(terminal: Terminal, draw: Callable[..., Figure]) -> Contest:
+def open_comparison(terminal: Terminal, draw: Callable[..., Figure]) -> ComparisonDisplay:
     """What fits the terminal."""
-    return LiveContest(terminal, draw) if terminal.is_live else LineContest(terminal)
+    return LiveComparison(terminal, draw) if terminal.is_live else LineComparison(terminal)
 
 
-def row(one: Contestant) -> str:
+def row(one: ComparedRun) -> str:
     """A contestant on one line."""
     parts = [f"{one.run}: {one.stage}"]
     if one.stage == "training":
@@ -57,7 +57,7 @@ def row(one: Contestant) -> str:
     return ", ".join(parts)
 
 
-class LineContest:
+class LineComparison:
     """A line when a stage begins, and every half minute."""
 
     def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,7 +65,7 @@ class LineContest:
         self._last = clock()
         self._stages: dict[str, str] = {}
 
-    def show(self, found: Sequence[Contestant]) -> None:
+    def show(self, found: Sequence[ComparedRun]) -> None:
         """Say what is new."""
         for one in found:
             if self._stages.get(one.run, "waiting") != one.stage:
@@ -88,7 +88,7 @@ class LineContest:
         """Nothing to restore."""
 
 
-class LiveContest:
+class LiveComparison:
     """A table and curves at the bottom of the terminal."""
 
     def __init__(self, terminal: Terminal, draw: Callable[..., Figure]) -> None:
@@ -99,7 +99,7 @@ class LiveContest:
         self._palette: Palette = make_palette(
             self._console.color_system, terminal.environ, ascii=terminal.ascii
         )
-        self._found: Sequence[Contestant] = ()
+        self._found: Sequence[ComparedRun] = ()
         self._notice = ""
         self._live = Live(
             console=self._console,
@@ -109,7 +109,7 @@ class LiveContest:
         )
         self._started = False
 
-    def show(self, found: Sequence[Contestant]) -> None:
+    def show(self, found: Sequence[ComparedRun]) -> None:
         """Drawn by rich's own timer."""
         self._found = found
         if not self._started:

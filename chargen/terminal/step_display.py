@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from chargen.inference.engine import Array, Stepper, TokenIds
-from chargen.insight.step import Anatomy, Line, condensed, likeliest, most_active, take_apart
+from chargen.insight.step import (
+    Line,
+    StepBreakdown,
+    break_down_step,
+    condensed,
+    likeliest,
+    most_active,
+)
 from chargen.insight.views import Grid, alone, labels_of
 from chargen.insight.why import Cause, Passage
 from chargen.terminal.heatmap import heat_rows, one_line
@@ -24,8 +31,8 @@ _BAR = 20
 _MARKED = "\x1b[7m", "\x1b[1m"
 
 
-def render_anatomy(
-    anatomy: Anatomy,
+def render_step(
+    breakdown: StepBreakdown,
     spell: list[str],
     layer: int,
     palette: Palette,
@@ -36,7 +43,7 @@ def render_anatomy(
     """The lines of one layer's equations, and of the prediction.
 
     Args:
-        anatomy: the step.
+        breakdown: the step.
         spell: the text of each token (V,).
         layer: which one, from 0.
         palette: colours.
@@ -44,7 +51,7 @@ def render_anatomy(
         compact: without the strips, for a screen of few rows.
     """
     lines = []
-    for one in anatomy.layers[layer]:
+    for one in breakdown.layers[layer]:
         head = f"{one.name}  {_ascii(one.formula, palette)}"
         said = f"{head}  {one.says}"
         lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
@@ -59,12 +66,12 @@ def render_anatomy(
     softmax = _ascii("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp", palette)
     lines.append(safe_line(softmax)[:width])
     full = "#" if palette.ascii else "█"
-    for token in likeliest(anatomy, _GUESSES).tolist():
-        chance = float(anatomy.probabilities[token])
+    for token in likeliest(breakdown, _GUESSES).tolist():
+        chance = float(breakdown.probabilities[token])
         name = one_line(spell[token], ascii=palette.ascii) or SafeText("?")
         bar = full * round(chance * _BAR)
         gap = " " * max(0, 6 - len(name))
-        numbers = f"{_number(float(anatomy.logits[token])):>6} {chance:6.1%}"
+        numbers = f"{_number(float(breakdown.logits[token])):>6} {chance:6.1%}"
         lines.append(f"  '{name}'{gap} {numbers} {bar}".rstrip())
     return lines
 
@@ -143,10 +150,10 @@ class StepView:
         self.at = min(max(self.at + tokens, 0), len(self.labels) - 1)
         self.layer = min(max(self.layer + layers, 0), self._stepper.config.num_layers - 1)
 
-    def anatomy(self) -> Anatomy:
+    def breakdown(self) -> StepBreakdown:
         """The step that reads the token here."""
         token = int(self._ids[self.at])
-        return take_apart(self._stepper, token, self._before(self.at))
+        return break_down_step(self._stepper, token, self._before(self.at))
 
     def lines(self, palette: Palette, width: int, rows: int = 1000) -> list[str]:
         """The screen; where there are few rows, without the strips."""
@@ -156,14 +163,14 @@ class StepView:
     def _lines(self, palette: Palette, width: int, *, compact: bool) -> list[str]:
         layers = self._stepper.config.num_layers
         which = f", layer {self.layer + 1} of {layers}" if layers > 1 else ""
-        anatomy = self.anatomy()
+        breakdown = self.breakdown()
         found = [
             f"step {self.at + 1} of {len(self.labels)}{which}",
             place_line(self.labels, self.at, palette, width),
-            *render_anatomy(anatomy, self._spell, self.layer, palette, width, compact=compact),
+            *render_step(breakdown, self._spell, self.layer, palette, width, compact=compact),
         ]
         if self.at + 1 < len(self.labels):
-            chance = float(anatomy.probabilities[int(self._ids[self.at + 1])])
+            chance = float(breakdown.probabilities[int(self._ids[self.at + 1])])
             found.append(f"  what comes in the text had {chance:.1%}")
         return found
 

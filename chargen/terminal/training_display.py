@@ -26,7 +26,7 @@ _SMOOTH = 0.98
 
 
 @dataclass(kw_only=True)
-class Progress:
+class TrainingProgress:
     """What a display knows of a run."""
 
     title: str = ""
@@ -74,7 +74,7 @@ class Progress:
 
 
 class Display(Protocol):
-    """Shows a `Progress` while it changes."""
+    """Shows a `TrainingProgress` while it changes."""
 
     def start(self) -> None:
         """Begin."""
@@ -86,7 +86,7 @@ class Display(Protocol):
         """End, leaving the terminal as it was; may be called twice."""
 
 
-def open_display(terminal: Terminal, progress: Progress) -> Display:
+def open_display(terminal: Terminal, progress: TrainingProgress) -> Display:
     """The display that fits the terminal: live, plain lines, or none with --quiet."""
     if terminal.is_live:
         return LiveDisplay(terminal, progress)
@@ -97,7 +97,10 @@ class LineDisplay:
     """A line every half minute."""
 
     def __init__(
-        self, terminal: Terminal, progress: Progress, clock: Callable[[], float] = time.monotonic
+        self,
+        terminal: Terminal,
+        progress: TrainingProgress,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terminal = terminal
         self._progress = progress
@@ -121,7 +124,7 @@ class LineDisplay:
 class LiveDisplay:
     """A block of lines at the bottom of the terminal, redrawn a few times a second."""
 
-    def __init__(self, terminal: Terminal, progress: Progress) -> None:
+    def __init__(self, terminal: Terminal, progress: TrainingProgress) -> None:
         from rich.live import Live
 
         self._progress = progress

@@ -101,7 +101,7 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Dataset:
     """A corpus, ready to train on."""
 
     tokenizer: Tokenizer
@@ -111,7 +111,7 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(options: TextOptions, watcher: Watcher = unwatched) -> Prepared:
+def open_dataset(options: TextOptions, watcher: Watcher = unwatched) -> Dataset:
     """Read a corpus, make its tokenizer, encode it and divide it.
 
     Args:
@@ -131,14 +131,14 @@ def prepare(options: TextOptions, watcher: Watcher = unwatched) -> Prepared:
     return divided(options, tokenizer, stores, prints, notes)
 
 
-def prepare_again(
+def reopen_dataset(
     options: TextOptions,
     tokenizer: Tokenizer,
     card: Mapping[str, Any],
     *,
     allow_changed: bool,
     watcher: Watcher = unwatched,
-) -> Prepared:
+) -> Dataset:
     """The corpus of a run that is taken up again, as it was when the run began.
 
     What was read then is in the cache; a corpus that changed or is gone is said, and the cache
@@ -186,7 +186,7 @@ def prepare_again(
     return divided(options, tokenizer, stores, prints, notes)
 
 
-def parts_again(
+def reopen_parts(
     options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any]
 ) -> tuple[TokenStore, Tokens] | None:
     """What a model was trained on, and the tail kept to validate it; None where it is not here.
@@ -258,7 +258,7 @@ def divided(
     stores: Sequence[TokenStore],
     prints: Sequence[Sequence[Fingerprint]],
     notes: list[str],
-) -> Prepared:
+) -> Dataset:
     """Tokens to learn and tokens to score, and what the card says of them."""
     split: dict[str, Any]
     if options.valid is not None:
@@ -280,4 +280,4 @@ def divided(
         "documents": options.documents,
         "split": split,
     }
-    return Prepared(tokenizer=tokenizer, train=train, valid=valid, card=card, notes=tuple(notes))
+    return Dataset(tokenizer=tokenizer, train=train, valid=valid, card=card, notes=tuple(notes))

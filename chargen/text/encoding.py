@@ -34,7 +34,7 @@ _NOTE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class EncodingProgress:
     """How far an encoding is: all that it takes to go on from there."""
 
     batches: int = 0
@@ -46,20 +46,20 @@ class Place:
     """Of their bytes."""
 
 
-class Draft:
+class PartialStore:
     """Ids on their way to a store; one process at a time may have the folder."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
         """Take up what an earlier attempt left in the folder, if it is whole."""
         self._path, self._journal = folder / _DRAFT, folder / JOURNAL
         self._dtype = dtype
-        self.place = self._found() or Place()
+        self.place = self._found() or EncodingProgress()
 
-    def _found(self) -> Place | None:
+    def _found(self) -> EncodingProgress | None:
         try:
             value = json.loads(self._journal.read_text(encoding="utf-8"))
-            place = Place(**value)
-            kinds = {one.name: type(one.default) for one in fields(Place)}
+            place = EncodingProgress(**value)
+            kinds = {one.name: type(one.default) for one in fields(EncodingProgress)}
             if any(type(value[name]) is not kind for name, kind in kinds.items()):
                 return None
             # The note may have reached the disk before what it tells of.
@@ -87,7 +87,7 @@ class Draft:
                         out.write(ids.data)
                         done += 1
                         # Replaced in one go: an interruption sees the place before or after it.
-                        self.place = Place(
+                        self.place = EncodingProgress(
                             batches=done,
                             ended=ended,
                             count=self.place.count + len(ids),

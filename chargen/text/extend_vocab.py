@@ -25,7 +25,7 @@ _USER_DEFINED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graft:
+class VocabExtension:
     """A grown tokenizer, and where each of its tokens comes from."""
 
     tokenizer: Tokenizer
@@ -51,9 +51,9 @@ def count_characters(pieces: Iterable[str | bytes | None]) -> Counter[str]:
     return counts
 
 
-def graft_characters(
+def extend_characters(
     tokenizer: CharTokenizer, counts: Counter[str], *, documents: bool, grow: bool = True
-) -> Graft:
+) -> VocabExtension:
     """A char tokenizer that knows the characters of another text as well.
 
     Args:
@@ -87,7 +87,7 @@ def graft_characters(
         if tokenizer.eos_id is None:
             line_end = place.get("\n")
             seeds[len(old) - 1] = tuple(place.values()) if line_end is None else (line_end,)
-    return Graft(
+    return VocabExtension(
         tokenizer=grown, old=tuple(old), seeds=seeds, report=tuple(_report(relatives, counts))
     )
 
@@ -122,7 +122,9 @@ def _report(relatives: dict[str, str | None], counts: Counter[str]) -> Iterator[
     yield f"{len(ordered)} new character{plural}: {'; '.join(parts)}"
 
 
-def graft_pieces(tokenizer: SubwordTokenizer, text: str, count: int, *, documents: bool) -> Graft:
+def extend_pieces(
+    tokenizer: SubwordTokenizer, text: str, count: int, *, documents: bool
+) -> VocabExtension:
     """A subword tokenizer with pieces for the new text's words that cost it the most tokens.
 
     Raises:
@@ -146,10 +148,10 @@ def graft_pieces(tokenizer: SubwordTokenizer, text: str, count: int, *, document
     old = (*range(tokenizer.vocab_size), *([-1] * len(seeds)))
     shown = ", ".join(word.strip() for word in best[: min(count, _SHOWN)])
     report = (f"{len(seeds)} new pieces: {shown}",) if seeds else ()
-    return Graft(tokenizer=grown, old=old, seeds=seeds, report=report)
+    return VocabExtension(tokenizer=grown, old=old, seeds=seeds, report=report)
 
 
-def graft_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> Graft:
+def extend_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> VocabExtension:
     """A byte tokenizer lacks nothing, but perhaps an end of documents."""
     grown = ByteTokenizer(documents=documents or tokenizer.eos_id is not None)
     old = list(range(tokenizer.vocab_size))
@@ -157,7 +159,7 @@ def graft_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> Graft:
     if grown.vocab_size > len(old):
         seeds[len(old)] = (10,)
         old.append(-1)
-    return Graft(tokenizer=grown, old=tuple(old), seeds=seeds, report=())
+    return VocabExtension(tokenizer=grown, old=tuple(old), seeds=seeds, report=())
 
 
 def _piece(text: str) -> bytes:

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from chargen.errors import CorpusError, UsageError
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus, Watcher, unwatched
-from chargen.text.dataset import Prepared, TextOptions, divided
+from chargen.text.dataset import Dataset, TextOptions, divided
 from chargen.text.extend_vocab import (
-    Graft,
+    VocabExtension,
     count_characters,
-    graft_bytes,
-    graft_characters,
-    graft_pieces,
+    extend_bytes,
+    extend_characters,
+    extend_pieces,
 )
 from chargen.text.store import encode_corpus
 from chargen.text.subword import SubwordTokenizer
@@ -29,23 +29,23 @@ _SAMPLE = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning:
+class FinetuneDataset:
     """A text to fine-tune on, in a vocabulary that has taken in what it needs."""
 
-    prepared: Prepared
-    graft: Graft
+    dataset: Dataset
+    graft: VocabExtension
     counts: npt.NDArray[np.int64]
     """How often each token (V,) occurs in what is learned."""
 
 
-def prepare_tuning(
+def open_finetune_dataset(
     options: TextOptions,
     tokenizer: Tokenizer,
     *,
     vocabulary: str = "extend",
     pieces: int = 0,
     watcher: Watcher = unwatched,
-) -> Tuning:
+) -> FinetuneDataset:
     """Read a corpus, grow the tokenizer as far as it needs, encode and divide.
 
     Args:
@@ -77,14 +77,14 @@ def prepare_tuning(
         unseen = tokenizer.unseen("".join(counts))
         notes += describe_unseen(unseen, counts, counts.total(), "nearest")
     prints = [one.fingerprints for one in (corpus, *extra)]
-    prepared = divided(options, graft.tokenizer, stores, prints, notes)
-    occurring = np.bincount(prepared.train, minlength=graft.tokenizer.vocab_size)
-    return Tuning(prepared=prepared, graft=graft, counts=occurring)
+    dataset = divided(options, graft.tokenizer, stores, prints, notes)
+    occurring = np.bincount(dataset.train, minlength=graft.tokenizer.vocab_size)
+    return FinetuneDataset(dataset=dataset, graft=graft, counts=occurring)
 
 
-def prepare_replay(
+def open_replay_dataset(
     options: TextOptions, tokenizer: Tokenizer, watcher: Watcher = unwatched
-) -> Prepared:
+) -> Dataset:
     """Another text, in the vocabulary as it is.
 
     Raises:
@@ -97,14 +97,14 @@ def prepare_replay(
 
 def _grafted(
     tokenizer: Tokenizer, corpus: Corpus, counts: Counter[str], *, grow: bool, pieces: int
-) -> Graft:
+) -> VocabExtension:
     documents = corpus.documents != "whole"
     if isinstance(tokenizer, CharTokenizer):
         if not counts:
             raise CorpusError("the corpus is empty")
-        return graft_characters(tokenizer, counts, documents=documents, grow=grow)
+        return extend_characters(tokenizer, counts, documents=documents, grow=grow)
     if isinstance(tokenizer, ByteTokenizer):
-        return graft_bytes(tokenizer, documents=documents)
+        return extend_bytes(tokenizer, documents=documents)
     assert isinstance(tokenizer, SubwordTokenizer)
     text = ""
     if pieces:
@@ -112,4 +112,4 @@ def _grafted(
             text += piece if isinstance(piece, str) else ""
             if len(text) > _SAMPLE:
                 break
-    return graft_pieces(tokenizer, text, pieces, documents=documents)
+    return extend_pieces(tokenizer, text, pieces, documents=documents)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import cache_folder, locked, make_folder, sweep, write_json
 from chargen.text.corpus import Corpus
-from chargen.text.encoding import JOURNAL, Draft, checksum, mapped
+from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
 from chargen.text.registry import tokenizer_kind
 from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
@@ -157,7 +157,7 @@ def _encode(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
     sweep(folder, (_TOKENS, _META, JOURNAL))
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
     before = list(corpus.fingerprints)
-    draft = Draft(folder, dtype)
+    draft = PartialStore(folder, dtype)
     draft.extend(corpus, tokenizer)
     if corpus.fingerprints != before:
         draft.discard()

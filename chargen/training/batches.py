@@ -16,7 +16,7 @@ import torch
 from chargen.text.tokenizer import Tokens
 
 
-class LaneStream:
+class BatchStream:
     """Windows of (T, B) inputs and the tokens that follow them; a pure function of the step."""
 
     def __init__(

@@ -144,7 +144,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def joined() -> Ranks:
+def init_distributed() -> Ranks:
     """The processes that torchrun started, this one among them; or this one alone.
 
     They find each other once; a second run in the same processes uses the same group.
@@ -183,7 +183,7 @@ def lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not is_lost(error):
+        if not is_peer_error(error):
             raise
         raise ChargenError(
             "another process of this run is gone; what was saved is kept: chargen resume goes on "
@@ -191,7 +191,7 @@ def lost() -> Iterator[None]:
         ) from error
 
 
-def is_lost(error: Exception) -> bool:
+def is_peer_error(error: Exception) -> bool:
     """Whether an error says that another process does not answer."""
     text = str(error).lower()
     words = ("connection", "peer", "gloo", "nccl", "timed out", "store", "rendezvous")

@@ -170,7 +170,7 @@ def _predictions(
     lanes = len(starts)
     was_training, kernel = network.training, network.kernel
     network.eval()
-    network.kernel = replace(kernel, half=kernel.half and not exact)
+    network.kernel = replace(kernel, bf16=kernel.bf16 and not exact)
     state = network.zero_state(lanes)
     # A large vocabulary takes fewer steps at a time.
     window = max(1, min(_WINDOW, _LOGITS // (lanes * network.config.vocab_size)))
@@ -200,7 +200,7 @@ _PULL = 2e-3
 _MEMORY = 0.999
 
 
-class Adapter:
+class OnlineLearner:
     """A model that changes as it reads; its text is one, in as many pieces as there come."""
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:

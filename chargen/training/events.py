@@ -57,7 +57,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Healed:
+class Recovered:
     """Something went wrong, and the run goes on."""
 
     step: int
@@ -92,7 +92,7 @@ class Finished:
     seconds: float
 
 
-TrainEvent = Planned | StepDone | Evaluated | Healed | Saved | Finished
+TrainEvent = Planned | StepDone | Evaluated | Recovered | Saved | Finished
 
 
 def event_record(event: TrainEvent) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
         }
     if isinstance(event, StepDone):
         return {"event": "step", **asdict(event)}
-    if isinstance(event, Healed | Saved):
+    if isinstance(event, Recovered | Saved):
         return {"event": type(event).__name__.lower(), **asdict(event)}
     record: dict[str, Any] = {
         "step": event.step,

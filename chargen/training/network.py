@@ -179,7 +179,7 @@ class RecurrentLM(nn.Module):
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
         return hidden, joined
 
-    def thinned(self, hidden: Tensor) -> list[Tensor]:
+    def dropped_out(self, hidden: Tensor) -> list[Tensor]:
         """What the head reads of hidden states (T, B, H) while training: one a mask."""
         masks = self._masks if self.dropout else 1
         return [self._drop(hidden, self.dropout) for _ in range(masks)]
@@ -265,7 +265,7 @@ class NextTokenLoss(nn.Module):
         weight, bias = self.network.head.weight, self.network.head.bias
         groups, linear = self.network.config.groups, self.network.kernel.linear
         losses = []
-        for thin in self.network.thinned(hidden):
+        for thin in self.network.dropped_out(hidden):
             # Of each group on its own, as if it were alone: what one errs in, others then know.
             parts = zip(thin.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
             losses += [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]

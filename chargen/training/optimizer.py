@@ -57,7 +57,7 @@ class Optimizer:
         ]
         self._depths = [depth for (_, depth), _ in ordered]
         size = network.config.group_size
-        self.muon = Muon(list(matrices.values()), size, network.kernel.half, ranks)
+        self.muon = Muon(list(matrices.values()), size, network.kernel.bf16, ranks)
         self._muon_depths = [self._depth(name) for name in matrices]
         self.anchors = (
             {name: one.detach().clone() for name, one in network.named_parameters()}
@@ -86,7 +86,7 @@ class Optimizer:
     def share(self, depth: int, progress: float) -> float:
         """A depth's part of the learning rate, after a share of the run.
 
-        Frozen layers are freed one by one, the highest first, until half way all are (gradual
+        Frozen layers are freed one by one, the highest first, until bf16 way all are (gradual
         unfreezing: Howard and Ruder, 2018).
         """
         freeze = min(self._config.freeze, self._layers)
@@ -190,7 +190,7 @@ class Muon:
     """Momentum with its singular values made alike, one matrix a gate."""
 
     def __init__(
-        self, matrices: list[nn.Parameter], size: int, half: bool, ranks: Ranks = ALONE
+        self, matrices: list[nn.Parameter], size: int, bf16: bool, ranks: Ranks = ALONE
     ) -> None:
         self.matrices = matrices
         self._ranks = ranks
@@ -198,7 +198,7 @@ class Muon:
         self.momenta = [torch.zeros_like(one) for one in matrices]
         self.directions = [torch.zeros_like(one) for one in matrices]
         self._size = size
-        self._half = half
+        self._half = bf16
 
     @property
     def turns(self) -> bool:
@@ -240,7 +240,7 @@ class Muon:
         ahead = torch.lerp(gradient, self.momenta[number], _MOMENTUM)
         gates = ahead.view(-1, self._size, self._size)
         if ranks.count == 1:
-            direction.copy_(equalised(gates, self._half).flatten(0, 1))
+            direction.copy_(newton_schulz(gates, self._half).flatten(0, 1))
             return
         own = [
             gate
@@ -249,20 +249,20 @@ class Muon:
         ]
         direction.zero_()
         if own:
-            direction.view_as(gates)[own] = equalised(gates[own], self._half)
+            direction.view_as(gates)[own] = newton_schulz(gates[own], self._half)
         ranks.add(direction)  # each gate is zero everywhere but where it was worked out
 
 
-def equalised(matrices: Tensor, half: bool) -> Tensor:
+def newton_schulz(matrices: Tensor, bf16: bool) -> Tensor:
     """Square matrices (G, H, H) with their larger singular values moved near one.
 
     Args:
         matrices: of any scale; zeros stay zeros.
-        half: multiply in bfloat16.
+        bf16: multiply in bfloat16.
     """
     a, b, c = _QUINTIC
     x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-20)
-    if half:
+    if bf16:
         x = x.to(torch.bfloat16)
     for _ in range(_ITERATIONS):
         square = torch.bmm(x, x.mT)
@@ -270,7 +270,7 @@ def equalised(matrices: Tensor, half: bool) -> Tensor:
     return x.to(matrices.dtype)
 
 
-class WeightAverage:
+class EMA:
     """Exponential moving average over about `horizon` updates (Polyak and Juditsky, 1992).
 
     The first updates weigh more, so that the random beginning is soon forgotten.

@@ -131,7 +131,7 @@ def make_plan(
             f"{lane / seconds:,.0f} tokens a second on this machine "
             f"({kernel.label}, {wishes['threads']} thread{plural})"
         )
-    wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.half else "fp32"
+    wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.bf16 else "fp32"
     seen = wishes["steps"] * lane / train_tokens
     wishes.setdefault("dropout", _dropout(seen, model.group_size))
     wishes.setdefault("dropout_masks", _masks(wishes["dropout"], model))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from chargen.errors import ChargenError
-from chargen.training.events import Healed
+from chargen.training.events import Recovered
 from chargen.training.kernels import native
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Diverged(Exception):
 
 
 @dataclass
-class Healing:
+class Recovery:
     """What went wrong so far; `counters()` is all of it that a snapshot needs."""
 
     rate: float = 1.0
@@ -116,7 +116,7 @@ class Healing:
         self.usual = loss if not self.usual else 0.95 * self.usual + 0.05 * loss
 
     @torch.no_grad()
-    def go_back(self, trainer: Trainer, problem: Diverged) -> Healed:
+    def go_back(self, trainer: Trainer, problem: Diverged) -> Recovered:
         """Put the copy back, pass over the window, halve the rate.
 
         Raises:
@@ -139,13 +139,13 @@ class Healing:
         if trainer.average:
             trainer.average.updates = updates
         self.rate /= 2
-        return Healed(
+        return Recovered(
             step=trainer.step,
             what=f"step {failed}: {problem}; back to step {self._step} with half the learning rate",
             seconds=trainer.seconds(),
         )
 
-    def split(self, trainer: Trainer, error: Exception) -> Healed:
+    def split(self, trainer: Trainer, error: Exception) -> Recovered:
         """Out of memory: fewer lanes at a time from now on.
 
         Raises:
@@ -157,7 +157,7 @@ class Healing:
         native.release()  # memory for windows of the full width
         self.parts = min(trainer.config.batch_size, self.parts * 2)
         lanes = math.ceil(trainer.config.batch_size / self.parts)
-        return Healed(
+        return Recovered(
             step=trainer.step,
             what=f"step {trainer.step + 1}: out of memory; {lanes} lanes at a time from now on",
             seconds=trainer.seconds(),

@@ -179,7 +179,7 @@ def make_trainer(
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base."""
     device = prepare_torch(plan.train)
-    kernel = Kernel(plan.train.kernel, half=plan.train.precision == "bf16")
+    kernel = Kernel(plan.train.kernel, bf16=plan.train.precision == "bf16")
     there = candidates(plan.model.cell, device.type, "auto", "auto")
     network = RecurrentLM(
         plan.model,

@@ -24,17 +24,17 @@ from chargen.model.checkpoint import (
     BLOB,
     Tensors,
     complaints_about,
-    opened_container,
+    open_safetensors,
     read_tensors,
     tokenizer_state,
-    write_container,
+    write_safetensors,
 )
 from chargen.model.score import Score
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 from chargen.training.events import Evaluated
 from chargen.training.planner import Plan
-from chargen.training.recovery import Healing
+from chargen.training.recovery import Recovery
 from chargen.training.trainer import Trainer
 
 KEY = "chargen-training"
@@ -84,7 +84,7 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "position": snapshot.position,
         "recorded": snapshot.recorded,
     }
-    write_container(path, KEY, {**header, "seal": _seal(header)}, tensors)
+    write_safetensors(path, KEY, {**header, "seal": _seal(header)}, tensors)
 
 
 def load_snapshot(path: Path) -> Snapshot:
@@ -95,7 +95,7 @@ def load_snapshot(path: Path) -> Snapshot:
     """
     with complaints_about(path):
         kind = "the state of a chargen training run"
-        with opened_container(path, KEY, kind, FORMAT) as (header, handle):
+        with open_safetensors(path, KEY, kind, FORMAT) as (header, handle):
             if header.get("seal") != _seal(header) or not header.get("digest"):
                 raise ModelFileError("its header does not match its seal: the file is damaged")
             plan = _plan(header)
@@ -238,7 +238,7 @@ def _checked_position(position: dict[str, Any], plan: Plan) -> dict[str, Any]:
     fine = fine and position["begun"] <= position["step"] <= position["steps"]
     fine &= all(_number(position.get(name)) for name in ("seconds", "begun_seconds"))
     fine &= "over" in position and isinstance(position["over"], str | None)
-    fine = fine and isinstance(healing, dict) and healing.keys() == Healing().counters().keys()
+    fine = fine and isinstance(healing, dict) and healing.keys() == Recovery().counters().keys()
     fine = fine and _number(healing["rate"]) and 0 < healing["rate"] <= 1
     fine = fine and _number(healing["usual"]) and _whole(healing["skipped"])
     fine = fine and _whole(healing["parts"]) and 1 <= healing["parts"] <= plan.train.batch_size

@@ -17,7 +17,7 @@ from torch import Tensor
 from chargen.model.checkpoint import Weights
 from chargen.model.score import Score
 from chargen.text.tokenizer import Tokens
-from chargen.training.batches import LaneStream
+from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import LONGEST, Strides
 from chargen.training.distributed import ALONE, Ranks
@@ -25,8 +25,8 @@ from chargen.training.evaluate import evaluate, judge
 from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
 from chargen.training.kernels.torch_kernels import State
 from chargen.training.network import NextTokenLoss, RecurrentLM, detach
-from chargen.training.optimizer import Optimizer, WeightAverage
-from chargen.training.recovery import Diverged, Healing
+from chargen.training.optimizer import EMA, Optimizer
+from chargen.training.recovery import Diverged, Recovery
 from chargen.training.schedule import Pacing, learning_rate
 
 _CALIBRATION = 4096
@@ -77,7 +77,7 @@ class Trainer:
         self._pacing = Pacing(config, len(valid))
         self.scored = 0
         self.stale = 0
-        self.healing = Healing()
+        self.healing = Recovery()
         lanes = 0 if replay is None else round(config.replay_share * config.batch_size)
         self.ranks = ranks
         self.wishes = self.agreed = False, False
@@ -86,7 +86,7 @@ class Trainer:
         self._wished_steps = config.steps
         self.own = ranks.share(config.batch_size)
         """Which lanes this process reads."""
-        self.stream = LaneStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
+        self.stream = BatchStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
         self.state = network.zero_state(self.own.stop - self.own.start)
         self.loss = ranks.parallel(NextTokenLoss(network))
         if ranks.count > 1:
@@ -96,9 +96,7 @@ class Trainer:
         device = network.head.bias.device.type
         if device == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
             self._strides = Strides(self, capture=True)
-        self.average = (
-            WeightAverage(network.parameters(), config.ema * config.steps) if config.ema else None
-        )
+        self.average = EMA(network.parameters(), config.ema * config.steps) if config.ema else None
 
     def run(self) -> Iterator[TrainEvent]:
         """Train to the end of the plan, or until `stop_requested` is set.

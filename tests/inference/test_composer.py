@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from chargen.errors import UsageError
-from chargen.inference.composer import Composer, likeliest
+from chargen.inference.composer import Composer, most_likely
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
@@ -163,7 +163,7 @@ def test_the_likeliest_are_those_of_the_softmax():
     composer = composer_of(make_model())
     logits = composer.next_logits(composer.read(ROOT, [1, 2]))
     chances = np.exp(log_softmax(logits))
-    found = likeliest(logits, 4)
+    found = most_likely(logits, 4)
     assert [token for token, _ in found] == np.argsort(-chances, kind="stable")[:4].tolist()
     assert found[0][1] == pytest.approx(chances.max())
 

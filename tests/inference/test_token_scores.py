@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chargen.inference import token_scores
-from chargen.inference.batched_read import read_in_lanes
+from chargen.inference.batched_read import read_in_rows
 from chargen.inference.engine import Stepper
 from chargen.inference.token_scores import token_logprobs, total_nats
 from chargen.insight.trace import record
@@ -35,7 +35,7 @@ def test_lanes_make_the_numbers_of_one_piece(cell):
     trace = record(stepper, ids)
     shares: list[float] = []
     seen = np.zeros(len(ids), int)
-    for one in read_in_lanes(stepper, ids, lanes=7, warm_up=300, progress=shares.append):
+    for one in read_in_rows(stepper, ids, lanes=7, warm_up=300, progress=shares.append):
         seen[one.places] += 1
         found = one.state[:, :, one.counts]
         np.testing.assert_allclose(found.transpose(2, 0, 1, 3), trace.states[one.places], atol=1e-5)
@@ -52,7 +52,7 @@ def test_fewer_tokens_than_lanes(length):
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.arange(length)
-    places = [one.places for one in read_in_lanes(stepper, ids, lanes=64, warm_up=10)]
+    places = [one.places for one in read_in_rows(stepper, ids, lanes=64, warm_up=10)]
     assert sorted(np.concatenate(places)) == list(range(length))
     logprobs = token_logprobs(stepper, ids, holds={0: ([0], [3], [0.0])})
     assert logprobs.shape == (length - 1,)

@@ -14,7 +14,7 @@ from chargen.insight.saturation import (
     summary,
     watched,
 )
-from chargen.insight.surprise import measure_surprise, places_of
+from chargen.insight.surprise import measure_surprise, positions_of
 from chargen.insight.trace import record
 from chargen.insight.why import build_passages, quote
 from tests.conftest import CELLS, make_model
@@ -85,11 +85,11 @@ def test_surprise_is_what_each_token_cost():
 
 def test_lines_and_columns():
     labels = ("a", "b\n", "\n", "", "cd", "e")
-    places = places_of(labels, np.arange(6))
+    places = positions_of(labels, np.arange(6))
     assert [(one.line, one.column) for one in places] == [
         (1, 1), (1, 2), (2, 1), (3, 1), (3, 1), (3, 3)
     ]  # fmt: skip
-    some = places_of(labels, np.array([2, 5]))
+    some = positions_of(labels, np.array([2, 5]))
     assert [(one.token, one.line, one.column) for one in some] == [(2, 2, 1), (5, 3, 3)]
 
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from chargen.inference.engine import Stepper
 from chargen.insight.gradients import (
-    Reach,
+    GradientNorms,
     answer,
-    describe_reach,
+    describe_gradients,
     fall,
-    measure_reach,
-    reach_figure,
+    gradient_figure,
+    measure_gradient_norms,
 )
 from tests.conftest import CELLS, make_model
 from tests.insight import equations
@@ -55,7 +55,7 @@ def numeric_norms(model, ids, back):
 def test_reach_is_the_numeric_gradient(cell, layers):
     model = make_model(cell, layers, hidden_size=5, embedding_size=4)
     back = len(TEXT) - 2
-    reach = measure_reach(
+    reach = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
     )
     assert (reach.places, reach.layers.shape) == (1, (back + 1, layers))
@@ -71,7 +71,7 @@ def test_reach_is_the_numeric_gradient(cell, layers):
 def test_reach_to_the_inputs_is_the_numeric_gradient(cell):
     model = make_model(cell, 2, hidden_size=5, embedding_size=4, tied_head=False)
     back = len(TEXT) - 2
-    reach = measure_reach(
+    reach = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
     )
     slopes = input_slopes(model, TEXT)
@@ -116,7 +116,7 @@ def test_of_a_plain_rnn_it_is_the_product_of_jacobians():
     for state in states[:0:-1]:  # h' = tanh(W x + U h + b): dh'/dh = diag(1 - h'^2) U
         slope = recurrent.T @ ((1 - state[0, 0] ** 2) * slope)
         expected.append(np.linalg.norm(slope))
-    reach = measure_reach(
+    reach = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=len(TEXT) - 2, places=1, dtype=torch.float64
     )
     np.testing.assert_allclose(reach.whole, expected, rtol=1e-9)
@@ -125,11 +125,11 @@ def test_of_a_plain_rnn_it_is_the_product_of_jacobians():
 @pytest.mark.parametrize("cell", CELLS)
 def test_places_are_averaged_and_float32_is_near(cell):
     model = make_model(cell, 2, hidden_size=6)
-    many = measure_reach(model.config, model.weights, TEXT, steps=4, places=5)
+    many = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, places=5)
     ends = np.unique(np.linspace(4, len(TEXT) - 2, 5).astype(int))
     single = []
     for end in ends:  # one place at a time, each with all the text before it
-        one = measure_reach(
+        one = measure_gradient_norms(
             model.config, model.weights, TEXT[: end + 2], steps=end, places=1, dtype=torch.float64
         )
         single.append(one.whole[:5])
@@ -137,9 +137,9 @@ def test_places_are_averaged_and_float32_is_near(cell):
     np.testing.assert_allclose(many.whole, np.mean(single, axis=0), rtol=1e-4)
 
 
-def reach_of(whole) -> Reach:
+def reach_of(whole) -> GradientNorms:
     whole = np.asarray(whole, float)
-    return Reach(layers=whole[:, None], whole=whole, inputs=whole, places=1)
+    return GradientNorms(layers=whole[:, None], whole=whole, inputs=whole, places=1)
 
 
 @given(st.floats(0.5, 60))
@@ -155,7 +155,7 @@ def test_the_half_life_of_a_pure_decay(half):
 def test_what_does_not_shrink_explodes_and_what_is_gone_has_no_half_life():
     assert reach_of(1.1 ** np.arange(50)).verdict == "exploding"
     assert reach_of([1.0, np.inf, np.inf]).verdict == "exploding"
-    assert "grows" in describe_reach(reach_of(1.1 ** np.arange(50)), "character")
+    assert "grows" in describe_gradients(reach_of(1.1 ** np.arange(50)), "character")
     gone = reach_of([1.0, 0.5, 0.0, 0.0])
     assert (gone.half_life, gone.verdict) == (0.0, "vanishing")
     assert fall(np.array([4.0, 3.0, 2.9]), 0.5) == float("inf")
@@ -166,7 +166,9 @@ def test_numbers_too_small_for_float32_do_not_linger():
     """After a hundred steps hardly anything is left; torch is as it was afterwards."""
     model = make_model("rnn", 1, hidden_size=8)
     model.weights["layers.0.weight_hh"] *= 0.05
-    reach = measure_reach(model.config, model.weights, np.tile(TEXT, 12), steps=150, places=2)
+    reach = measure_gradient_norms(
+        model.config, model.weights, np.tile(TEXT, 12), steps=150, places=2
+    )
     assert reach.whole[-1] == 0
     assert torch.tensor(1e-40) * 1 > 0
 
@@ -187,9 +189,9 @@ def test_gradient_and_gradient_times_input_are_numeric(cell):
 
 def test_figures_have_a_curve_a_model_or_a_curve_a_layer():
     model = make_model("lstm", 2)
-    reach = measure_reach(model.config, model.weights, TEXT, steps=5, places=3)
-    one = reach_figure({"a": reach}, "character")
+    reach = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, places=3)
+    one = gradient_figure({"a": reach}, "character")
     assert [len(plot.series) for plot in one.plots] == [1, 1, 2]
-    two = reach_figure({"a": reach, "b": reach}, "character")
+    two = gradient_figure({"a": reach, "b": reach}, "character")
     assert [len(plot.series) for plot in two.plots] == [2, 2]
     assert len(two.notes) == 2

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from chargen.inference.engine import Stepper
 from chargen.insight.step import (
     Line,
-    anatomy_grid,
+    break_down_step,
     condensed,
     likeliest,
     most_active,
     states_along,
-    take_apart,
+    step_grid,
 )
 from chargen.insight.trace import record
 from tests.conftest import CELLS, make_model
@@ -37,11 +37,11 @@ def test_every_line_is_its_equation(cell, tied_head):
     stepper = Stepper(model.config, model.weights)
     ids = np.array([1, 4, 2, 8, 5])
     states = states_along(stepper, ids)
-    anatomy = take_apart(stepper, int(ids[-1]), states[-1])
+    breakdown = break_down_step(stepper, int(ids[-1]), states[-1])
     before, _ = equations.read(model, ids[:-1])
     x = equations.embedded(model, ids[-1])
     gates, after, logits = equations.step(model, x, before[-1])
-    for layer, lines in enumerate(anatomy.layers):
+    for layer, lines in enumerate(breakdown.layers):
         assert [one.name for one in lines] == ORDERS[cell]
         values = {one.name.removesuffix(" gate"): one.values for one in lines}
         below = x if layer == 0 else after[layer - 1, 0]
@@ -54,10 +54,10 @@ def test_every_line_is_its_equation(cell, tied_head):
         np.testing.assert_allclose(values["hidden state"], after[layer, 0], atol=1e-5)
         if cell == "lstm":
             np.testing.assert_allclose(values["cell state"], after[layer, 1], atol=1e-5)
-    np.testing.assert_allclose(anatomy.logits, logits, atol=1e-4)
+    np.testing.assert_allclose(breakdown.logits, logits, atol=1e-4)
     chances = np.exp(logits - logits.max())
-    np.testing.assert_allclose(anatomy.probabilities, chances / chances.sum(), atol=1e-5)
-    assert likeliest(anatomy, 3).tolist() == np.argsort(-logits)[:3].tolist()
+    np.testing.assert_allclose(breakdown.probabilities, chances / chances.sum(), atol=1e-5)
+    assert likeliest(breakdown, 3).tolist() == np.argsort(-logits)[:3].tolist()
 
 
 def test_states_along_a_text_are_those_before_each_token():
@@ -100,7 +100,7 @@ def test_the_units_furthest_from_zero_by_name():
 def test_a_grid_has_a_row_a_line():
     model = make_model("gru", 2)
     stepper = Stepper(model.config, model.weights)
-    grid = anatomy_grid(take_apart(stepper, 3, stepper.zero_state()), "a step", ("note",))
+    grid = step_grid(break_down_step(stepper, 3, stepper.zero_state()), "a step", ("note",))
     assert grid.values.shape == (10, 80)
     assert grid.row_labels[1] == "L1 r = σ(Wr·x + Ur·h + br)"
     assert (grid.layout, grid.notes) == ("strips", ("note",))

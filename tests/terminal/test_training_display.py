@@ -8,7 +8,12 @@ import pytest
 
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import duration, plural, size
-from chargen.terminal.training_display import LineDisplay, LiveDisplay, Progress, open_display
+from chargen.terminal.training_display import (
+    LineDisplay,
+    LiveDisplay,
+    TrainingProgress,
+    open_display,
+)
 
 
 class Screen(io.StringIO):
@@ -17,8 +22,8 @@ class Screen(io.StringIO):
 
 
 @pytest.fixture
-def progress() -> Progress:
-    made = Progress(title="bard")
+def progress() -> TrainingProgress:
+    made = TrainingProgress(title="bard")
     made.advance(step=1, steps=200, loss=4.0, tokens=1_000, seconds=1.0)
     made.advance(step=50, steps=200, loss=3.0, tokens=50_000, seconds=3.0)
     made.bits_per_byte = made.best_bits_per_byte = 2.5

@@ -15,7 +15,7 @@ from chargen.errors import ChargenError, CorpusError
 from chargen.files import cache_folder
 from chargen.text import encoding, store, subword
 from chargen.text.corpus import open_corpus
-from chargen.text.encoding import JOURNAL, Draft
+from chargen.text.encoding import JOURNAL, PartialStore
 from chargen.text.reader import Reading
 from chargen.text.store import build_tokenizer, encode_corpus
 
@@ -136,7 +136,7 @@ def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
         here.setattr(encoding, "_NOTE_SECONDS", -1.0)
         straight = folder / "straight"
         straight.mkdir()
-        whole = Draft(straight, np.dtype(np.uint8))
+        whole = PartialStore(straight, np.dtype(np.uint8))
         whole.extend(corpus, tokenizer)
         again = folder / "again"
         again.mkdir()
@@ -144,8 +144,8 @@ def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
         with pytest.MonkeyPatch.context() as inner:
             interrupted_after(inner, tokenizer, stop)
             with suppress(Stop):  # a short text may be over before
-                Draft(again, np.dtype(np.uint8)).extend(corpus, tokenizer)
-        second = Draft(again, np.dtype(np.uint8))
+                PartialStore(again, np.dtype(np.uint8)).extend(corpus, tokenizer)
+        second = PartialStore(again, np.dtype(np.uint8))
         second.extend(corpus, tokenizer)
     assert second.place == whole.place
     assert (again / "tokens.part").read_bytes() == (straight / "tokens.part").read_bytes()

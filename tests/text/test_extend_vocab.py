@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from chargen.errors import CorpusError, UsageError
 from chargen.inference.engine import Stepper, log_softmax
-from chargen.model.extend_weights import graft_weights, lineage
+from chargen.model.extend_weights import extend_weights, lineage
 from chargen.text.char import CharTokenizer
-from chargen.text.extend_vocab import graft_bytes, graft_characters, graft_pieces
+from chargen.text.extend_vocab import extend_bytes, extend_characters, extend_pieces
 from chargen.text.subword import SubwordBuilder
 from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import make_model
@@ -32,7 +32,7 @@ def spelled(graft, tokenizer) -> dict[str, str]:
 def test_newcomers_begin_as_their_relatives():
     tokenizer = CharTokenizer("".join(sorted("\n ',-\"Aabceotuz019.x")))
     text = "É“—ü！Ｔ７Z中😀"
-    graft = graft_characters(tokenizer, Counter(text), documents=False)
+    graft = extend_characters(tokenizer, Counter(text), documents=False)
     found = spelled(graft, tokenizer)
     assert found["É"] == "e"
     assert found["“"] == '"'
@@ -51,7 +51,7 @@ def test_newcomers_begin_as_their_relatives():
 @given(st.text(min_size=1, max_size=60))
 def test_what_was_known_stays_known(text):
     tokenizer = CharTokenizer("\n abcdefg")
-    graft = graft_characters(tokenizer, Counter("abc" + text), documents=False)
+    graft = extend_characters(tokenizer, Counter("abc" + text), documents=False)
     assert not graft.tokenizer.unseen(text)
     assert graft.tokenizer.decode(graft.tokenizer.encode(text)) == text
     for new, old in enumerate(graft.old):
@@ -66,11 +66,11 @@ def test_old_characters_are_predicted_as_before(cell):
     file = make_model(cell, 2)
     tokenizer = file.build_tokenizer()
     counts = Counter({"é": 9, "中": 3, "a": 50, "e": 40, "B": 7})
-    graft = graft_characters(tokenizer, counts, documents=True)
+    graft = extend_characters(tokenizer, counts, documents=True)
     tokens = np.zeros(graft.tokenizer.vocab_size, np.int64)
     for one, count in counts.items():
         tokens[graft.tokenizer.encode(one)[0]] = count
-    grown = graft_weights(file, graft, tokens)
+    grown = extend_weights(file, graft, tokens)
     before, after = (Stepper(one.config, one.weights) for one in (file, grown))
     text = "abc de fgh"
     old, _ = before.logits_of(tokenizer.encode(text), before.zero_state())
@@ -85,11 +85,11 @@ def test_old_characters_are_predicted_as_before(cell):
 
 def test_a_newcomer_is_as_likely_beside_its_relative_as_it_is_frequent():
     file = make_model()
-    graft = graft_characters(file.build_tokenizer(), Counter("é"), documents=False)
+    graft = extend_characters(file.build_tokenizer(), Counter("é"), documents=False)
     place = {one: graft.tokenizer.encode(one)[0] for one in "eé"}
     counts = np.zeros(graft.tokenizer.vocab_size, np.int64)
     counts[place["e"]], counts[place["é"]] = 99, 19
-    grown = graft_weights(file, graft, counts)
+    grown = extend_weights(file, graft, counts)
     logits, _ = Stepper(grown.config, grown.weights).logits_of(
         np.array([1, 2, 3]), Stepper(grown.config, grown.weights).zero_state()
     )
@@ -103,22 +103,22 @@ def test_a_newcomer_is_as_likely_beside_its_relative_as_it_is_frequent():
 
 def test_a_text_with_nothing_known_is_refused():
     with pytest.raises(CorpusError, match="not one character of this text is known"):
-        graft_characters(CharTokenizer("\nab"), Counter("中文字"), documents=False)
+        extend_characters(CharTokenizer("\nab"), Counter("中文字"), documents=False)
 
 
 def test_keeping_the_vocabulary_grows_nothing_but_an_end():
     tokenizer = CharTokenizer("\nab")
-    graft = graft_characters(tokenizer, Counter("aé"), documents=True, grow=False)
+    graft = extend_characters(tokenizer, Counter("aé"), documents=True, grow=False)
     assert graft.tokenizer.characters == "\nab"
     assert graft.seeds == {3: (0,)}
     assert graft.report == ()
 
 
 def test_bytes_lack_only_an_end():
-    assert graft_bytes(ByteTokenizer(), documents=False).added == 0
-    graft = graft_bytes(ByteTokenizer(), documents=True)
+    assert extend_bytes(ByteTokenizer(), documents=False).added == 0
+    graft = extend_bytes(ByteTokenizer(), documents=True)
     assert (graft.tokenizer.vocab_size, graft.seeds) == (257, {256: (10,)})
-    assert graft_bytes(ByteTokenizer(documents=True), documents=True).added == 0
+    assert extend_bytes(ByteTokenizer(documents=True), documents=True).added == 0
 
 
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
@@ -127,7 +127,7 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     builder.feed(prose)
     tokenizer = builder.finish(documents=False)
     text = "Der Straßenbahnfahrer grüßt den Straßenbahnfahrer. " * 20
-    graft = graft_pieces(tokenizer, text, 3, documents=False)
+    graft = extend_pieces(tokenizer, text, 3, documents=False)
     grown = graft.tokenizer
     assert grown.vocab_size == tokenizer.vocab_size + 3
     assert "Straßenbahnfahrer" in graft.report[0]
@@ -137,7 +137,7 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     for token, seeds in graft.seeds.items():
         assert b"".join(map(tokenizer.token_bytes, seeds)) == grown.token_bytes(token)
     with pytest.raises(UsageError, match="leave --documents out"):
-        graft_pieces(tokenizer, text, 0, documents=True)
+        extend_pieces(tokenizer, text, 0, documents=True)
 
 
 def test_a_lineage_is_a_chain_that_ends():

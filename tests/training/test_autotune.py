@@ -38,7 +38,7 @@ def test_limits_take_kernels_away(monkeypatch):
     native.library.cache_clear()
     try:
         monkeypatch.setenv("CHARGEN_CPU", "no-bf16")
-        assert not any(kernel.half for kernel in candidates("gru", "cpu", "auto", "auto"))
+        assert not any(kernel.bf16 for kernel in candidates("gru", "cpu", "auto", "auto"))
         native.library.cache_clear()
         monkeypatch.setenv("CHARGEN_CPU", "no-compiler")
         names = {kernel.name for kernel in candidates("gru", "cpu", "auto", "auto")}
@@ -49,7 +49,7 @@ def test_limits_take_kernels_away(monkeypatch):
 
 def test_the_pair_with_the_best_round_is_taken(monkeypatch):
     """Not the pair with the best mean: one slow round is another program's fault."""
-    kernels = [Kernel("torch", half=False), Kernel("stock", half=False)]
+    kernels = [Kernel("torch", bf16=False), Kernel("stock", bf16=False)]
     monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
     rounds = {("torch", 1): [9.0, 1.0], ("torch", 2): [3.0, 3.0], ("stock", 1): [2.0, 2.0],
               ("stock", 2): [4.0, 4.0]}  # fmt: skip

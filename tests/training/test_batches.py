@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.training.batches import LaneStream
+from chargen.training.batches import BatchStream
 
 
 @given(st.integers(2, 60), st.integers(1, 7), st.integers(1, 90), st.integers(1, 9))
 def test_every_lane_reads_the_ring_in_order(count, lanes, bptt, steps):
     tokens = np.arange(count, dtype=np.uint16)
-    stream = LaneStream(tokens, lanes, bptt)
+    stream = BatchStream(tokens, lanes, bptt)
     windows = [stream.window(step) for step in range(steps)]
     read = np.concatenate([inputs.numpy() for inputs, _ in windows])
     targets = np.concatenate([following.numpy() for _, following in windows])
@@ -26,6 +26,6 @@ def test_every_lane_reads_the_ring_in_order(count, lanes, bptt, steps):
 
 def test_a_window_is_a_function_of_the_step():
     tokens = np.random.default_rng(0).integers(50, size=1000).astype(np.uint8)
-    one, other = LaneStream(tokens, 4, 8), LaneStream(tokens, 4, 8)
+    one, other = BatchStream(tokens, 4, 8), BatchStream(tokens, 4, 8)
     for step in (9, 0, 777):
         assert (one.window(step)[0] == other.window(step)[0]).all()

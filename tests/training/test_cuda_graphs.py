@@ -12,7 +12,7 @@ from chargen.model.config import ModelConfig
 from chargen.training import recovery, schedule
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import LONGEST, Strides
-from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.training.events import Evaluated, Finished, Recovered, StepDone
 from chargen.training.network import RecurrentLM
 from chargen.training.optimizer import Muon
 from chargen.training.trainer import Trainer
@@ -93,7 +93,7 @@ def test_a_bad_loss_is_noticed_a_stride_later_and_undone(text, monkeypatch):
 
     monkeypatch.setattr(Strides, "_step", step)
     events, made = trained(text, strides=True)
-    (healed,) = (one for one in events if isinstance(one, Healed))
+    (healed,) = (one for one in events if isinstance(one, Recovered))
     assert "step 40: the loss was nan" in healed.what
     assert made.healing.rate == 0.5
     assert made.healing.skipped == 40 - healed.step
@@ -106,7 +106,7 @@ def test_a_bad_loss_is_noticed_a_stride_later_and_undone(text, monkeypatch):
 
 
 def test_a_step_to_capture_is_of_the_kind_asked_for():
-    muon = Muon([], 4, half=False)
+    muon = Muon([], 4, bf16=False)
     for turns in (True, False):
         muon.steps = muon.example(turns)
         assert muon.turns is turns

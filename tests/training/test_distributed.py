@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training.distributed import ALONE, Ranks, is_lost, lost
+from chargen.training.distributed import ALONE, Ranks, is_peer_error, lost
 from chargen.training.launch import Process, this_process
 
 SETTINGS = [
@@ -247,7 +247,7 @@ def test_a_lost_process_is_one_line_and_other_mistakes_stay():
         raise RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1")
     with pytest.raises(RuntimeError, match="shape"), lost():
         raise RuntimeError("shape mismatch")
-    assert not is_lost(ValueError("a number"))
+    assert not is_peer_error(ValueError("a number"))
     both = Ranks(Process(rank=1, count=2))
     with pytest.raises(ChargenError, match="process 1: not enough memory"):
         both.check(RuntimeError("DefaultCPUAllocator: can't allocate memory"))

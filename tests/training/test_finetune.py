@@ -16,7 +16,7 @@ from chargen.cli.main import run
 from chargen.errors import ChargenError
 from chargen.model.checkpoint import load_model, save_model
 from chargen.model.config import ModelConfig
-from chargen.training.batches import LaneStream
+from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
 from chargen.training.finetune import make_tuning_plan
 from chargen.training.network import RecurrentLM
@@ -146,7 +146,7 @@ def test_the_card_tells_the_old_text_before_and_after(english, prose):
 
 def test_replayed_lanes_read_the_other_text():
     tokens, other = np.arange(100), np.arange(1000, 1100)
-    stream = LaneStream(tokens, 5, 8, other, 2)
+    stream = BatchStream(tokens, 5, 8, other, 2)
     for step in range(40):
         inputs, targets = stream.window(step)
         assert inputs.shape == targets.shape == (8, 5)

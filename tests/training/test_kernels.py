@@ -22,12 +22,12 @@ MODULES = {
     "rnn": torch.nn.RNN,
     "rnn-relu": torch.nn.RNN,
 }
-EXACT = [Kernel("torch", half=False)]
-HALF = [Kernel("torch", half=True)]
+EXACT = [Kernel("torch", bf16=False)]
+BF16 = [Kernel("torch", bf16=True)]
 if native.library() is not None:
-    EXACT.append(Kernel("native", half=False))
-    if native.has_bfloat16():
-        HALF.append(Kernel("native", half=True))
+    EXACT.append(Kernel("native", bf16=False))
+    if native.has_bf16():
+        BF16.append(Kernel("native", bf16=True))
 
 
 def label(kernel):
@@ -119,7 +119,7 @@ def test_float32_kernels_equal_torch_at_any_shape(kernel, cell, data):
     assert error < 1e-4, name
 
 
-@pytest.mark.parametrize("kernel", HALF, ids=label)
+@pytest.mark.parametrize("kernel", BF16, ids=label)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("vocab", [None, 11])
 @pytest.mark.parametrize("size", [21, 64])
@@ -131,7 +131,7 @@ def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
     assert error < (0.15 if cell == "rnn-relu" else 0.02), name
 
 
-@pytest.mark.skipif(not native.has_bfloat16(), reason="no bfloat16 products in C")
+@pytest.mark.skipif(not native.has_bf16(), reason="no bfloat16 products in C")
 @pytest.mark.parametrize(
     ("rows", "inputs", "outputs"), [(1, 1, 1), (37, 33, 65), (64, 96, 64), (9, 40, 31), (8, 7, 100)]
 )
@@ -177,7 +177,7 @@ def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, bat
     """
     case = Case(cell, 7, batch, 12, size, scale=0.5 / size**0.5, vocab=vocab)
     reference = case.by_torch()
-    for kernel in (EXACT[-1], HALF[-1]):
+    for kernel in (EXACT[-1], BF16[-1]):
         results = {}
         for count in (1, 2, 3):
             threads(count)
@@ -189,8 +189,8 @@ def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, bat
                 assert torch.equal(results[count][name], results[1][name]), name
             error, name = difference(results[count], results[1])
             # Weight gradients: their parts are summed in turn.
-            assert error < (1e-2 if kernel.half else 1e-5), name
-        if not kernel.half:
+            assert error < (1e-2 if kernel.bf16 else 1e-5), name
+        if not kernel.bf16:
             error, name = difference(results[3], reference)
             assert error < 1e-4, name
 
@@ -230,11 +230,11 @@ def test_float64_equals_the_equations(cell):
         else:
             h = torch.tanh(a + b) if cell == "rnn" else torch.relu(a + b)
         outputs.append(h)
-    ours = case.by(Kernel("torch", half=False))["output"]
+    ours = case.by(Kernel("torch", bf16=False))["output"]
     assert torch.allclose(ours, torch.stack(outputs), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kernel", [*EXACT, *HALF], ids=label)
+@pytest.mark.parametrize("kernel", [*EXACT, *BF16], ids=label)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_kernel_repeats_itself_to_the_bit(kernel, cell):
     case = Case(cell, 7, 6, 8, 33, vocab=9)
@@ -242,7 +242,7 @@ def test_a_kernel_repeats_itself_to_the_bit(kernel, cell):
     assert all(torch.equal(once[name], again[name]) for name in once)
 
 
-@pytest.mark.parametrize("kernel", [*EXACT, *HALF], ids=label)
+@pytest.mark.parametrize("kernel", [*EXACT, *BF16], ids=label)
 @pytest.mark.parametrize("cell", CELLS)
 def test_windows_do_not_touch_each_others_memory(kernel, cell):
     # As in training with evaluations in between: memory goes round, results must not.
@@ -268,16 +268,16 @@ def test_tokens_outside_of_the_vocabulary_are_refused():
     case = Case("lstm", 3, 2, 4, 5, vocab=6)
     case.tokens[1, 1] = 6
     with pytest.raises(IndexError, match="outside of the vocabulary of 6"):
-        case.by(Kernel("native", half=False))
+        case.by(Kernel("native", bf16=False))
 
 
 def test_candidates_keep_what_was_asked_for():
     assert candidates("lstm", "cuda", "auto", "auto") == [STOCK]
     assert candidates("gru", "cuda", "auto", "bf16") == []
     assert candidates("gru", "cpu", "stock", "auto") == [STOCK]
-    assert candidates("gru", "cpu", "torch", "fp32") == [Kernel("torch", half=False)]
-    assert all(not one.half for one in candidates("lstm", "cpu", "auto", "fp32"))
-    assert all(one.half for one in candidates("lstm", "cpu", "auto", "bf16"))
+    assert candidates("gru", "cpu", "torch", "fp32") == [Kernel("torch", bf16=False)]
+    assert all(not one.bf16 for one in candidates("lstm", "cpu", "auto", "fp32"))
+    assert all(one.bf16 for one in candidates("lstm", "cpu", "auto", "bf16"))
 
 
 def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
@@ -287,8 +287,8 @@ def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
     try:
         assert native.library() is None
         assert candidates("lstm", "cpu", "auto", "fp32")[0] == STOCK
-        assert not native.has_bfloat16()
-        assert candidates("gru", "cpu", "auto", "fp32")[0] == Kernel("torch", half=False)
+        assert not native.has_bf16()
+        assert candidates("gru", "cpu", "auto", "fp32")[0] == Kernel("torch", bf16=False)
         assert candidates("gru", "cpu", "native", "auto") == []
     finally:
         native.library.cache_clear()

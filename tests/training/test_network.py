@@ -109,7 +109,7 @@ def test_dropout_masks_are_one_a_window_and_off_when_scoring():
     hidden, _ = network.features(tokens, network.zero_state(6))
     assert (hidden != 0).all()
     seen = []
-    for thin in network.thinned(hidden):
+    for thin in network.dropped_out(hidden):
         dropped = thin == 0
         assert dropped.any()
         assert not dropped.all()

@@ -10,14 +10,14 @@ import torch
 from chargen.training.config import TrainConfig
 from chargen.training.kernels import Kernel
 from chargen.training.network import RecurrentLM
-from chargen.training.optimizer import MUON_RATE, Optimizer, equalised
+from chargen.training.optimizer import MUON_RATE, Optimizer, newton_schulz
 from tests.conftest import make_model
 
 
-def network_and_gradients(layers=2, *, half=False):
+def network_and_gradients(layers=2, *, bf16=False):
     torch.manual_seed(0)
     network = RecurrentLM(
-        make_model("lstm", layers, hidden_size=12).config, kernel=Kernel("torch", half=half)
+        make_model("lstm", layers, hidden_size=12).config, kernel=Kernel("torch", bf16=bf16)
     )
     for parameter in network.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -29,7 +29,7 @@ def test_larger_singular_values_become_alike_and_directions_stay():
     u, v = (torch.linalg.qr(torch.randn(3, 20, 20, dtype=torch.float64))[0] for _ in range(2))
     values = torch.cat([torch.full((10,), 3.0), torch.full((10,), 1.0)]).double()
     matrices = u @ torch.diag_embed(values.expand(3, -1)) @ v.mT
-    inside = u.mT @ equalised(matrices, half=False) @ v
+    inside = u.mT @ newton_schulz(matrices, bf16=False) @ v
     diagonal = torch.diagonal(inside, dim1=1, dim2=2)
     assert torch.allclose(inside, torch.diag_embed(diagonal), atol=1e-9)
     assert diagonal.min() > 0.6
@@ -40,16 +40,16 @@ def test_larger_singular_values_become_alike_and_directions_stay():
 def test_equalising_does_not_look_at_the_scale_and_keeps_zeros(scale):
     torch.manual_seed(0)
     matrices = torch.randn(2, 8, 8)
-    expected = equalised(matrices, half=False)
-    assert torch.allclose(equalised(matrices * scale, half=False), expected, atol=1e-4)
-    assert not equalised(torch.zeros(2, 8, 8), half=False).any()
+    expected = newton_schulz(matrices, bf16=False)
+    assert torch.allclose(newton_schulz(matrices * scale, bf16=False), expected, atol=1e-4)
+    assert not newton_schulz(torch.zeros(2, 8, 8), bf16=False).any()
 
 
 def test_bfloat16_changes_a_direction_little():
     torch.manual_seed(0)
-    exact = equalised(torch.randn(4, 32, 32), half=False)
+    exact = newton_schulz(torch.randn(4, 32, 32), bf16=False)
     torch.manual_seed(0)
-    rounded = equalised(torch.randn(4, 32, 32), half=True)
+    rounded = newton_schulz(torch.randn(4, 32, 32), bf16=True)
     assert rounded.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(exact.flatten(), rounded.flatten(), 0) > 0.999
 
@@ -59,7 +59,7 @@ def test_first_step_of_muon_is_the_equalised_gradient_a_gate():
     before = copy.deepcopy(network)
     gradient = network.layers[1].weight_ih.grad.clone()
     Optimizer(network, TrainConfig(steps=1)).step(0.01)
-    gates = equalised(gradient.view(4, 12, 12), half=False).view(48, 12)
+    gates = newton_schulz(gradient.view(4, 12, 12), bf16=False).view(48, 12)
     moved = before.layers[1].weight_ih - network.layers[1].weight_ih
     assert torch.allclose(moved, 0.01 * MUON_RATE * gates, atol=1e-6)
 

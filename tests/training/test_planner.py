@@ -44,7 +44,7 @@ def test_minutes_are_turned_into_steps_at_this_machines_speed():
     assert made.train.threads in (1, torch.get_num_threads(), os.cpu_count())
     assert made.train.steps >= 1
     assert "tokens a second" in made.reasons[0]
-    chosen = Kernel(made.train.kernel, half=made.train.precision == "bf16")
+    chosen = Kernel(made.train.kernel, bf16=made.train.precision == "bf16")
     assert chosen in candidates("lstm", "cpu", "auto", "auto")
     assert chosen.label in made.reasons[0]
 
@@ -55,14 +55,14 @@ def machine(monkeypatch):
 
     Its kernels do not depend on the machine that the test runs on.
     """
-    kernels = [Kernel("native", half=True), Kernel("stock", half=False)]
+    kernels = [Kernel("native", bf16=True), Kernel("stock", bf16=False)]
     monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
 
     def of(flops):
         def seconds(model, train, kernel, threads, count):
             torch.set_num_threads(torch.get_num_threads())
             work = flop_per_token(model) * train.batch_size * train.bptt
-            return work / flops / (1 if kernel.half else 0.5)
+            return work / flops / (1 if kernel.bf16 else 0.5)
 
         monkeypatch.setattr(autotune, "seconds_per_step", seconds)
 
@@ -122,17 +122,17 @@ def test_every_length_and_every_corpus_gets_a_sensible_plan(machine, minutes, tr
 
 
 def test_the_fastest_kernel_is_taken_for_minutes_and_the_rule_for_steps(monkeypatch):
-    there = [Kernel("torch", half=True), Kernel("stock", half=False)]
+    there = [Kernel("torch", bf16=True), Kernel("stock", bf16=False)]
     monkeypatch.setattr(autotune, "candidates", lambda *_: there)
     monkeypatch.setattr(
         autotune,
         "seconds_per_step",
-        lambda model, train, kernel, threads, count: 1.0 if kernel.half else 0.5 + threads,
+        lambda model, train, kernel, threads, count: 1.0 if kernel.bf16 else 0.5 + threads,
     )
     timed = plan(minutes=1, threads=1).train
     assert (timed.kernel, timed.precision) == ("torch", "bf16")
     monkeypatch.setattr(
-        autotune, "seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.half
+        autotune, "seconds_per_step", lambda model, train, kernel, *_: 1.0 + kernel.bf16
     )
     assert plan(minutes=1).train.kernel == "stock"
     assert plan(steps=10).train.kernel == "torch"

@@ -12,14 +12,14 @@ from safetensors import safe_open
 
 import chargen
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
-from chargen.model.checkpoint import load_model, write_container
-from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.model.checkpoint import load_model, write_safetensors
+from chargen.training.events import Evaluated, Finished, Recovered, StepDone
 from chargen.training.kernels import candidates
 from chargen.training.snapshot import KEY, _seal, load_snapshot
 from tests.conftest import CELLS
 
 KERNELS = [
-    (kernel.name, "bf16" if kernel.half else "fp32")
+    (kernel.name, "bf16" if kernel.bf16 else "fp32")
     for kernel in candidates("lstm", "cpu", "auto", "auto")
 ]
 """What this machine can compute with: more on one machine than on another."""
@@ -189,7 +189,7 @@ def test_what_a_kill_left_behind_is_swept_away(tmp_path, corpus):
     run = tmp_path / "run"
     stop_at(5, corpus=corpus, out=run, **settings())
     for name in (".model.safetensors.x1", ".training.safetensors.y2", ".run.json.z3"):
-        (run / name).write_bytes(b"half")
+        (run / name).write_bytes(b"bf16")
     list(chargen.resume(run))
     assert sorted(one.name for one in run.iterdir()) == [
         "metrics.jsonl", "model.safetensors", "run.json", "training.safetensors",
@@ -303,7 +303,7 @@ class TestHealing:
 
         monkeypatch.setattr(Trainer, "_backward", backward)
         events = list(chargen.train(corpus, out=tmp_path / "run", **settings()))
-        healed = [event for event in events if isinstance(event, Healed)]
+        healed = [event for event in events if isinstance(event, Recovered)]
         assert len(healed) == 1
         assert "step 40: the loss was nan" in healed[0].what
         assert "half the learning rate" in healed[0].what
@@ -335,7 +335,7 @@ class TestHealing:
 
         monkeypatch.setattr(RecurrentLM, "features", features)
         events = list(chargen.train(corpus, out=tmp_path / "parts", **plan))
-        said = [event.what for event in events if isinstance(event, Healed)]
+        said = [event.what for event in events if isinstance(event, Recovered)]
         assert [one.partition("; ")[2] for one in said] == [
             "3 lanes at a time from now on", "2 lanes at a time from now on",
         ]  # fmt: skip
@@ -371,7 +371,7 @@ def forge(run, change):
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     change(header, tensors)
     header = {key: one for key, one in header.items() if key not in ("seal", "digest")}
-    write_container(path, KEY, {**header, "seal": _seal(header)}, tensors)
+    write_safetensors(path, KEY, {**header, "seal": _seal(header)}, tensors)
 
 
 FORGERIES = {
@@ -393,7 +393,7 @@ FORGERIES = {
     "foreign tensor": lambda h, t: t.update(wings=np.zeros(3, np.float32)),
     "many lanes": lambda h, t: h["train"].update(batch_size=65_536),
     "long window": lambda h, t: h["train"].update(bptt=1_000_000, batch_size=65_536),
-    "batch of half": lambda h, t: h["train"].update(batch_size=5.0),
+    "batch of bf16": lambda h, t: h["train"].update(batch_size=5.0),
     "schedule of number": lambda h, t: h["train"].update(schedule=5),
     "wide model": lambda h, t: h["model"].update(hidden_size=60_000),
     "no card": lambda h, t: h.pop("card"),

@@ -14,9 +14,9 @@ from chargen.text.char import CharBuilder
 from chargen.text.tokenizer import token_lengths
 from chargen.training.config import TrainConfig
 from chargen.training.device import prepare_torch
-from chargen.training.events import Evaluated, Finished, Healed, StepDone
+from chargen.training.events import Evaluated, Finished, Recovered, StepDone
 from chargen.training.network import RecurrentLM
-from chargen.training.optimizer import WeightAverage
+from chargen.training.optimizer import EMA
 from chargen.training.recovery import Diverged
 from chargen.training.trainer import Trainer
 from tests.conftest import CELLS
@@ -151,7 +151,7 @@ def test_a_loss_that_is_no_number_changes_no_weight(text):
     with torch.no_grad():
         trainer.network.head.bias[0] = math.nan
     healed = next(steps)
-    assert isinstance(healed, Healed)
+    assert isinstance(healed, Recovered)
     assert "step 2: the loss was nan" in healed.what
     assert (trainer.step, trainer.healing.rate, trainer.healing.skipped) == (0, 0.5, 2)
     assert all(torch.isfinite(one).all() for one in trainer.tensors().values())
@@ -202,7 +202,7 @@ def test_an_uneven_clock_does_not_score_more_often(text):
 
 def test_the_average_is_the_exponential_one_and_swaps_back():
     parameter = torch.nn.Parameter(torch.zeros(3))
-    average, expected = WeightAverage([parameter], horizon=4), np.zeros(3)
+    average, expected = EMA([parameter], horizon=4), np.zeros(3)
     for update in range(1, 20):
         with torch.no_grad():
             parameter.fill_(float(update))

@@ -6,7 +6,7 @@ Commands that move in the tree of texts: undo, goto, fork, branches, diff, text,
 from __future__ import annotations
 
 from chargen.errors import UsageError
-from chargen.inference.composer import likeliest
+from chargen.inference.composer import most_likely
 from chargen.inference.lookahead import likeliest_words
 from chargen.inference.tree import ROOT
 from chargen.repl.commands import Context, whole_number
@@ -116,7 +116,7 @@ def choose(context: Context, argument: str) -> None:
 def next_tokens(context: Context, count: int) -> list[tuple[int, float]]:
     """The likeliest next tokens and their probabilities."""
     session = context.session
-    return likeliest(session.composer.next_logits(session.tree.tip), count)
+    return most_likely(session.composer.next_logits(session.tree.tip), count)
 
 
 def spelled(context: Context, token: int) -> SafeText:

@@ -4,7 +4,7 @@ torch's GRU and RNN go through autograd step by step, and its LSTM stays in floa
 window is one autograd function: one product for the inputs of all steps outside of it, one
 recurrent product a step into memory taken once, and a backward pass written by hand, whose
 factors are computed for the whole window at once and whose weight gradient is one product over
-time. Any float type; `half` multiplies in bfloat16 and keeps states and sums in float32.
+time. Any float type; `bf16` multiplies in bfloat16 and keeps states and sums in float32.
 
 Shape letters: T time, B batch, H hidden_size, G gates.
 """
@@ -37,13 +37,13 @@ class Kernel:
 
     name: str
     """`native` (C), `torch` (this file) or `stock` (torch's own: oneDNN, cuDNN)."""
-    half: bool
+    bf16: bool
     """Products in bfloat16; of torch's own, on a GPU, states within a window as well."""
 
     @property
     def label(self) -> str:
         """As shown to a person."""
-        return f"{self.name} {'bf16' if self.half else 'fp32'}"
+        return f"{self.name} {'bf16' if self.bf16 else 'fp32'}"
 
     def __call__(
         self, cell: str, inputs: Tensor, tokens: Tensor | None, weights: LayerWeights, state: State
@@ -61,12 +61,12 @@ class Kernel:
             The hidden states (T, B, H), and the state after the last step like `state`.
         """
         if self.name == "native":
-            return native.recurrence(cell, self.half, inputs, tokens, weights, state)
+            return native.recurrence(cell, self.bf16, inputs, tokens, weights, state)
         if self.name == "torch":
-            return torch_kernels.recurrence(cell, self.half, inputs, tokens, weights, state)
+            return torch_kernels.recurrence(cell, self.bf16, inputs, tokens, weights, state)
         if tokens is not None:
             inputs = functional.embedding(tokens, inputs)
-        kind = torch.bfloat16 if self.half else inputs.dtype
+        kind = torch.bfloat16 if self.bf16 else inputs.dtype
         own = [one.to(kind) for one in weights]
         before = tuple(one.to(kind) for one in state)
         output, *after = _STOCK[cell](
@@ -86,13 +86,13 @@ class Kernel:
 
     def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The head's product (N, H) to (N, V), in the precision of the recurrences' own."""
-        if self.name == "native" and self.half:
+        if self.name == "native" and self.bf16:
             return native.linear(inputs, weight, bias)
         return functional.linear(inputs, weight, bias)
 
 
-STOCK = Kernel("stock", half=False)
-_CUDNN_HALF = 91_300
+STOCK = Kernel("stock", bf16=False)
+MIN_CUDNN_BF16 = 91_300
 """The first cuDNN whose recurrences torch lets multiply in bfloat16."""
 
 
@@ -107,22 +107,22 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
     """
     every = [STOCK]
     version: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    if device == "cuda" and (version or 0) >= _CUDNN_HALF:
-        every.insert(0, Kernel("stock", half=True))
+    if device == "cuda" and (version or 0) >= MIN_CUDNN_BF16:
+        every.insert(0, Kernel("stock", bf16=True))
     if device == "cpu":
-        every.append(Kernel("torch", half=False))
+        every.append(Kernel("torch", bf16=False))
         if cell != "lstm":
             every.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
         # Builds without oneDNN do not have the question, either.
         supports_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
         if cpu_limits().bf16 and supports_bf16():
-            every.insert(0, Kernel("torch", half=True))
+            every.insert(0, Kernel("torch", bf16=True))
         if native.library() is not None:
-            every.insert(0, Kernel("native", half=False))
-        if native.has_bfloat16():
-            every.insert(0, Kernel("native", half=True))
+            every.insert(0, Kernel("native", bf16=False))
+        if native.has_bf16():
+            every.insert(0, Kernel("native", bf16=True))
     return [
         one
         for one in every
-        if kernel in ("auto", one.name) and precision in ("auto", "bf16" if one.half else "fp32")
+        if kernel in ("auto", one.name) and precision in ("auto", "bf16" if one.bf16 else "fp32")
     ]

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from chargen.training.kernels.build import build_recurrences, cpu_limits
 
 _CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
-_NUMBERS = ("cell", "half", "threads", "steps", "batch", "size", "vocab")
+_NUMBERS = ("cell", "bf16", "threads", "steps", "batch", "size", "vocab")
 _POINTERS = (
     *("tokens", "table", "packed", "bias", "gates", "products", "hidden", "cells", "operands"),
     *("d_hidden", "d_state", "d_cell", "d_gates", "d_inputs", "d_table", "d_bias"),
@@ -94,15 +94,15 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def has_bfloat16() -> bool:
+def has_bf16() -> bool:
     """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
     loaded = library()
-    return loaded is not None and bool(loaded.has_half()) and cpu_limits().bf16
+    return loaded is not None and bool(loaded.has_bf16()) and cpu_limits().bf16
 
 
 def recurrence(
     cell: str,
-    half: bool,
+    bf16: bool,
     inputs: Tensor,
     tokens: Tensor | None,
     weights: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -112,7 +112,7 @@ def recurrence(
 
     Args:
         cell: a row of the table of cells.
-        half: products in bfloat16; sums, states and gates stay float32.
+        bf16: products in bfloat16; sums, states and gates stay float32.
         inputs: (T, B, I), or with `tokens` the embeddings (V, I) they stand for.
         tokens: (T, B) int64, or None.
         weights: weight_ih (G H, I), weight_hh (G H, H), bias_ih and bias_hh (G H).
@@ -127,7 +127,7 @@ def recurrence(
         bias = bias_ih if cell == "gru" else bias_ih + bias_hh
         inputs = torch.nn.functional.linear(inputs, weight_ih, bias)
     output, hidden, cells = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell, half, inputs, tokens, weight_ih, weight_hh, bias_ih, bias_hh, *state
+        cell, bf16, inputs, tokens, weight_ih, weight_hh, bias_ih, bias_hh, *state
     )
     return output, (hidden,) if cells is None else (hidden, cells)
 
@@ -149,7 +149,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        operands = _to_operands(inputs.contiguous()[None], half=True)
+        operands = _to_operands(inputs.contiguous()[None], bf16=True)
         output = inputs.new_empty(1, len(inputs), len(weight))
         _product(operands, weight, bias, True, output, transposed=False)
         if any(ctx.needs_input_grad):
@@ -161,7 +161,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        slopes = _to_operands(d_output.contiguous()[None], half=True)
+        slopes = _to_operands(d_output.contiguous()[None], bf16=True)
         d_inputs = d_output.new_empty(1, len(d_output), ctx.weight.shape[1])
         _product(slopes, ctx.weight, None, True, d_inputs, transposed=True)
         d_weight = _outer(slopes, ctx.operands, ctx.weight)
@@ -176,7 +176,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any,
         cell: str,
-        half: bool,
+        bf16: bool,
         inputs: Tensor,
         tokens: Tensor | None,
         weight_ih: Tensor,
@@ -192,8 +192,8 @@ class _Recurrence(torch.autograd.Function):
         kept: dict[str, Tensor] = {
             # Not from the pool: it goes out as the result.
             "hidden": inputs.new_empty(steps + 1, batch, size),
-            "operands": _operands(steps + 1, batch, size, half),
-            "packed": _pack(weight_hh, half, transposed=False),
+            "operands": _operands(steps + 1, batch, size, bf16),
+            "packed": _pack(weight_hh, bf16, transposed=False),
             "gates": _POOL.take(steps, batch, rows),
         }
         kept["hidden"][0] = hidden_before[0]
@@ -205,15 +205,15 @@ class _Recurrence(torch.autograd.Function):
             kept["bias"] = bias_hh.detach()
         ctx.inputs, vocab = None, 0
         if tokens is None:
-            ctx.inputs = _to_operands(inputs.contiguous(), half)
+            ctx.inputs = _to_operands(inputs.contiguous(), bf16)
             bias = bias_ih if cell == "gru" else bias_ih + bias_hh
-            _product(ctx.inputs, weight_ih, bias, half, kept["gates"], transposed=False)
+            _product(ctx.inputs, weight_ih, bias, bf16, kept["gates"], transposed=False)
         else:
             kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
             vocab = len(inputs)
             if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
                 raise IndexError(f"a token is outside of the vocabulary of {vocab}")
-        numbers = (_CELLS.index(cell), half, min(threads, batch), steps, batch, size, vocab)
+        numbers = (_CELLS.index(cell), bf16, min(threads, batch), steps, batch, size, vocab)
         ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
         _call("forward", ctx.numbers, kept)
         _POOL.give(kept.pop("packed"))
@@ -233,16 +233,16 @@ class _Recurrence(torch.autograd.Function):
         numbers, kept = ctx.numbers, ctx.kept
         weight_ih, weight_hh = ctx.weights
         rows = len(weight_hh)
-        steps, batch, half = numbers["steps"], numbers["batch"], bool(numbers["half"])
+        steps, batch, bf16 = numbers["steps"], numbers["batch"], bool(numbers["bf16"])
         gru = "products" in kept
         kept |= {
-            "packed": _pack(weight_hh, half, transposed=True),
+            "packed": _pack(weight_hh, bf16, transposed=True),
             "d_hidden": d_output.contiguous(),
             "d_state": d_last.clone(),
-            "d_gates": _operands(steps, batch, rows, half),
+            "d_gates": _operands(steps, batch, rows, bf16),
             "d_bias": weight_hh.new_zeros(numbers["threads"], 2, rows),
         }
-        kept["d_inputs"] = _operands(steps, batch, rows, half) if gru else kept["d_gates"]
+        kept["d_inputs"] = _operands(steps, batch, rows, bf16) if gru else kept["d_gates"]
         before = [kept["d_state"]]
         if d_cells is not None:
             kept["d_cell"] = d_cells.clone()
@@ -258,7 +258,7 @@ class _Recurrence(torch.autograd.Function):
             d_bias_hh = d_bias_hh if gru else None
         else:
             d_inputs = weight_ih.new_empty(steps, batch, weight_ih.shape[1])
-            _product(kept["d_inputs"], weight_ih, None, half, d_inputs, transposed=True)
+            _product(kept["d_inputs"], weight_ih, None, bf16, d_inputs, transposed=True)
             d_weight_ih = _outer(kept["d_inputs"], ctx.inputs, weight_ih)
             d_bias_hh = d_bias_hh if gru else d_bias_ih
         _give_back(kept, ctx.inputs)
@@ -283,26 +283,26 @@ def _give_back(tensors: dict[str, Tensor], inputs: Tensor | None) -> None:
     tensors.clear()
 
 
-def _operands(steps: int, batch: int, size: int, half: bool) -> Tensor:
+def _operands(steps: int, batch: int, size: int, bf16: bool) -> Tensor:
     """Room for what products read: bfloat16 rows have an even length."""
-    if half:
+    if bf16:
         return _POOL.take(steps, batch, size + size % 2, dtype=torch.bfloat16)
     return _POOL.take(steps, batch, size)
 
 
-def _to_operands(values: Tensor, half: bool) -> Tensor:
+def _to_operands(values: Tensor, bf16: bool) -> Tensor:
     steps, batch, size = values.shape
-    result = _operands(steps, batch, size, half)
+    result = _operands(steps, batch, size, bf16)
     loaded = library()
     assert loaded is not None
     loaded.to_operand(
-        *(steps * batch, size, values.data_ptr(), result.data_ptr(), half),
+        *(steps * batch, size, values.data_ptr(), result.data_ptr(), bf16),
         torch.get_num_threads(),
     )
     return result
 
 
-def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
+def _pack(matrix: Tensor, bf16: bool, *, transposed: bool) -> Tensor:
     """A matrix (N, K) in the order in which a product with rows of length K reads it."""
     matrix = matrix.detach()
     if transposed:
@@ -310,10 +310,10 @@ def _pack(matrix: Tensor, half: bool, *, transposed: bool) -> Tensor:
     (n, k), (stride_n, stride_k) = matrix.shape, matrix.stride()
     loaded = library()
     assert loaded is not None
-    kind = torch.bfloat16 if half else torch.float32
-    packed = _POOL.take(loaded.packed_elements(n, k, half), dtype=kind)
+    kind = torch.bfloat16 if bf16 else torch.float32
+    packed = _POOL.take(loaded.packed_elements(n, k, bf16), dtype=kind)
     loaded.pack(
-        *(n, k, matrix.data_ptr(), stride_n, stride_k, packed.data_ptr(), half),
+        *(n, k, matrix.data_ptr(), stride_n, stride_k, packed.data_ptr(), bf16),
         torch.get_num_threads(),
     )
     return packed
@@ -323,19 +323,19 @@ def _product(
     operands: Tensor,
     matrix: Tensor,
     bias: Tensor | None,
-    half: bool,
+    bf16: bool,
     out: Tensor,
     *,
     transposed: bool,
 ) -> None:
     """Operands (T, B, K) times a matrix (N, K), or (K, N) when transposed, to `out` (T, B, N)."""
     k, n = matrix.shape if transposed else matrix.shape[::-1]
-    packed = _pack(matrix, half, transposed=transposed)
+    packed = _pack(matrix, bf16, transposed=transposed)
     loaded = library()
     assert loaded is not None
     loaded.product(
         *(len(out.flatten(0, 1)), n, k, operands.data_ptr(), packed.data_ptr()),
-        *(None if bias is None else bias.data_ptr(), out.data_ptr(), half),
+        *(None if bias is None else bias.data_ptr(), out.data_ptr(), bf16),
         torch.get_num_threads(),
     )
     _POOL.give(packed)

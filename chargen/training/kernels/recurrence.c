@@ -6,7 +6,7 @@
 
    Shape letters: T steps, B lanes, H units, G gates, K length of a product, N its columns.
    Arrays are C-contiguous, (T, B, ...) as in torch. "Operand" is what a product reads: bfloat16
-   (half = 1; sums stay float32) or float32. */
+   (bf16 = 1; sums stay float32) or float32. */
 
 #include <math.h>
 #include <stdint.h>
@@ -61,8 +61,8 @@ static inline float tangent(float x) { return 2.0f / (1.0f + exponential(-2.0f *
 
 /* ---- products ---- */
 
-long packed_elements(long n, long k, int half) {
-    long depth = half ? (k + 1) / 2 * 2 : k;
+long packed_elements(long n, long k, int bf16) {
+    long depth = bf16 ? (k + 1) / 2 * 2 : k;
     return (n + PANEL - 1) / PANEL * PANEL * depth;
 }
 
@@ -70,8 +70,8 @@ long packed_elements(long n, long k, int half) {
    as the dot instruction wants them. Inlined for matrices whose rows, or columns, lie together:
    then most of it is vector arithmetic. */
 static inline __attribute__((always_inline)) void pack_panel(long rows, long k, const float *w,
-        long stride_n, long stride_k, void *panel, int half) {
-    if (!half) {
+        long stride_n, long stride_k, void *panel, int bf16) {
+    if (!bf16) {
         for (long i = 0; i < k; i++)
             for (long j = 0; j < rows; j++)
                 ((float *)panel)[i * PANEL + j] = w[j * stride_n + i * stride_k];
@@ -88,35 +88,35 @@ static inline __attribute__((always_inline)) void pack_panel(long rows, long k, 
 }
 
 /* A matrix of N rows and K columns (any strides) as panels of PANEL rows, the last one padded. */
-void pack(long n, long k, const float *w, long stride_n, long stride_k, void *out, int half,
+void pack(long n, long k, const float *w, long stride_n, long stride_k, void *out, int bf16,
           int threads) {
-    long bytes = PANEL * (half ? (k + 1) / 2 * 4 : k * 4);
+    long bytes = PANEL * (bf16 ? (k + 1) / 2 * 4 : k * 4);
 #pragma omp parallel for num_threads(threads)
     for (long first = 0; first < n; first += PANEL) {
         const float *from = w + first * stride_n;
         void *panel = (char *)out + first / PANEL * bytes;
         if (n - first >= PANEL && stride_n == 1)
-            pack_panel(PANEL, k, from, 1, stride_k, panel, half);
+            pack_panel(PANEL, k, from, 1, stride_k, panel, bf16);
         else if (n - first >= PANEL && stride_k == 1)
-            pack_panel(PANEL, k, from, stride_n, 1, panel, half);
+            pack_panel(PANEL, k, from, stride_n, 1, panel, bf16);
         else {
             long rows = n - first < PANEL ? n - first : PANEL;
             memset(panel, 0, bytes);
-            pack_panel(rows, k, from, stride_n, stride_k, panel, half);
+            pack_panel(rows, k, from, stride_n, stride_k, panel, bf16);
         }
     }
 }
 
 /* out (R, PANEL) += x (R, K) times one panel. R is a constant wherever this is inlined. */
 static inline __attribute__((always_inline)) void block(const int R, const char *x, long stride,
-        const char *panel, long k, float *out, long out_stride, int half) {
+        const char *panel, long k, float *out, long out_stride, int bf16) {
     vector a[ROWS], b[ROWS];
     for (int r = 0; r < R; r++) {
         a[r] = *(vector *)(out + r * out_stride);
         b[r] = *(vector *)(out + r * out_stride + WIDTH);
     }
 #ifdef __AVX512BF16__
-    if (half) {
+    if (bf16) {
         for (long i = 0; i < (k + 1) / 2; i++) {
             __m512bh u = (__m512bh)_mm512_loadu_si512(panel + i * 128);
             __m512bh v = (__m512bh)_mm512_loadu_si512(panel + i * 128 + 64);
@@ -144,26 +144,26 @@ static inline __attribute__((always_inline)) void block(const int R, const char 
 }
 
 static inline __attribute__((always_inline)) void rows_of(long rows, const char *x, long stride,
-        const char *panel, long k, float *out, long out_stride, int half) {
+        const char *panel, long k, float *out, long out_stride, int bf16) {
     for (; rows >= ROWS; rows -= ROWS, x += ROWS * stride, out += ROWS * out_stride)
-        block(ROWS, x, stride, panel, k, out, out_stride, half);
+        block(ROWS, x, stride, panel, k, out, out_stride, bf16);
     if (rows >= 4) {
-        block(4, x, stride, panel, k, out, out_stride, half);
+        block(4, x, stride, panel, k, out, out_stride, bf16);
         rows -= 4, x += 4 * stride, out += 4 * out_stride;
     }
     for (; rows > 0; rows--, x += stride, out += out_stride)
-        block(1, x, stride, panel, k, out, out_stride, half);
+        block(1, x, stride, panel, k, out, out_stride, bf16);
 }
 
 /* out (rows, N) += x (rows, K) times the packed matrix. Strides: of x in bytes, of out in floats. */
 static void multiply(long rows, const void *x, long stride, const void *packed, long n, long k,
-                     float *out, long out_stride, int half) {
-    long bytes = PANEL * (half ? (k + 1) / 2 * 2 * 2 : k * 4);
+                     float *out, long out_stride, int bf16) {
+    long bytes = PANEL * (bf16 ? (k + 1) / 2 * 2 * 2 : k * 4);
     for (long p = 0; p * PANEL < n; p++) {
         const char *panel = (const char *)packed + p * bytes;
         long columns = n - p * PANEL;
         if (columns >= PANEL) {
-            if (half)
+            if (bf16)
                 rows_of(rows, x, stride, panel, k, out + p * PANEL, out_stride, 1);
             else
                 rows_of(rows, x, stride, panel, k, out + p * PANEL, out_stride, 0);
@@ -174,7 +174,7 @@ static void multiply(long rows, const void *x, long stride, const void *packed, 
             float edge[ROWS * PANEL] = {0};
             for (long i = 0; i < some; i++)
                 memcpy(edge + i * PANEL, out + (r + i) * out_stride + p * PANEL, 4 * columns);
-            rows_of(some, (const char *)x + r * stride, stride, panel, k, edge, PANEL, half);
+            rows_of(some, (const char *)x + r * stride, stride, panel, k, edge, PANEL, bf16);
             for (long i = 0; i < some; i++)
                 memcpy(out + (r + i) * out_stride + p * PANEL, edge + i * PANEL, 4 * columns);
         }
@@ -183,8 +183,8 @@ static void multiply(long rows, const void *x, long stride, const void *packed, 
 
 /* out (M, N) = bias (N) + x (M, K) times the packed matrix, rows shared out among threads. */
 void product(long m, long n, long k, const void *x, const void *packed, const float *bias,
-             float *out, int half, int threads) {
-    long stride = half ? (k + 1) / 2 * 4 : k * 4, chunk = 8 * ROWS;
+             float *out, int bf16, int threads) {
+    long stride = bf16 ? (k + 1) / 2 * 4 : k * 4, chunk = 8 * ROWS;
 #pragma omp parallel for num_threads(threads)
     for (long row = 0; row < m; row += chunk) {
         long rows = m - row < chunk ? m - row : chunk;
@@ -193,16 +193,16 @@ void product(long m, long n, long k, const void *x, const void *packed, const fl
                 memcpy(out + r * n, bias, 4 * n);
             else
                 memset(out + r * n, 0, 4 * n);
-        multiply(rows, (const char *)x + row * stride, stride, packed, n, k, out + row * n, n, half);
+        multiply(rows, (const char *)x + row * stride, stride, packed, n, k, out + row * n, n, bf16);
     }
 }
 
 /* Rows of floats as operands; each row padded to an even length. */
-void to_operand(long rows, long k, const float *x, void *out, int half, int threads) {
-    long depth = half ? (k + 1) / 2 * 2 : k;
+void to_operand(long rows, long k, const float *x, void *out, int bf16, int threads) {
+    long depth = bf16 ? (k + 1) / 2 * 2 : k;
 #pragma omp parallel for num_threads(threads)
     for (long r = 0; r < rows; r++) {
-        if (!half) {
+        if (!bf16) {
             memcpy((float *)out + r * k, x + r * k, 4 * k);
             continue;
         }
@@ -217,7 +217,7 @@ void to_operand(long rows, long k, const float *x, void *out, int half, int thre
 /* ---- the walk through time ---- */
 
 struct window {
-    long cell, half, threads, steps, batch, size, vocab;
+    long cell, bf16, threads, steps, batch, size, vocab;
     const int64_t *tokens;  /* (T, B), or NULL: then gates hold the input's share already */
     const float *table;     /* (V, G H): the input's share for every token, biases included */
     const void *packed;     /* recurrent matrix: forward (G H, H), backward its transpose */
@@ -282,7 +282,7 @@ static void forward_row(const struct window *w, long t, long lane, float *scratc
 static long gates_of(long cell) { return cell == LSTM ? 4 : cell == GRU ? 3 : 1; }
 
 static void operand_row(const struct window *w, const float *restrict x, void *operands, long row, long k) {
-    if (!w->half)
+    if (!w->bf16)
         memcpy((float *)operands + row * k, x, 4 * k);
     else {
         long depth = (k + 1) / 2 * 2;
@@ -296,7 +296,7 @@ static void operand_row(const struct window *w, const float *restrict x, void *o
 }
 
 static long operand_bytes(const struct window *w, long k) {
-    return w->half ? (k + 1) / 2 * 4 : 4 * k;
+    return w->bf16 ? (k + 1) / 2 * 4 : 4 * k;
 }
 
 static void forward_lanes(const struct window *w, long low, long high) {
@@ -315,7 +315,7 @@ static void forward_lanes(const struct window *w, long low, long high) {
                 memcpy(scratch + (lane - low) * N, w->bias, 4 * N);
         }
         multiply(high - low, (char *)w->operands + first * stride, stride, w->packed, N, H, out, N,
-                 w->half);
+                 w->bf16);
         for (long lane = low; lane < high; lane++) {
             forward_row(w, t, lane, scratch ? scratch + (lane - low) * N : NULL);
             long row = (t + 1) * w->batch + lane;
@@ -403,7 +403,7 @@ static void backward_lanes(const struct window *w, long low, long high, long thr
                 add_to(w->d_bias + thread * 2 * N, di, N);
         }
         multiply(high - low, (char *)w->d_gates + (t * w->batch + low) * stride, stride, w->packed,
-                 H, N, w->d_state + low * H, H, w->half);
+                 H, N, w->d_state + low * H, H, w->bf16);
     }
     free(row);
 }
@@ -429,7 +429,7 @@ static void walk(const struct window *w, int backward) {
 
 void forward(const struct window *w) { walk(w, 0); }
 void backward(const struct window *w) { walk(w, 1); }
-int has_half(void) {
+int has_bf16(void) {
 #ifdef __AVX512BF16__
     return 1;
 #else

@@ -4,7 +4,7 @@ torch's GRU and RNN go through autograd step by step, and its LSTM stays in floa
 window is one autograd function: one product for the inputs of all steps outside of it, one
 recurrent product a step into memory taken once, and a backward pass written by hand, whose
 factors are computed for the whole window at once and whose weight gradient is one product over
-time. `half` multiplies in bfloat16 and keeps states and sums in float32.
+time. `bf16` multiplies in bfloat16 and keeps states and sums in float32.
 
 Shape letters: T time, B batch, H hidden_size, G gates.
 """
@@ -25,7 +25,7 @@ LayerWeights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def recurrence(
     cell: str,
-    half: bool,
+    bf16: bool,
     inputs: Tensor,
     tokens: Tensor | None,
     weights: LayerWeights,
@@ -38,28 +38,28 @@ def recurrence(
         share = functional.embedding(tokens, share)
     before = tuple(one[0] for one in state)
     function = _FUNCTIONS[cell]
-    output, *after = function.apply(half, share, weight_hh, bias_hh, *before)
+    output, *after = function.apply(bf16, share, weight_hh, bias_hh, *before)
     return output, tuple(one[None] for one in after)
 
 
-def _multiply(half: bool, left: Tensor, right: Tensor, plus: Tensor, out: Tensor) -> None:
-    """Out = left @ right + plus; `right` is in bfloat16 already where `half` is set."""
-    if half:
+def _multiply(bf16: bool, left: Tensor, right: Tensor, plus: Tensor, out: Tensor) -> None:
+    """Out = left @ right + plus; `right` is in bfloat16 already where `bf16` is set."""
+    if bf16:
         torch.add(plus, left.to(torch.bfloat16) @ right, out=out)
     else:
         torch.addmm(plus, left, right, out=out)
 
 
-def _outer(half: bool, left: Tensor, right: Tensor) -> Tensor:
+def _outer(bf16: bool, left: Tensor, right: Tensor) -> Tensor:
     """A weight gradient: (T, B, N) and (T, B, K) to (N, K), over all steps and lanes."""
     left, right = left.flatten(0, 1), right.flatten(0, 1)
-    if half:
+    if bf16:
         return (left.to(torch.bfloat16).t() @ right.to(torch.bfloat16)).to(left.dtype)
     return left.t() @ right
 
 
-def _operand(half: bool, matrix: Tensor) -> Tensor:
-    return matrix.to(torch.bfloat16) if half else matrix
+def _operand(bf16: bool, matrix: Tensor) -> Tensor:
+    return matrix.to(torch.bfloat16) if bf16 else matrix
 
 
 class _LSTM(torch.autograd.Function):
@@ -67,17 +67,17 @@ class _LSTM(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor, c: Tensor
+        ctx: Any, bf16: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch, rows = share.shape
         size = rows // 4
-        recurrent = _operand(half, weight).t()
+        recurrent = _operand(bf16, weight).t()
         gates = torch.empty_like(share)
         hidden, cells = (share.new_empty(steps + 1, batch, size) for _ in range(2))
         squashed = share.new_empty(steps, batch, size)
         hidden[0], cells[0] = h, c
         for t in range(steps):
-            _multiply(half, hidden[t], recurrent, share[t], gates[t])
+            _multiply(bf16, hidden[t], recurrent, share[t], gates[t])
             i, f, g, o = gates[t].view(batch, 4, size).unbind(1)
             gates[t, :, : 2 * size].sigmoid_()
             g.tanh_()
@@ -85,7 +85,7 @@ class _LSTM(torch.autograd.Function):
             torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
             torch.tanh(cells[t + 1], out=squashed[t])
             torch.mul(o, squashed[t], out=hidden[t + 1])
-        ctx.half = half
+        ctx.bf16 = bf16
         ctx.save_for_backward(gates, hidden, cells, squashed, weight)
         return hidden[1:].clone(), hidden[-1].clone(), cells[-1].clone()
 
@@ -106,7 +106,7 @@ class _LSTM(torch.autograd.Function):
         )
         through = o * (1 - squashed * squashed)
         d_gates = torch.empty_like(gates)
-        recurrent = _operand(ctx.half, weight)
+        recurrent = _operand(ctx.bf16, weight)
         dc = dc.clone()
         dh = dh + d_output[-1]
         for t in reversed(range(steps)):
@@ -116,9 +116,9 @@ class _LSTM(torch.autograd.Function):
             torch.mul(dh, factors[t, :, 3], out=d[:, 3])
             dc.mul_(f[t])
             before = d_output[t - 1] if t else torch.zeros_like(dh)
-            _multiply(ctx.half, d_gates[t], recurrent, before, dh)
+            _multiply(ctx.bf16, d_gates[t], recurrent, before, dh)
         # The bias lies in the input's share.
-        return None, d_gates, _outer(ctx.half, d_gates, hidden[:-1]), None, dh, dc
+        return None, d_gates, _outer(ctx.bf16, d_gates, hidden[:-1]), None, dh, dc
 
 
 class _GRU(torch.autograd.Function):
@@ -126,23 +126,23 @@ class _GRU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
+        ctx: Any, bf16: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
         steps, batch, rows = share.shape
         size = rows // 3
-        recurrent = _operand(half, weight).t()
+        recurrent = _operand(bf16, weight).t()
         gates, products = torch.empty_like(share), torch.empty_like(share)
         hidden = share.new_empty(steps + 1, batch, size)
         hidden[0] = h
         for t in range(steps):
-            _multiply(half, hidden[t], recurrent, bias, products[t])
+            _multiply(bf16, hidden[t], recurrent, bias, products[t])
             r, z, n = gates[t].view(batch, 3, size).unbind(1)
             both = gates[t, :, : 2 * size]
             torch.add(share[t, :, : 2 * size], products[t, :, : 2 * size], out=both).sigmoid_()
             candidate = products[t, :, 2 * size :]
             torch.addcmul(share[t, :, 2 * size :], r, candidate, out=n).tanh_()
             torch.lerp(n, hidden[t], z, out=hidden[t + 1])
-        ctx.half = half
+        ctx.bf16 = bf16
         ctx.save_for_backward(gates, products[:, :, 2 * size :], hidden, weight)
         return hidden[1:].clone(), hidden[-1].clone()
 
@@ -158,7 +158,7 @@ class _GRU(torch.autograd.Function):
         )
         d_products = torch.empty_like(gates)
         d_hidden = torch.empty_like(candidates)
-        recurrent = _operand(ctx.half, weight)
+        recurrent = _operand(ctx.bf16, weight)
         dh = dh + d_output[-1]
         for t in reversed(range(steps)):
             d_hidden[t] = dh
@@ -167,10 +167,10 @@ class _GRU(torch.autograd.Function):
             before = torch.mul(dh, z[t])
             if t:
                 before += d_output[t - 1]
-            _multiply(ctx.half, d_products[t], recurrent, before, dh)
+            _multiply(ctx.bf16, d_products[t], recurrent, before, dh)
         d_share = d_products.clone()
         torch.mul(d_hidden, to_new, out=d_share[:, :, 2 * size :])
-        d_weight = _outer(ctx.half, d_products, hidden[:-1])
+        d_weight = _outer(ctx.bf16, d_products, hidden[:-1])
         return None, d_share, d_weight, d_products.sum((0, 1)), dh
 
 
@@ -187,16 +187,16 @@ class _RNN(torch.autograd.Function):
 
     @classmethod
     def forward(
-        cls, ctx: Any, half: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
+        cls, ctx: Any, bf16: bool, share: Tensor, weight: Tensor, bias: Tensor, h: Tensor
     ) -> tuple[Tensor, Tensor]:
         steps, batch, size = share.shape
-        recurrent = _operand(half, weight).t()
+        recurrent = _operand(bf16, weight).t()
         hidden = share.new_empty(steps + 1, batch, size)
         hidden[0] = h
         for t in range(steps):
-            _multiply(half, hidden[t], recurrent, share[t], hidden[t + 1])
+            _multiply(bf16, hidden[t], recurrent, share[t], hidden[t + 1])
             cls.squash(hidden[t + 1])
-        ctx.half = half
+        ctx.bf16 = bf16
         ctx.save_for_backward(hidden, weight)
         return hidden[1:].clone(), hidden[-1].clone()
 
@@ -206,13 +206,13 @@ class _RNN(torch.autograd.Function):
         hidden, weight = ctx.saved_tensors
         factors = cls.slope(hidden[1:])
         d_share = torch.empty_like(factors)
-        recurrent = _operand(ctx.half, weight)
+        recurrent = _operand(ctx.bf16, weight)
         dh = dh + d_output[-1]
         for t in reversed(range(len(factors))):
             torch.mul(dh, factors[t], out=d_share[t])
             before = d_output[t - 1] if t else torch.zeros_like(dh)
-            _multiply(ctx.half, d_share[t], recurrent, before, dh)
-        return None, d_share, _outer(ctx.half, d_share, hidden[:-1]), None, dh
+            _multiply(ctx.bf16, d_share[t], recurrent, before, dh)
+        return None, d_share, _outer(ctx.bf16, d_share, hidden[:-1]), None, dh
 
 
 class _RNNReLU(_RNN):
