@@ -241,9 +241,9 @@ def main() -> int:
     before = json.loads(arguments.file.read_text(encoding="utf-8"))["values"]
     different = [name for name in {**before, **values} if before.get(name) != values.get(name)]
     for name in different:
-        print(
-            f"{name} differs:\n  before {str(before.get(name))[:300]}\n  now    {str(values.get(name))[:300]}"
-        )
+        print(f"{name} differs:")
+        print(f"  before {str(before.get(name))[:300]}")
+        print(f"  now    {str(values.get(name))[:300]}")
     print(f"{len(values)} values, {len(different)} differ")
     return 1 if different else 0
 

@@ -289,7 +289,7 @@ class TestFullDisk:
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
 
-class TestHealing:
+class TestRecovery:
     """Divergence and want of memory."""
 
     def test_a_bad_window_is_passed_over(self, tmp_path, corpus, monkeypatch):
@@ -303,13 +303,13 @@ class TestHealing:
 
         monkeypatch.setattr(Trainer, "_backward", backward)
         events = list(chargen.train(corpus, out=tmp_path / "run", **settings()))
-        healed = [event for event in events if isinstance(event, Recovered)]
-        assert len(healed) == 1
-        assert "step 40: the loss was nan" in healed[0].what
-        assert "half the learning rate" in healed[0].what
+        recovered = [event for event in events if isinstance(event, Recovered)]
+        assert len(recovered) == 1
+        assert "step 40: the loss was nan" in recovered[0].what
+        assert "half the learning rate" in recovered[0].what
         assert events[-1].step == 60
         lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-        assert any(json.loads(line)["event"] == "healed" for line in lines)
+        assert any(json.loads(line)["event"] == "recovered" for line in lines)
 
     def test_three_times_in_a_row_is_the_end(self, tmp_path, corpus, monkeypatch):
         from chargen.training.trainer import Trainer

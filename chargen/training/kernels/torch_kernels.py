@@ -31,6 +31,7 @@ def recurrence(
     weights: LayerWeights,
     state: State,
 ) -> tuple[Tensor, State]:
+    """One layer over one window; arguments and results as of `Kernel`."""
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     bias = bias_ih if cell == "gru" else bias_ih + bias_hh
     share = functional.linear(inputs, weight_ih, bias)
