@@ -54,9 +54,9 @@ def score(model: Model, ids: Tokens) -> Score:
     """
     if len(ids) < 2 or len(ids) * model.config.num_parameters < _LONG:
         return model.score_tokens(ids)
-    from chargen.training.evaluate import score_long
+    from chargen.training.evaluate import score_long_text
 
-    found = score_long(model.config, model.file.weights, ids, token_lengths(model.tokenizer))
+    found = score_long_text(model.config, model.file.weights, ids, token_lengths(model.tokenizer))
     check_finite(np.array(found.nats_per_token))
     return found
 

@@ -1,6 +1,7 @@
-"""`train`, `finetune` and `resume`: iterators of events, as the commands call them.
+"""`train`, `finetune` and `resume`: iterators of events. The commands call these functions.
 
-torch is imported when one of them begins to train, and not before.
+torch is imported when one of them begins to train, and not before. Nothing of the host changes:
+each event is made with torch settings of its own (see `HostedIterator`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -35,15 +37,18 @@ from chargen.training.launch import this_process
 if TYPE_CHECKING:
     from chargen.training.distributed import Ranks
 
-
-REPLAY_SHARE = 0.8
+DEFAULT_REPLAY_SHARE = 0.8
 _ONE_PROCESS = "fine-tuning runs in one process; start it without torchrun"
-TUNED = {"base", "base_path", "before", "old_text"}
+_FINETUNE_CARD_KEYS = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
+
+CorpusNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Training = tuple[Callable[[], Iterator[TrainEvent]], Sequence[str]]
+"""What starts the training, and what a person should be told about the text."""
 
 
 def train(
-    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    corpus: CorpusNames = (),
     *,
     run: str | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -53,14 +58,14 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Iterator[TrainEvent]:
-    """Train a model and keep its run folder up to date; yields events while it goes.
+    """Trains a model and keeps its run folder up to date; yields events while it goes.
 
     Args:
         corpus: files, folders, `builtin:NAME`, `hf:DATASET`; nothing is the built-in corpus.
         run: name of the run below `checkpoints`; None makes one from the corpus's name.
         out: a folder instead of `checkpoints`; without `run`, the run's own folder.
-        overwrite: replace a run of that name.
-        on_note: is told what a person should know, a line each.
+        overwrite: replaces a run of that name.
+        on_note: is given what a person should know, a line each.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: fields of `TextOptions`, `ModelConfig` and `TrainConfig`, and `epochs`; what is
@@ -71,45 +76,45 @@ def train(
         CorpusError: the corpus cannot be read, or is too short.
         ChargenError: training or writing failed.
     """
-    started = time.monotonic()
-    names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
-    spelled = tuple(os.fspath(one) for one in names)
-    given = {name: value for name, value in settings.items() if value is not None}
-    text_fields = {one.name for one in fields(TextOptions)}
-    about_text = {name: given.pop(name) for name in text_fields & given.keys()}
-    if about_text.get("valid") is not None:
-        about_text["valid"] = os.fspath(about_text["valid"])
-    check_settings(given)
-    options = TextOptions(corpus=spelled, **about_text)
-    process = this_process()
-    # The folder is the first process's; whatever the others choose, they write nothing.
-    folder = choose_folder(spelled, run=run, out=out, overwrite=overwrite or not process.is_first)
-    if process.count > 1 and "-" in (*spelled, options.valid):
-        raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
-    ranks = _together()
-    # The first process encodes the text, the others find it in the cache.
-    make = partial(open_dataset, options, on_reading if process.is_first else unwatched)
-    dataset = ranks.first(make) if ranks else make()
-    from chargen.training.session import train_run  # torch, once all else is in order
 
-    events = train_run(
-        folder,
-        tokenizer=dataset.tokenizer,
-        train=dataset.train,
-        valid=dataset.valid,
-        card=dataset.card,
-        text=options_to_json(options),
-        given=given,
-        should_stop=should_stop,
-        started=started,
-        ranks=ranks,
-    )
-    yield from _with_notes(events, dataset.notes, on_note)
+    def prepare() -> Training:
+        started = time.monotonic()
+        names = _names(corpus)
+        text_settings, given = _divided(settings)
+        check_settings(given)
+        options = TextOptions(corpus=names, **text_settings)
+        process = this_process()
+        # The folder is the first process's; the others write nothing, whatever they choose.
+        folder = choose_folder(names, run=run, out=out, overwrite=overwrite or not process.is_first)
+        if process.count > 1 and "-" in (*names, options.valid):
+            raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
+        ranks = _distributed()
+        # The first process encodes the text, the others find it in the cache.
+        read = partial(open_dataset, options, on_reading if process.is_first else unwatched)
+        dataset = ranks.rank0_first(read) if ranks else read()
+
+        def start() -> Iterator[TrainEvent]:
+            from chargen.training.session import RunText, train_run
+
+            return train_run(
+                folder,
+                RunText(tokenizer=dataset.tokenizer, train=dataset.train, valid=dataset.valid),
+                card=dataset.card,
+                source=options_to_json(options),
+                given=given,
+                should_stop=should_stop,
+                started=started,
+                ranks=ranks,
+            )
+
+        return start, dataset.notes
+
+    return _events(prepare, on_note)
 
 
 def finetune(
     model: str | os.PathLike[str],
-    corpus: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    corpus: CorpusNames,
     *,
     run: str | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -122,23 +127,23 @@ def finetune(
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Iterator[TrainEvent]:
-    """Go on training a model on another text; yields events while it goes.
+    """Goes on training a model on another text; yields events while it goes.
 
     Args:
         model: as for `load`; it is not changed.
         corpus: as for `train`.
-        run: as for `train`; None makes a name of the model's and the corpus's.
+        run: as for `train`; None makes a name from the model's and the corpus's.
         out: as for `train`.
         overwrite: as for `train`.
-        vocabulary: `extend` takes in the characters that the model lacks, `keep` reads the
-            nearest that it has in their place.
+        vocabulary: `extend` adds the characters that the model lacks, `keep` reads the nearest
+            character that it has instead.
         extend_vocab: pieces to add to a subword model, for words of the corpus.
-        replay: a corpus, best the model's own, that a share of the lanes (`replay_share`, four
-            fifths by default) goes on reading.
-        on_note: is told what a person should know, a line each.
+        replay: a corpus, best the model's own, that a share of the batch rows (`replay_share`,
+            four fifths by default) goes on reading.
+        on_note: is given what a person should know, a line each.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
-        settings: as for `train`; what decides the model's shape must be as it is.
+        settings: as for `train`; what decides the model's shape must be the model's.
 
     Raises:
         UsageError: a setting is unknown, out of range, or not the model's; or the run exists.
@@ -146,67 +151,80 @@ def finetune(
         CorpusError: the corpus cannot be read, is too short, or has nothing that the model knows.
         ChargenError: training or writing failed.
     """
-    started = time.monotonic()
-    if this_process().count > 1:
-        raise UsageError(_ONE_PROCESS)
-    names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
-    spelled = tuple(os.fspath(one) for one in names)
-    if not spelled:
-        raise UsageError("name a CORPUS to fine-tune on")
-    given = {name: value for name, value in settings.items() if value is not None}
-    text_fields = {one.name for one in fields(TextOptions)}
-    about_text = {name: given.pop(name) for name in text_fields & given.keys()}
-    if replay is not None:
-        given.setdefault("replay_share", REPLAY_SHARE)
-    elif given.get("replay_share"):
-        raise UsageError("--replay-share: say which text with --replay CORPUS")
-    check_settings(given)
-    base = load(model)
-    kind, wished = base.file.tokenizer.kind, about_text.pop("tokenizer", None)
-    if wished not in (None, kind):
-        raise UsageError(
-            f"--tokenizer {wished}: the base reads {kind} tokens; leave it out, or train a model "
-            "of its own"
-        )
-    problem = check_same(base.config, given)
-    if problem is not None:
-        raise UsageError(f"{problem}; leave it out, or train a model of its own")
-    documents = base.card.get("documents")
-    about_text.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
-    options = TextOptions(corpus=spelled, tokenizer=kind, **about_text)
-    assert base.path is not None
-    stem = run_name(base.path)
-    folder = choose_folder([f"{stem}-{Path(spelled[0]).stem}"], run=run, out=out,
-                           overwrite=overwrite)  # fmt: skip
-    tuning = open_finetune_dataset(
-        options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
-    )
-    dataset, notes = tuning.dataset, list(tuning.dataset.notes)
-    written, other = options_to_json(options), None
-    if replay is not None:
-        old = replace(options, corpus=(os.fspath(replay),), valid=None)
-        other = open_replay_dataset(old, dataset.tokenizer, on_reading)
-        written[REPLAY] = {"options": options_to_json(old), "card": other.card}
-        notes += [f"replay: {note}" for note in other.notes]
-    card = {**dataset.card, "base": lineage(base.card, stem), "base_path": str(base.path)}
-    from chargen.training.finetune import finetune_run
-    from chargen.training.session import Replay
 
-    events = finetune_run(
-        folder,
-        base=extend_weights(base.file, tuning.graft, tuning.counts),
-        tokenizer=dataset.tokenizer,
-        train=dataset.train,
-        valid=dataset.valid,
-        replay=None if other is None else Replay(train=other.train, valid=other.valid),
-        new_tokens=sorted(tuning.graft.seeds),
-        card=card,
-        text=written,
-        given=given,
-        should_stop=should_stop,
-        started=started,
-    )
-    yield from _with_notes(events, notes, on_note)
+    def prepare() -> Training:
+        started = time.monotonic()
+        if this_process().count > 1:
+            raise UsageError(_ONE_PROCESS)
+        names = _names(corpus)
+        if not names:
+            raise UsageError("name a CORPUS to fine-tune on")
+        text_settings, given = _divided(settings)
+        if replay is not None:
+            given.setdefault("replay_share", DEFAULT_REPLAY_SHARE)
+        elif given.get("replay_share"):
+            raise UsageError("--replay-share: say which text with --replay CORPUS")
+        check_settings(given)
+        base = load(model)
+        assert base.path is not None
+        kind, asked = base.file.tokenizer.kind, text_settings.pop("tokenizer", None)
+        if asked not in (None, kind):
+            raise UsageError(
+                f"--tokenizer {asked}: the base reads {kind} tokens; leave it out, or train a "
+                "model of its own"
+            )
+        problem = check_same(base.config, given)
+        if problem is not None:
+            raise UsageError(f"{problem}; leave it out, or train a model of its own")
+        documents = base.card.get("documents")
+        text_settings.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
+        options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
+        base_name = run_name(base.path)
+        stem = f"{base_name}-{Path(names[0]).stem}"
+        folder = choose_folder([stem], run=run, out=out, overwrite=overwrite)
+        tuned = open_finetune_dataset(
+            options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
+        )
+        dataset, notes = tuned.dataset, list(tuned.dataset.notes)
+        source, replayed = options_to_json(options), None
+        if replay is not None:
+            replay_options = replace(options, corpus=(os.fspath(replay),), valid=None)
+            replayed = open_replay_dataset(replay_options, dataset.tokenizer, on_reading)
+            source[REPLAY] = {"options": options_to_json(replay_options), "card": replayed.card}
+            notes += [f"replay: {note}" for note in replayed.notes]
+        card = {
+            **dataset.card,
+            "base": lineage(base.card, base_name),
+            "base_path": str(base.path),
+        }
+
+        def start() -> Iterator[TrainEvent]:
+            from chargen.training.finetune import finetune_run
+            from chargen.training.session import Replay, RunText
+
+            text = RunText(
+                tokenizer=dataset.tokenizer,
+                train=dataset.train,
+                valid=dataset.valid,
+                replay=None
+                if replayed is None
+                else Replay(train=replayed.train, valid=replayed.valid),
+            )
+            return finetune_run(
+                folder,
+                text,
+                base=extend_weights(base.file, tuned.graft, tuned.counts),
+                new_tokens=sorted(tuned.graft.seeds),
+                card=card,
+                source=source,
+                given=given,
+                should_stop=should_stop,
+                started=started,
+            )
+
+        return start, notes
+
+    return _events(prepare, on_note)
 
 
 def resume(
@@ -220,15 +238,15 @@ def resume(
     epochs: float | None = None,
     steps: int | None = None,
 ) -> Iterator[TrainEvent]:
-    """Go on with a run: exactly where it stopped, or, with a length, that much longer.
+    """Goes on with a run: exactly where it stopped, or, with a length, that much longer.
 
     Args:
         run: a run's folder, or its name below `checkpoints`; None is the newest.
-        allow_changed_corpus: if the corpus changed since, take it as it is now.
-        on_note: is told what a person should know, a line each.
+        allow_changed_corpus: if the corpus changed since, takes it as it is now.
+        on_note: is given what a person should know, a line each.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
-        minutes: train for so long from here, with a warm-up and a decay of its own; or
+        minutes: trains so long from here, with a warm-up and a decay of its own; or
         epochs: so many passes; or
         steps: so many steps.
 
@@ -238,63 +256,89 @@ def resume(
         UsageError: the run is over and no length was given; or another process has it.
         ChargenError: training or writing failed.
     """
-    started = time.monotonic()
-    lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
-    given = {name: value for name, value in lengths.items() if value is not None}
-    check_settings(given)
-    folder = locate_run(None if run is None else os.fspath(run))
-    ranks = _together()
-    yield from _resume(
-        folder, given, allow_changed_corpus, on_note, on_reading, should_stop, started, ranks
-    )
 
+    def prepare() -> Training:
+        started = time.monotonic()
+        lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
+        given = {name: value for name, value in lengths.items() if value is not None}
+        check_settings(given)
+        folder = locate_run(None if run is None else os.fspath(run))
+        ranks = _distributed()
+        from chargen.training.snapshot import load_snapshot
 
-def _resume(
-    folder: Path,
-    given: dict[str, Any],
-    allow_changed_corpus: bool,
-    on_note: Callable[[str], None],
-    on_reading: Watcher,
-    should_stop: Callable[[], bool],
-    started: float,
-    ranks: Ranks | None,
-) -> Iterator[TrainEvent]:
-    from chargen.training.session import Replay, resume_run
-    from chargen.training.snapshot import load_snapshot
-
-    snapshot = load_snapshot(folder / TRAINING)
-    if ranks is not None:
+        snapshot = load_snapshot(folder / TRAINING)
+        if ranks is not None:
+            if REPLAY in snapshot.text:
+                raise UsageError(f"{folder}: {_ONE_PROCESS}")
+            ranks.barrier()  # nobody saves before all have read the state
+        tokenizer = snapshot.build_tokenizer()
+        reopen = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)
+        dataset = reopen(options_from_json(snapshot.text), tokenizer, snapshot.card)
+        notes, replayed = list(dataset.notes), None
         if REPLAY in snapshot.text:
-            raise UsageError(f"{folder}: {_ONE_PROCESS}")
-        ranks.decided(0)  # nobody saves before all have read what is to be gone on from
-    tokenizer = snapshot.build_tokenizer()
-    options = options_from_json(snapshot.text)
-    again = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)
-    dataset = again(options, tokenizer, snapshot.card)
-    notes, replay = list(dataset.notes), None
-    if REPLAY in snapshot.text:
-        other = again(*_replayed(snapshot.text[REPLAY], tokenizer))
-        replay = Replay(train=other.train, valid=other.valid)
-        notes += [f"replay: {note}" for note in other.notes]
-    # What fine-tuning adds to a card is not of the corpus.
-    card = {**dataset.card, **{one: snapshot.card[one] for one in TUNED & snapshot.card.keys()}}
-    events = resume_run(
-        folder,
-        snapshot,
-        tokenizer=tokenizer,
-        train=dataset.train,
-        valid=dataset.valid,
-        card=card,
-        given=given,
-        should_stop=should_stop,
-        started=started,
-        replay=replay,
-        ranks=ranks,
-    )
-    yield from _with_notes(events, notes, on_note)
+            replayed = reopen(*_replay_options(snapshot.text[REPLAY], tokenizer))
+            notes += [f"replay: {note}" for note in replayed.notes]
+        finetuned = _FINETUNE_CARD_KEYS & snapshot.card.keys()
+        card = {**dataset.card, **{key: snapshot.card[key] for key in finetuned}}
+
+        def start() -> Iterator[TrainEvent]:
+            from chargen.training.session import Replay, RunText, resume_run
+
+            text = RunText(
+                tokenizer=tokenizer,
+                train=dataset.train,
+                valid=dataset.valid,
+                replay=None
+                if replayed is None
+                else Replay(train=replayed.train, valid=replayed.valid),
+            )
+            return resume_run(
+                folder,
+                snapshot,
+                text,
+                card=card,
+                given=given,
+                should_stop=should_stop,
+                started=started,
+                ranks=ranks,
+            )
+
+        return start, notes
+
+    return _events(prepare, on_note)
 
 
-def _together() -> Ranks | None:
+def _events(
+    prepare: Callable[[], Training], on_note: Callable[[str], None]
+) -> Iterator[TrainEvent]:
+    """Prepares the text, then trains; tells the notes about the text once the plan is made."""
+    start, notes = prepare()
+    from chargen.training.device import HostedIterator  # torch, once all else is in order
+
+    with closing(HostedIterator(start)) as events:
+        for event in events:
+            if isinstance(event, Planned):
+                for note in notes:
+                    on_note(note)
+            yield event
+
+
+def _names(corpus: CorpusNames) -> tuple[str, ...]:
+    names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
+    return tuple(os.fspath(name) for name in names)
+
+
+def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that were given: those of `TextOptions`, and the others."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    text_fields = {field.name for field in fields(TextOptions)}
+    text_settings = {name: given.pop(name) for name in text_fields & given.keys()}
+    if text_settings.get("valid") is not None:
+        text_settings["valid"] = os.fspath(text_settings["valid"])
+    return text_settings, given
+
+
+def _distributed() -> Ranks | None:
     """The processes that torchrun started; None, and no torch yet, where this is the only one."""
     if this_process().count == 1:
         return None
@@ -303,20 +347,11 @@ def _together() -> Ranks | None:
     return init_distributed()
 
 
-def _replayed(value: Any, tokenizer: Tokenizer) -> tuple[TextOptions, Tokenizer, dict[str, Any]]:
-    """How the other text of a run was read, and what it was."""
+def _replay_options(
+    value: Any, tokenizer: Tokenizer
+) -> tuple[TextOptions, Tokenizer, dict[str, Any]]:
+    """How the other text of a run was read, and its card."""
     if not isinstance(value, dict) or not isinstance(value.get("options"), dict):
         raise CorpusError("the run does not say how its other text was read")
     options, card = options_from_json(value["options"]), value.get("card")
     return options, tokenizer, card if isinstance(card, dict) else {}
-
-
-def _with_notes(
-    events: Iterator[TrainEvent], notes: Sequence[str], on_note: Callable[[str], None]
-) -> Iterator[TrainEvent]:
-    """The events; what is to be said of the text is said once the plan is made."""
-    for event in events:
-        if isinstance(event, Planned):
-            for note in notes:
-                on_note(note)
-        yield event

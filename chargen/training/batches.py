@@ -1,11 +1,11 @@
-"""TokenStore to windows: lanes that read on where they stopped.
+"""Contiguous batches: every batch row reads on where it stopped.
 
-The tokens form a ring. Lane b starts at b/B of it, and every step reads the next T tokens of
-each lane; a lane that reaches the start of the next goes on there, and the last one goes on at the
-ring's beginning. So every lane is contiguous in time for ever, an epoch has no edge, and the
-whole position is one number: the step.
+The tokens form a ring. Row b starts at b/B of it, and every step reads the next T tokens of each
+row. A row that reaches the start of the next row goes on there; the last row goes on at the ring's
+beginning. So every row is contiguous for ever, an epoch has no edge, and the position of all rows
+is one number: the step.
 
-Shape letters: N tokens, B batch_size, T bptt.
+Shape letters: N tokens, B batch rows, T bptt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from chargen.text.tokenizer import Tokens
 
 
 class BatchStream:
-    """Windows of (T, B) inputs and the tokens that follow them; a pure function of the step."""
+    """Windows of (T, B) inputs and the tokens that follow them; a pure function of the step.
+
+    Args:
+        tokens: the text (N,).
+        batch_size: B.
+        bptt: T.
+        replay: another text, which the last `replay_rows` rows read as a ring of its own.
+        replay_rows: rows that read `replay`.
+        local_rows: the rows that windows hold; the others belong to other processes.
+    """
 
     def __init__(
         self,
@@ -25,48 +34,37 @@ class BatchStream:
         batch_size: int,
         bptt: int,
         replay: Tokens | None = None,
-        lanes: int = 0,
-        own: slice = slice(None),
+        replay_rows: int = 0,
+        local_rows: slice = slice(None),
     ) -> None:
-        """Lay out the lanes.
-
-        Args:
-            tokens: the text (N,).
-            batch_size: B.
-            bptt: T.
-            replay: another text, a ring of its own, that
-            lanes: so many of the B read, the last ones.
-            own: which of all the lanes windows hold; the others are another process's.
-        """
         assert len(tokens) > 1
-        self.batch_size = batch_size
         self.bptt = bptt
         self.length = len(tokens)
-        self.tokens_a_step = batch_size * bptt
-        self._lanes = [(tokens, start) for start in _starts(tokens, batch_size - lanes)]
+        self.tokens_per_step = batch_size * bptt
+        rows = [(tokens, start) for start in _starts(tokens, batch_size - replay_rows)]
         if replay is not None:
-            self._lanes += [(replay, start) for start in _starts(replay, lanes)]
-        self._lanes = self._lanes[own]
+            rows += [(replay, start) for start in _starts(replay, replay_rows)]
+        self._rows = rows[local_rows]
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets (T, B or as many as are its own), int64, of step `step` (0-based)."""
+        """Inputs and targets of a step (0-based): each (T, B) or (T, local rows), int64."""
         block = self.block(step)
         return block[:-1], block[1:]
 
     def block(self, step: int) -> torch.Tensor:
-        """Both at once: (T + 1, B)."""
-        rows = np.empty((self.bptt + 1, len(self._lanes)), np.int64)
-        for lane, (tokens, start) in enumerate(self._lanes):
+        """Inputs and targets in one: (T + 1, B)."""
+        block = np.empty((self.bptt + 1, len(self._rows)), np.int64)
+        for row, (tokens, start) in enumerate(self._rows):
             first = (start + step * self.bptt) % len(tokens)
-            rows[:, lane] = _ring(tokens, first, self.bptt + 1)
-        return torch.from_numpy(rows)
+            block[:, row] = _read_ring(tokens, first, self.bptt + 1)
+        return torch.from_numpy(block)
 
 
-def _starts(tokens: Tokens, lanes: int) -> list[int]:
-    return [int(lane) * len(tokens) // lanes for lane in range(lanes)]
+def _starts(tokens: Tokens, rows: int) -> list[int]:
+    return [row * len(tokens) // rows for row in range(rows)]
 
 
-def _ring(tokens: Tokens, first: int, length: int) -> Tokens:
+def _read_ring(tokens: Tokens, first: int, length: int) -> Tokens:
     if first + length <= len(tokens):
         return tokens[first : first + length]
     return tokens[np.arange(first, first + length) % len(tokens)]

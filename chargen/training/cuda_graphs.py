@@ -1,124 +1,132 @@
-"""Training steps on a GPU: many of them between two looks at it, each one a single launch.
+"""Training steps on a GPU: many of them between two synchronisations, each one a single launch.
 
-A small model's step is over before its hundred kernels are launched one by one, and asking for the
-loss after every step makes both sides wait for each other. So steps go in strides: the windows of
-a stride are sent at once, while the one before is still being computed; losses and norms stay on
-the device until its end; and where shapes allow, a step is captured once as a CUDA graph and
-launched as one (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). A bad loss is
-noticed a stride late, which is early enough: there is a copy of the weights from before.
+A small model's step is over before its hundred kernels have been launched one by one, and asking
+for the loss after every step makes both sides wait for each other. So steps are taken in runs: the
+windows of a run are sent to the device at once, while the run before is still being computed;
+losses and norms stay on the device until the run's end; and where shapes allow, a step is captured
+once as a CUDA graph and launched as one
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). A bad loss is noticed at the
+end of a run, which is early enough: a copy of the weights from before it exists.
 
-Nothing here needs a GPU but the capture itself: on a CPU a stride takes the same steps.
-Shape letters: K steps of a stride, T bptt, B lanes.
+Only the capture needs a GPU: on a CPU the same steps are taken without it.
+Shape letters: K steps between two synchronisations, T bptt, B batch rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from chargen.training.network import detach
-from chargen.training.recovery import Diverged, is_out_of_memory
+from chargen.training.device import is_out_of_memory
+from chargen.training.recovery import Diverged, Recovery
+from chargen.training.step import TrainingState, take_step
 
-if TYPE_CHECKING:
-    from chargen.training.trainer import Trainer
-
-
-LONGEST = 32
-"""Steps of a stride; half as many as lie between two copies of the weights."""
-_WARM_UP = 3
+MAX_STEPS = 32
+"""K at most: half as many as lie between two copies of the weights."""
+_STEPS_BEFORE_CAPTURE = 3
 """Steps before a capture, as torch asks for: libraries set themselves up in them."""
 
 
-class Strides:
-    """Steps of a trainer whose shapes stay the same."""
+class GraphedSteps:
+    """Steps of a run whose shapes stay the same.
 
-    def __init__(self, trainer: Trainer, *, capture: bool) -> None:
-        """Make room on the device.
+    Args:
+        training: what the steps change; this process reads all of its batch rows.
+        recovery: judges losses.
+        capture: launches each step as one CUDA graph.
+    """
 
-        Args:
-            trainer: all of its lanes are read here.
-            capture: launch each step as one CUDA graph.
-        """
-        network, config = trainer.network, trainer.config
-        device = network.head.bias.device
-        self._trainer = trainer
+    max_steps = MAX_STEPS
+    """Steps that `take` may be asked for at once."""
+
+    def __init__(self, training: TrainingState, recovery: Recovery, *, capture: bool) -> None:
+        config, device = training.config, training.device
+        self._training, self._recovery = training, recovery
         self._capture = capture
         self._graphs: dict[bool, Any] = {}
         self._tokens = torch.zeros(
             config.bptt + 1, config.batch_size, dtype=torch.int64, device=device
         )
         self._rate = torch.zeros((), device=device)
-        self._found = torch.zeros(LONGEST, 2, device=device)
-        self._now = torch.zeros(2, device=device)
-        self._ahead: tuple[int, Tensor] | None = None
+        self._results = torch.zeros(MAX_STEPS, 2, device=device)
+        self._last_result = torch.zeros(2, device=device)
+        self._prefetched: tuple[int, Tensor] | None = None
 
-    def take(self, rates: Iterable[float]) -> list[tuple[float, float]]:
-        """A step for each rate: (nats per token, gradient norm) of each.
+    def take(self, rates: Sequence[float], progress: float) -> list[tuple[float, float]]:
+        """Takes a step for each rate: (nats per token, gradient norm) of each.
+
+        `progress` has no effect: all layers learn at one rate here, throughout the run.
 
         Raises:
-            Diverged: one of them was bad; the trainer stands before it, the weights do not.
+            Diverged: a step was bad. The position is before it; the weights are not.
         """
-        trainer, wished = self._trainer, list(rates)
-        first = trainer.step + trainer.healing.skipped
-        windows = self._windows(first, len(wished))
-        muon = trainer.optimizer.muon
-        for number, rate in enumerate(wished):
+        training = self._training
+        first = training.step + self._recovery.skipped_windows
+        windows = self._windows(first, len(rates))
+        muon = training.optimizer.muon
+        for number, rate in enumerate(rates):
             self._tokens.copy_(windows[number], non_blocking=True)
             self._rate.fill_(rate)
-            if self._tokens.is_cuda:  # so that chance is the same, wherever a run was taken up
-                torch.cuda.manual_seed((trainer.config.seed << 32) + trainer.step + number)
+            if self._tokens.is_cuda:  # the same chance wherever a run was resumed
+                torch.cuda.manual_seed((training.config.seed << 32) + training.step + number)
             if self._capture:
-                self._launch(muon.turns)
+                self._launch(muon.orthogonalizes_next)
             else:
                 self._step()
-            self._found[number].copy_(self._now)
-            if trainer.average:
-                trainer.average.update()
-        # While the device is at work: the windows of the next stride.
-        self._ahead = first + len(wished), self._send(first + len(wished), LONGEST)
-        found = self._found[: len(wished)].tolist()  # the only wait
-        for nats, norm in found:
+            self._results[number].copy_(self._last_result)
+            if training.ema:
+                training.ema.update()
+        # While the device is at work: the windows of the next run.
+        self._prefetched = first + len(rates), self._send(first + len(rates), MAX_STEPS)
+        results = self._results[: len(rates)].tolist()  # the only synchronisation
+        for nats, norm in results:
             try:
-                trainer.healing.check(trainer, nats, norm)
+                self._recovery.check(training, nats, norm)
             except Diverged:
-                self._ahead = None
+                self._prefetched = None
                 raise
-            trainer.step += 1
-        return [(nats, norm) for nats, norm in found]
+            training.step += 1
+        return [(nats, norm) for nats, norm in results]
 
     def _windows(self, first: int, count: int) -> Tensor:
         """Tokens (K, T + 1, B) on the device."""
-        if self._ahead is not None and self._ahead[0] == first and len(self._ahead[1]) >= count:
-            return self._ahead[1]
+        if self._prefetched is not None:
+            step, windows = self._prefetched
+            if step == first and len(windows) >= count:
+                return windows
         return self._send(first, count)
 
     def _send(self, first: int, count: int) -> Tensor:
-        blocks = [self._trainer.stream.block(step) for step in range(first, first + count)]
-        whole = torch.stack(blocks)
+        blocks = [self._training.batches.block(step) for step in range(first, first + count)]
+        windows = torch.stack(blocks)
         if not self._tokens.is_cuda:
-            return whole
-        return whole.pin_memory().to(self._tokens.device, non_blocking=True)
+            return windows
+        return windows.pin_memory().to(self._tokens.device, non_blocking=True)
 
     def _step(self) -> None:
-        """One step from what lies in the buffers to what lies in them after it."""
-        trainer = self._trainer
-        loss, after = trainer.loss(self._tokens[:-1], self._tokens[1:], trainer.state)
-        loss.backward()
-        norm = trainer.optimizer.clip()
-        trainer.optimizer.step(self._rate)
-        for own, new in zip(trainer.state, detach(after), strict=True):
-            own.copy_(new)
-        self._now[0].copy_(loss.detach())
-        self._now[1].copy_(norm)
+        """One step, from the buffers' contents to the buffers' new contents."""
+        training = self._training
+        nats, norm, after = take_step(
+            training.loss,
+            training.optimizer,
+            self._tokens[:-1],
+            self._tokens[1:],
+            training.state,
+            self._rate,
+        )
+        for state, new in zip(training.state, after, strict=True):
+            state.copy_(new)
+        self._last_result[0].copy_(nats)
+        self._last_result[1].copy_(norm)
 
-    def _launch(self, turns: bool) -> None:
-        """The step as a graph: one with Muon's new directions, one with those it has."""
-        if turns not in self._graphs:
+    def _launch(self, orthogonalizes: bool) -> None:
+        """The step as a graph: one with new orthogonal directions for Muon, one without."""
+        if orthogonalizes not in self._graphs:
             try:
-                self._graphs[turns] = self._captured(turns)
+                self._graphs[orthogonalizes] = self._captured(orthogonalizes)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
@@ -126,36 +134,37 @@ class Strides:
                 self._capture = False
                 self._step()
                 return
-        self._graphs[turns].replay()
-        self._trainer.optimizer.muon.steps += 1
+        self._graphs[orthogonalizes].replay()
+        self._training.optimizer.muon.steps += 1
 
-    def _captured(self, turns: bool) -> Any:
-        """A graph of the step; whatever comes of it, nothing has changed."""
-        trainer, muon = self._trainer, self._trainer.optimizer.muon
-        live = trainer.tensors()
-        kept, steps = {name: one.detach().clone() for name, one in live.items()}, muon.steps
+    def _captured(self, orthogonalizes: bool) -> Any:
+        """A graph of the step. The run's tensors are afterwards as they were before."""
+        training, muon = self._training, self._training.optimizer.muon
+        live = training.tensors()
+        copies = {name: tensor.detach().clone() for name, tensor in live.items()}
+        steps = muon.steps
         try:
-            return self._capture_step(turns)
+            return self._capture_step(orthogonalizes)
         finally:
-            trainer.optimizer.forget_gradients()
+            training.optimizer.forget_gradients()
             muon.steps = steps
             with torch.no_grad():
-                for name, one in live.items():
-                    one.copy_(kept[name])
+                for name, tensor in live.items():
+                    tensor.copy_(copies[name])
 
-    def _capture_step(self, turns: bool) -> Any:
-        trainer, muon = self._trainer, self._trainer.optimizer.muon
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(_WARM_UP):
-                muon.steps = muon.example(turns)
+    def _capture_step(self, orthogonalizes: bool) -> Any:
+        training, muon = self._training, self._training.optimizer.muon
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_STEPS_BEFORE_CAPTURE):
+                muon.steps = muon.example_step(orthogonalizes)
                 self._step()
-        torch.cuda.current_stream().wait_stream(beside)
-        trainer.optimizer.forget_gradients()
-        muon.steps = muon.example(turns)
+        torch.cuda.current_stream().wait_stream(stream)
+        training.optimizer.forget_gradients()
+        muon.steps = muon.example_step(orthogonalizes)
         graph = torch.cuda.CUDAGraph()
-        pool = next((one.pool() for one in self._graphs.values()), None)
+        pool = next((captured.pool() for captured in self._graphs.values()), None)
         with torch.cuda.graph(graph, pool=pool):
             self._step()
         return graph

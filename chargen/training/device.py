@@ -1,11 +1,19 @@
-"""Where training runs: device, threads, and what would be used here, in words."""
+"""Where training runs: device, threads, and what would be used here, in words.
+
+torch's settings belong to whoever imports chargen. Training needs its own, so they are swapped in
+and out (`preserved_torch_settings`, `HostedIterator`).
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
+import numpy as np
 import torch
 
 from chargen.errors import ChargenError
@@ -14,14 +22,18 @@ from chargen.training.config import TrainConfig
 from chargen.training.kernels import candidates
 from chargen.training.launch import this_process
 
+T = TypeVar("T")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""mallopt(3) of glibc."""
-_LARGEST_KEPT, _MOST_KEPT = 1 << 25, 1 << 30
-"""Bytes of a piece of memory, and of all, that wait for the next step."""
+"""Parameters of glibc's mallopt(3)."""
+_MAX_KEPT_BLOCK_BYTES, _MAX_KEPT_BYTES = 1 << 25, 1 << 30
+"""Largest block, and memory in all, that waits for the next step."""
+_SUBNORMAL = np.float32(1e-40)
 
 
 def prepare_torch(config: TrainConfig) -> torch.device:
-    """Threads, subnormal numbers, memory and the seed; the device that `config.device` means.
+    """Sets threads, subnormal numbers, memory and the seed; returns the device to train on.
+
+    Callers keep the host's settings with `preserved_torch_settings` or `HostedIterator`.
 
     Raises:
         ChargenError: this machine has no such device.
@@ -34,15 +46,13 @@ def prepare_torch(config: TrainConfig) -> torch.device:
     # Subnormal numbers appear in small states and slow recurrent training many times over.
     torch.set_flush_denormal(True)
     torch.manual_seed(config.seed)
-    name = _default() if config.device == "auto" else config.device
-    if name != "cpu" and not _there()[name]:
+    name = _default_device() if config.device == "auto" else config.device
+    if name != "cpu" and not _available_gpus()[name]:
         raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
     if name == "cpu":
         keep_memory()
     if name != "cuda":
         return torch.device(name)
-    # cuDNN wants the weights in one piece, and copies them there in microseconds.
-    warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
     # The head's products: in float32 as asked for, or with TF32's shorter numbers.
     torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
@@ -50,41 +60,135 @@ def prepare_torch(config: TrainConfig) -> torch.device:
 
 
 def keep_memory() -> None:
-    """Let what a step gives back wait for the next one, where the C library knows how.
+    """Lets the memory of a step wait for the next step, where the C library can.
 
-    Otherwise it goes to the system and comes back as fresh pages, each cleared: a twentieth of the
-    time of a step.
+    Otherwise it goes to the system and comes back as fresh pages, which must be cleared: a
+    twentieth of the time of a step. It stays so for the process; nothing else changes by it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return
-    mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
-    mallopt(_TRIM_THRESHOLD, _MOST_KEPT)
+    mallopt(_MMAP_THRESHOLD, _MAX_KEPT_BLOCK_BYTES)
+    mallopt(_TRIM_THRESHOLD, _MAX_KEPT_BYTES)
 
 
-def _there() -> dict[str, bool]:
+class TorchSettings:
+    """The settings of torch, in this process, that training changes; taken when it is made."""
+
+    def __init__(self) -> None:
+        self._generator = torch.get_rng_state()
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._cuda_generators = torch.cuda.get_rng_state_all() if cuda else []
+        self._threads = torch.get_num_threads()
+        # torch tells nobody whether it flushes subnormal numbers; a product of one does.
+        self._flushes = bool(_SUBNORMAL * np.float32(1) == 0)
+        self._tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    def restore(self) -> None:
+        """Puts these settings back."""
+        torch.set_rng_state(self._generator)
+        if self._cuda_generators:
+            torch.cuda.set_rng_state_all(self._cuda_generators)
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        torch.set_flush_denormal(self._flushes)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._tf32
+
+
+@contextmanager
+def preserved_torch_settings() -> Iterator[None]:
+    """Whatever happens inside, torch's settings and warnings are afterwards as before."""
+    settings = TorchSettings()
+    try:
+        with warnings.catch_warnings():
+            # cuDNN wants the weights in one piece, and copies them there in microseconds.
+            warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
+            yield
+    finally:
+        settings.restore()
+
+
+class HostedIterator(Iterator[T]):
+    """Runs an iterator with torch settings of its own, whatever the host does between two items.
+
+    The host may draw random numbers, change the number of threads, or train another model between
+    two items: neither side sees the other's settings, also after an error.
+
+    Args:
+        make: makes the iterator, when the first item is asked for.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+        self._items: Iterator[T] | None = None
+        self._settings: TorchSettings | None = None
+
+    def __next__(self) -> T:
+        with preserved_torch_settings():
+            if self._settings is not None:
+                self._settings.restore()
+            try:
+                if self._items is None:
+                    self._items = self._make()
+                return next(self._items)
+            finally:
+                self._settings = TorchSettings()
+
+    def close(self) -> None:
+        """Ends the iterator: what it holds is given back."""
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            with preserved_torch_settings():
+                close()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On the CPU torch raises a plain RuntimeError; only its text says what it is."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turns the several errors of missing memory into one line.
+
+    Raises:
+        ChargenError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise ChargenError(
+                "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
+                "or --bptt"
+            ) from error
+        raise
+
+
+def _available_gpus() -> dict[str, bool]:
     return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
 
 
-def _default() -> str:
-    return next((one for one, there in _there().items() if there), "cpu")
+def _default_device() -> str:
+    return next((name for name, available in _available_gpus().items() if available), "cpu")
 
 
 def describe_devices() -> list[tuple[str, str]]:
-    """What there is to train on, and which of it would be used and why: label and words."""
-    used = _default()
+    """The devices of this machine, and which would be used and why: (label, words) of each row."""
+    used = _default_device()
     rows = [("used", f"{used}; --device chooses another" if used != "cpu" else _why_cpu())]
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        found = torch.cuda.get_device_properties(number)
-        memory = f"{found.total_memory / (1 << 30):.0f} GiB"
-        rows.append((f"cuda:{number}", f"{found.name}, {memory}; torch's cuDNN recurrences"))
-    if _there()["mps"]:
+        card = torch.cuda.get_device_properties(number)
+        memory = f"{card.total_memory / (1 << 30):.0f} GiB"
+        rows.append((f"cuda:{number}", f"{card.name}, {memory}; torch's cuDNN recurrences"))
+    if _available_gpus()["mps"]:
         rows.append(("mps", "Apple's GPU; torch's own recurrences"))
     threads = torch.get_num_threads()
     rows.append(("cpu", f"{os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}"))
     for cell in CELLS:
-        labels = [one.label for one in candidates(cell, "cpu", "auto", "auto")]
+        labels = [kernel.label for kernel in candidates(cell, "cpu", "auto", "auto")]
         rows.append((f"cpu, {cell}", f"{labels[0]} with --steps; --minutes tries {labels[0]}"
                      f" and the best of another make ({', '.join(labels[1:])})"))  # fmt: skip
     process = this_process()

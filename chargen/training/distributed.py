@@ -1,9 +1,9 @@
-"""Several processes that train one model, each with a share of the lanes.
+"""Several processes that train one model, each with a share of the batch rows.
 
 torch's process group (NCCL between GPUs, Gloo between CPUs) carries what they share: gradients,
-by DistributedDataParallel; scores; and the first one's decisions, so that a clock or a signal that
-only one of them saw divides nobody. Every rank steps the same weights; only its lanes' states are
-its own. Shape letters: L layers, B lanes, H hidden_size.
+by DistributedDataParallel; scores; and the decisions of the first process, so that a clock or a
+signal that only one process saw divides nobody. Every process steps the same weights; only the
+states of its rows are its own. Shape letters: L layers, B batch rows, H hidden_size.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ import torch
 from torch import Tensor, distributed, nn
 
 from chargen.errors import ChargenError, UsageError
+from chargen.training.device import is_out_of_memory
 from chargen.training.launch import Process, this_process
-from chargen.training.recovery import is_out_of_memory
 
 T = TypeVar("T")
-_BUCKET = 100
-"""Megabytes of gradients in one message: small models send all at once, which costs least."""
+_BUCKET_MEGABYTES = 100
+"""Gradients in one message: small models send all at once, which costs least."""
 
 
 class Ranks:
-    """This process among all that train; with a count of 1, everything below does nothing."""
+    """This process among all that train. With a count of 1, its methods do nothing."""
 
     def __init__(self, process: Process | None = None) -> None:
         self.process = process or Process()
 
     @property
     def count(self) -> int:
-        """Processes."""
+        """Number of processes."""
         return self.process.count
 
     @property
     def is_first(self) -> bool:
-        """Whether this one records, and talks."""
+        """Whether this process writes files and messages."""
         return self.process.is_first
 
-    def share(self, lanes: int) -> slice:
-        """Which of the lanes are this one's.
+    def local_rows(self, batch_size: int) -> slice:
+        """Which rows of the batch this process reads.
 
         Raises:
-            UsageError: there are fewer lanes than processes.
+            UsageError: there are fewer rows than processes.
         """
-        if lanes < self.count:
+        if batch_size < self.count:
             raise UsageError(
-                f"--batch-size {lanes}: fewer places than the {self.count} processes; raise it"
+                f"--batch-size {batch_size}: fewer batch rows than the {self.count} processes; "
+                "raise it"
             )
         rank = self.process.rank
-        return slice(rank * lanes // self.count, (rank + 1) * lanes // self.count)
+        return slice(rank * batch_size // self.count, (rank + 1) * batch_size // self.count)
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network, its gradients averaged over the processes."""
@@ -64,56 +65,75 @@ class Ranks:
             return network
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(network, bucket_cap_mb=_BUCKET)
+        return DistributedDataParallel(network, bucket_cap_mb=_BUCKET_MEGABYTES)
 
-    def total(self, *values: float) -> list[float]:
+    def all_reduce(self, *values: float) -> list[float]:
         """Sums over all processes, in float64."""
         if self.count == 1:
             return list(values)
-        found = torch.tensor(values, dtype=torch.float64)
-        with lost():
-            distributed.all_reduce(found)
-        return found.tolist()
+        sums = torch.tensor(values, dtype=torch.float64)
+        with peer_errors():
+            distributed.all_reduce(sums)
+        return sums.tolist()
 
-    def decided(self, *values: float) -> list[float]:
-        """What the first process says."""
+    def all_reduce_(self, values: Tensor) -> None:
+        """Replaces a tensor by its sum over all processes."""
+        if self.count > 1:
+            with peer_errors():
+                distributed.all_reduce(values)
+
+    def broadcast(self, *values: float) -> list[float]:
+        """The values that the first process has."""
         if self.count == 1:
             return list(values)
-        found = torch.tensor(values, dtype=torch.float64)
-        with lost():
-            distributed.broadcast(found, 0)
-        return found.tolist()
+        sent = torch.tensor(values, dtype=torch.float64)
+        with peer_errors():
+            distributed.broadcast(sent, 0)
+        return sent.tolist()
 
-    def told(self, make: Callable[[], T]) -> T:
-        """A plain value that the first process makes, as JSON, and all others are given."""
+    def broadcast_object(self, make: Callable[[], T]) -> T:
+        """A plain value that the first process makes; it travels as JSON to the others."""
         if self.count == 1:
             return make()
         data = json.dumps(make()).encode() if self.is_first else b""
-        (size,) = self.decided(len(data))
+        (size,) = self.broadcast(len(data))
         buffer = torch.zeros(int(size), dtype=torch.uint8)
         if self.is_first:
             buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-        with lost():
+        with peer_errors():
             distributed.broadcast(buffer, 0)
         value: Any = json.loads(bytes(buffer.tolist()))
         return value  # type: ignore[no-any-return]
 
-    def first(self, make: Callable[[], T]) -> T:
-        """Let the first process do something, then all others: they find what it left."""
+    def rank0_first(self, make: Callable[[], T]) -> T:
+        """Lets the first process do something, then all others, which find what it left."""
         if self.count == 1:
             return make()
         if self.is_first:
-            found = make()
-            self.decided(0)
-            return found
-        self.decided(0)
+            result = make()
+            self.barrier()
+            return result
+        self.barrier()
         return make()
 
-    def check(self, error: Exception) -> None:
-        """Stop at an error that only a run of one process could go on after.
+    def barrier(self) -> None:
+        """Waits for the first process."""
+        self.broadcast(0)
+
+    def gather_states(self, state: Tensor, batch_size: int) -> Tensor:
+        """The states of all rows (L, B, H) from the rows of each process."""
+        if self.count == 1:
+            return state
+        states = state.new_zeros(state.shape[0], batch_size, state.shape[2])
+        states[:, self.local_rows(batch_size)] = state
+        self.all_reduce_(states)  # each row is zero in every process but the one that reads it
+        return states
+
+    def raise_if_shared(self, error: Exception) -> None:
+        """Ends a run of several processes at an error after which one process could go on.
 
         Raises:
-            ChargenError: another process is gone, or memory is short.
+            ChargenError: another process is gone, or memory ran out.
         """
         if self.count == 1:
             return
@@ -122,30 +142,15 @@ class Ranks:
                 f"process {self.process.rank}: not enough memory; lower --batch-size, --bptt or "
                 "--hidden-size"
             ) from error
-        with lost():
+        with peer_errors():
             raise error
-
-    def gathered(self, state: Tensor, lanes: int) -> Tensor:
-        """The states of all lanes (L, B, H) from each process's own."""
-        if self.count == 1:
-            return state
-        whole = state.new_zeros(state.shape[0], lanes, state.shape[2])
-        whole[:, self.share(lanes)] = state
-        self.add(whole)  # every lane is zero everywhere but where it is read
-        return whole
-
-    def add(self, values: Tensor) -> None:
-        """In place: the sum over all processes."""
-        if self.count > 1:
-            with lost():
-                distributed.all_reduce(values)
 
 
 ALONE = Ranks()
 
 
 def init_distributed() -> Ranks:
-    """The processes that torchrun started, this one among them; or this one alone.
+    """Joins the processes that torchrun started; this process alone where it started none.
 
     They find each other once; a second run in the same processes uses the same group.
 
@@ -162,24 +167,28 @@ def init_distributed() -> Ranks:
         # Loaded later, its functions would keep the group as the default of an argument, and with
         # it Gloo's threads, which crash a process that ends around them.
         importlib.import_module("torch.distributed.nn.functional")
-        with lost():
-            # The others wait for the first one, which may encode a large corpus for hours; that one
-            # of them died is known by its connection.
+        with peer_errors():
+            # The others wait for the first process, which may encode a large corpus for hours. A
+            # process that died is noticed by its connection.
             distributed.init_process_group(backend, timeout=timedelta(days=2))
         atexit.register(_leave)
     return Ranks(process)
 
 
 def _leave() -> None:
-    """End the group's threads before Python ends: they may still have its objects to let go."""
+    """Ends the group's threads before Python ends: they may still hold its objects."""
     if distributed.is_initialized():
-        gc.collect()  # whatever else knows the group keeps its threads
+        gc.collect()  # whatever else refers to the group keeps its threads
         distributed.destroy_process_group()
 
 
 @contextmanager
-def lost() -> Iterator[None]:
-    """A process that is gone becomes one line."""
+def peer_errors() -> Iterator[None]:
+    """Turns the errors of a process that is gone into one line.
+
+    Raises:
+        ChargenError: another process does not answer.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -195,4 +204,4 @@ def is_peer_error(error: Exception) -> bool:
     """Whether an error says that another process does not answer."""
     text = str(error).lower()
     words = ("connection", "peer", "gloo", "nccl", "timed out", "store", "rendezvous")
-    return isinstance(error, distributed.DistError) or any(one in text for one in words)
+    return isinstance(error, distributed.DistError) or any(word in text for word in words)

@@ -1,10 +1,7 @@
-"""How well a network predicts a text: nats per token, bits per byte and per character.
+"""How well a network predicts a text, and how well it does while it learns from that text.
 
-Learning while reading: every segment is scored first, and learned from then.
-
-Dynamic evaluation (Krause et al., 2018): steps scaled by the gradients' size so far, and a pull
-back to where the weights began, so that what was read long ago fades. Shape letters: N tokens,
-T segment.
+Texts are read in batch rows (see text/rows.py). Shape letters: N tokens or predictions,
+V vocabulary, B batch rows, T time.
 """
 
 from __future__ import annotations
@@ -16,29 +13,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.score import Score, make_score
+from chargen.text.rows import lay_out, windows
 from chargen.text.tokenizer import Tokens
 from chargen.training.config import TrainConfig
-from chargen.training.device import prepare_torch
+from chargen.training.device import prepare_torch, preserved_torch_settings
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.kernels import candidates
-from chargen.training.network import RecurrentLM, detach
+from chargen.training.kernels.torch_kernels import State
+from chargen.training.network import RecurrentLM
+from chargen.training.step import take_step
 
-_WINDOW = 128
-_LOGITS = 1 << 24
+_MAX_ROWS, _MIN_ROW_TOKENS = 32, 1024
+_WINDOW_TOKENS = 128
+"""T."""
+_MAX_LOGITS = 1 << 24
 """Numbers that the logits of a window may have."""
-_WARM_UP = 512
-"""Tokens before its own that each lane of a long text reads."""
+_WARM_UP_TOKENS = 512
+"""Tokens that each row of a long text reads before its own part."""
+_MIN_CALIBRATION_TOKENS = 4096
+"""Tokens from which a text can tell how confident a network may be."""
+SEGMENT_TOKENS = 32
+"""Tokens between two updates of a model that learns while it reads."""
+_RATE = 1e-3
+_GRADIENT_MEMORY = 0.999
+_PULL = 2e-3
+"""Share of the way back to the first weights, per update."""
 
 
-def score_long(
+def score_long_text(
     config: ModelConfig, weights: Weights, tokens: Tokens, lengths: npt.NDArray[np.int64]
 ) -> Score:
-    """Score a long text as fast as this machine can: its GPU, or the CPU's bfloat16.
+    """Scores a long text as fast as this machine can: on its GPU, or in the CPU's bfloat16.
 
     Args:
         config: the model's shape.
@@ -46,11 +57,13 @@ def score_long(
         tokens: (N,).
         lengths: (2, V) bytes and characters of each token, of `token_lengths`.
     """
-    device = prepare_torch(TrainConfig(steps=1))
-    kernel = candidates(config.cell, device.type, "auto", "auto")[0]
-    network = RecurrentLM(config, kernel=kernel)
-    network.load_weights(weights)
-    return evaluate(network.to(device), tokens, lengths, exact=False, warm_up=_WARM_UP)
+    with preserved_torch_settings():
+        device = prepare_torch(TrainConfig(steps=1))
+        kernel = candidates(config.cell, device.type, "auto", "auto")[0]
+        network = RecurrentLM(config, kernel=kernel)
+        network.load_weights(weights)
+        network.to(device)
+        return evaluate(network, tokens, lengths, exact=False, warm_up=_WARM_UP_TOKENS)
 
 
 def evaluate(
@@ -63,32 +76,32 @@ def evaluate(
     ranks: Ranks = ALONE,
     warm_up: int = 0,
 ) -> Score:
-    """Score a text in lanes side by side, each from a zero state.
+    """Scores a text in batch rows, each from a zero state.
 
-    Lanes of thousands of tokens differ from one long reading by less than the third decimal, and
-    are many times faster; with a warm-up they differ by rounding.
+    Rows of thousands of tokens give the score of one long reading up to the third decimal, many
+    times faster. With a warm-up the difference is rounding.
 
     Args:
         network: its mode (training or not) is restored afterwards.
         tokens: (N,).
         lengths: (2, V) bytes and characters of each token, of `token_lengths`.
-        limit: score about this many tokens, from places spread over the text; None scores all.
-        exact: in float32; otherwise as the network is trained, which may be faster.
-        ranks: the processes that share the lanes; all of them must call it.
-        warm_up: tokens before its own that each lane reads first.
+        limit: scores about this many tokens, spread over the text; None scores all.
+        exact: computes in float32; otherwise as the network is trained, which may be faster.
+        ranks: the processes that share the rows; all of them must call it.
+        warm_up: tokens that each row reads before its own part.
     """
-    nats, predicted = 0.0, np.zeros(len(lengths[0]), np.int64)
+    nats, counts = 0.0, np.zeros(len(lengths[0]), np.int64)
     for logits, targets in _predictions(
         network, tokens, limit, ranks, exact=exact, warm_up=warm_up
     ):
         losses = functional.cross_entropy(logits, targets, reduction="none")
         nats += _total(losses)
-        predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
-    (nats,), predicted = _summed(ranks, predicted, nats)
-    return make_score(nats, predicted, lengths)
+        counts += np.bincount(targets.cpu().numpy(), minlength=len(counts))
+    (nats,), counts = _summed(ranks, counts, nats)
+    return make_score(nats, counts, lengths)
 
 
-def judge(
+def evaluate_calibrated(
     network: RecurrentLM,
     tokens: Tokens,
     lengths: npt.NDArray[np.int64],
@@ -96,46 +109,49 @@ def judge(
     *,
     ranks: Ranks = ALONE,
 ) -> tuple[Score, float]:
-    """The score that a network has once it is as sure of itself as it may be, and what that takes.
+    """The score of a network after the best scaling of its logits, and that factor.
 
-    A network that has read its text many times is too sure. The second result is the factor on its
-    logits that predicts best (the inverse of the temperature of Guo et al., 2017), by one step of
-    Newton's method from 1: the loss's slope in the factor is the expected logit less the true
-    one, its curvature the logits' variance. The score is the parabola's, to rank by; `evaluate`
-    tells what it comes to.
+    A network that has read its text many times is too confident. The factor (the inverse of the
+    temperature of Guo et al., 2017) comes from one step of Newton's method that starts at 1: the
+    loss's slope in the factor is the expected logit less the true one, and its curvature is the
+    logits' variance. The score is the parabola's, good enough to rank by; `evaluate` of the scaled
+    network measures it. Where a text is too short to fit a factor, or the head's weights are also
+    the embedding's, the factor is 1.
 
     Args:
         network: its mode is restored afterwards.
-        tokens: (N,), not those it learns from.
+        tokens: (N,), not those that it learns from.
         lengths: (2, V) bytes and characters of each token.
-        limit: read about this many tokens, from places spread over the text.
-        ranks: the processes that share the lanes; all of them must call it.
+        limit: reads about this many tokens, spread over the text.
+        ranks: the processes that share the rows; all of them must call it.
     """
+    if len(tokens) < _MIN_CALIBRATION_TOKENS or network.config.tied_head:
+        return evaluate(network, tokens, lengths, limit, exact=False, ranks=ranks), 1.0
     nats = slope = curvature = 0.0
-    predicted = np.zeros(len(lengths[0]), np.int64)
+    counts = np.zeros(len(lengths[0]), np.int64)
     for logits, targets in _predictions(network, tokens, limit, ranks, exact=False):
-        logs = logits.log_softmax(-1)
-        likely, true = logs.exp(), targets[:, None]
-        mean = (likely * logits).sum(-1)
-        nats -= _total(logs.gather(-1, true))
-        slope += _total(mean - logits.gather(-1, true)[:, 0])
-        curvature += _total((likely * logits * logits).sum(-1) - mean * mean)
-        predicted += np.bincount(targets.cpu().numpy(), minlength=len(predicted))
-    (nats, slope, curvature), predicted = _summed(ranks, predicted, nats, slope, curvature)
+        logprobs = logits.log_softmax(-1)
+        probabilities, target = logprobs.exp(), targets[:, None]
+        mean = (probabilities * logits).sum(-1)
+        nats -= _total(logprobs.gather(-1, target))
+        slope += _total(mean - logits.gather(-1, target)[:, 0])
+        curvature += _total((probabilities * logits * logits).sum(-1) - mean * mean)
+        counts += np.bincount(targets.cpu().numpy(), minlength=len(counts))
+    (nats, slope, curvature), counts = _summed(ranks, counts, nats, slope, curvature)
     change = min(max(-slope / curvature, -0.5), 1.0) if curvature > 0 else 0.0
     nats += slope * change + curvature * change * change / 2
-    return make_score(nats, predicted, lengths), 1 + change
+    return make_score(nats, counts, lengths), 1 + change
 
 
 def _summed(
-    ranks: Ranks, predicted: npt.NDArray[np.int64], *values: float
+    ranks: Ranks, counts: npt.NDArray[np.int64], *values: float
 ) -> tuple[list[float], npt.NDArray[np.int64]]:
-    """Over all processes; whole numbers stay whole in float64."""
-    found = ranks.total(*values, *predicted.tolist())
-    return found[: len(values)], np.array(found[len(values) :]).astype(np.int64)
+    """Sums over all processes; whole numbers stay whole in float64."""
+    sums = ranks.all_reduce(*values, *counts.tolist())
+    return sums[: len(values)], np.array(sums[len(values) :]).astype(np.int64)
 
 
-def _total(values: torch.Tensor) -> float:
+def _total(values: Tensor) -> float:
     """The sum in float64, which not every device has."""
     return float(values.cpu().double().sum())
 
@@ -149,99 +165,99 @@ def _predictions(
     *,
     exact: bool,
     warm_up: int = 0,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits (N, V) and what followed (N,), window by window, of a text read in lanes."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (N, V) and the tokens that followed (N,), a window at a time."""
     count = len(tokens) - 1
-    wanted = count if limit is None else min(count, limit)
-    lanes = max(1, min(32, wanted // 1024))
-    span = max(1, wanted // lanes)
-    device = network.head.bias.device
-    starts = [lane * count // lanes for lane in range(lanes)]
-    # The last lane takes what division left over, so that a full score covers every token.
-    ends = [start + span for start in starts]
-    if wanted == count:
-        ends = [*starts[1:], count]
-    starts, ends = (
-        starts[ranks.process.rank :: ranks.count],
-        ends[ranks.process.rank :: ranks.count],
-    )
-    if not starts:  # more processes than lanes
+    read = count if limit is None else min(count, limit)
+    rows = lay_out(count, min(_MAX_ROWS, read // _MIN_ROW_TOKENS), limit=limit)
+    rows = rows.share(ranks.process.rank, ranks.count)
+    if not len(rows):  # more processes than rows
         return
-    lanes = len(starts)
     was_training, kernel = network.training, network.kernel
+    device = network.head.bias.device
     network.eval()
     network.kernel = replace(kernel, bf16=kernel.bf16 and not exact)
-    state = network.zero_state(lanes)
-    # A large vocabulary takes fewer steps at a time.
-    window = max(1, min(_WINDOW, _LOGITS // (lanes * network.config.vocab_size)))
-    begins = [max(0, start - warm_up) for start in starts]
-    longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
-    for offset in range(0, longest, window):
-        block = np.zeros((window + 1, lanes), np.int64)
-        mask = np.zeros((window, lanes), bool)
-        for lane, (begin, start, end) in enumerate(zip(begins, starts, ends, strict=True)):
-            part = tokens[begin + offset : min(end, begin + offset + window) + 1]
-            if len(part) > 1:
-                block[: len(part), lane] = part
-                mask[max(0, start - begin - offset) : len(part) - 1, lane] = True
-        tokens_read = torch.from_numpy(block).to(device)
-        logits, state = network(tokens_read[:-1], state)
-        kept = torch.from_numpy(mask).to(device).flatten()
-        yield logits.flatten(0, 1).float()[kept], tokens_read[1:].flatten()[kept]
+    state = network.zero_state(len(rows))
+    # A large vocabulary takes fewer positions at a time.
+    length = max(1, min(_WINDOW_TOKENS, _MAX_LOGITS // (len(rows) * network.config.vocab_size)))
+    for window in windows(tokens, rows, length, warm_up=warm_up):
+        block = torch.from_numpy(window.tokens).to(device)
+        logits, state = network(block[:-1], state)
+        counted = torch.from_numpy(window.counts).to(device).flatten()
+        yield logits.flatten(0, 1).float()[counted], block[1:].flatten()[counted]
     network.train(was_training)
     network.kernel = kernel
 
 
-SEGMENT = 32
-"""Tokens between two steps."""
-_RATE = 1e-3
-_PULL = 2e-3
-"""Part of the way back to the first weights, a step."""
-_MEMORY = 0.999
-
-
 class OnlineLearner:
-    """A model that changes as it reads; its text is one, in as many pieces as there come."""
+    """A model that learns while it reads one text: each segment is scored, then learned from.
+
+    Dynamic evaluation (Krause et al., 2018): the size of the gradients so far scales the updates,
+    and a pull back to the first weights lets fade what was read long ago.
+
+    Args:
+        config: the model's shape.
+        weights: its weights, which stay as they are.
+    """
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
-        prepare_torch(TrainConfig(steps=1, device="cpu"))
-        kernel = candidates(config.cell, "cpu", "auto", "fp32")[0]
-        self._network = RecurrentLM(config, kernel=kernel)
+        with preserved_torch_settings():
+            prepare_torch(TrainConfig(steps=1, device="cpu"))
+            kernel = candidates(config.cell, "cpu", "auto", "fp32")[0]
+            self._network = RecurrentLM(config, kernel=kernel)
         self._network.load_weights(weights)
         self._network.train()
-        self._parameters = list(self._network.parameters())
-        self._first = [one.detach().clone() for one in self._parameters]
+        self._optimizer = _PulledRMSprop(self._network)
         self._state = self._network.zero_state(1)
-        self._before: int | None = None
-        self._optimizer = torch.optim.RMSprop(self._parameters, lr=_RATE, alpha=_MEMORY, eps=1e-6)
+        self._last_token: int | None = None
 
     def read(self, ids: npt.NDArray[Any]) -> float:
-        """Read on, and learn: the nats that these tokens (N,) cost before they were learned.
+        """Reads on and learns: the nats that these tokens (N,) cost before they were learned.
 
-        The very first token of all is read, and nothing predicts it.
+        The very first token of the text is read, and nothing predicts it.
         """
-        tokens = [int(one) for one in ids]
-        if self._before is not None:
-            tokens.insert(0, self._before)
+        tokens = [int(token) for token in ids]
+        if self._last_token is not None:
+            tokens.insert(0, self._last_token)
         nats = 0.0
-        for start in range(0, len(tokens) - 1, SEGMENT):
-            part = torch.tensor(tokens[start : start + SEGMENT + 1])[:, None]
-            logits, state = self._network(part[:-1], self._state)
-            loss = functional.cross_entropy(logits.flatten(0, 1), part[1:].flatten())
-            nats += loss.item() * (len(part) - 1)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
-            self._optimizer.step()
-            with torch.no_grad():
-                torch._foreach_lerp_(list[torch.Tensor](self._parameters), self._first, _PULL)
-            self._state = detach(state)
+        with preserved_torch_settings():
+            prepare_torch(TrainConfig(steps=1, device="cpu"))
+            for start in range(0, len(tokens) - 1, SEGMENT_TOKENS):
+                segment = torch.tensor(tokens[start : start + SEGMENT_TOKENS + 1])[:, None]
+                loss, _, self._state = take_step(
+                    self._loss, self._optimizer, segment[:-1], segment[1:], self._state, _RATE
+                )
+                nats += loss.item() * (len(segment) - 1)
         if tokens:
-            self._before = tokens[-1]
+            self._last_token = tokens[-1]
         return nats
 
     def weights(self) -> Weights:
         """The weights as they are now: copies."""
-        weights = self._network.to_weights()
-        assert all(one.dtype == np.float32 for one in weights.values())
-        return weights
+        return self._network.to_weights()
+
+    def _loss(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """Mean nats of what the model as a whole predicts, whatever its groups say."""
+        logits, after = self._network(inputs, state)
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten()), after
+
+
+class _PulledRMSprop:
+    """RMSprop, followed by a pull back to the first weights."""
+
+    def __init__(self, network: RecurrentLM) -> None:
+        self._parameters = list(network.parameters())
+        self._first = [parameter.detach().clone() for parameter in self._parameters]
+        self._rmsprop = torch.optim.RMSprop(
+            self._parameters, lr=_RATE, alpha=_GRADIENT_MEMORY, eps=1e-6
+        )
+
+    def clip(self) -> Tensor:
+        return torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+
+    def step(self, rate: float | Tensor, progress: float = 0.0) -> None:
+        """Changes the weights, at the rate that it was made with."""
+        self._rmsprop.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list[Tensor](self._parameters), self._first, _PULL)
+        self._rmsprop.zero_grad()

@@ -1,8 +1,8 @@
-"""Fine-tuning: the trainer of `train`, begun from a model that already knows something.
+"""Fine-tuning: the trainer of `train`, started from a model that already knows something.
 
-A small text is read many times, so the plan is bounded by passes as well as by minutes, and what
-would be learned by heart is held back: a lower rate, more dropout, layers near the input that learn
-less (Howard and Ruder, 2018), early stopping by the new text's tail.
+A small text is read many times. So passes bound its plan as well as minutes, and learning by
+heart is made harder: a lower rate, more dropout, layers near the input that learn less (Howard and
+Ruder, 2018), early stopping on the end of the new text.
 """
 
 from __future__ import annotations
@@ -17,68 +17,62 @@ from typing import Any
 import torch
 
 from chargen.errors import UsageError
-from chargen.files import make_folder
 from chargen.model.checkpoint import ModelFile
 from chargen.model.config import ModelConfig
 from chargen.model.extend_weights import check_same
-from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
+from chargen.text.tokenizer import token_lengths
 from chargen.training.distributed import ALONE
 from chargen.training.events import TrainEvent
 from chargen.training.network import RecurrentLM
-from chargen.training.planner import Plan, make_plan
-from chargen.training.recovery import enough_memory
-from chargen.training.run_folder import Recorder, kept
-from chargen.training.session import (
-    Replay,
-    card_score,
-    follow,
-    make_trainer,
-)
+from chargen.training.planner import Plan, describe_passes, make_plan
+from chargen.training.run_folder import Recorder
+from chargen.training.session import RunText, card_score, make_trainer, run_and_record
+from chargen.training.trainer import Trainer
 
 DEFAULT_MINUTES = 2.0
-_RATE = 1 / 3
-"""The highest rate for a text as familiar as the base's own, as a part of that of training."""
-_FARTHEST = 2.0
-"""The most that an unfamiliar text raises it to, in the same measure."""
-_GENTLE = 0.5
-"""The most where another text is not to be forgotten."""
-_SLOPE = 1.7
-_UNKNOWN = 2.0
-"""How far a text is from a base that does not tell its own score."""
-_WARMUP = 0.1
-_PASSES = 20.0
+_BASE_RATE = 1 / 3
+"""Rate for a text as familiar as the base's own, as a multiple of the rate of training."""
+_MAX_RATE = 2.0
+"""Rate for the least familiar text, in the same measure."""
+_MAX_RATE_WITH_REPLAY = 0.5
+"""The same where another text must not be forgotten."""
+_RATE_EXPONENT = 1.7
+"""The rate rises with this power of the distance."""
+_UNKNOWN_DISTANCE = 2.0
+"""Distance of a text from a base that does not tell its own score."""
+_PASSES_OVER_20_000 = 20.0
 """Passes over a text of 20,000 tokens that are worth it; fewer of a longer one."""
-_FEWEST = 3.0
-_SMALL = 30_000
-_PATIENCE = 10
-_EVALUATIONS = 30
-_DROPOUT = 0.4
-"""The most: a base that was trained with less forgets more under more."""
-_PULL = 1.0
-"""Back to the base, where its text is not to be forgotten."""
+_MIN_PASSES = 3.0
+_SMALL_TEXT_TOKENS = 30_000
+_MAX_EVALUATIONS = 30
+_MAX_DROPOUT = 0.4
+"""A base that was trained with less dropout forgets more under more."""
+_PULL_WITH_REPLAY = 1.0
+"""`l2_to_base` where the base's text must not be forgotten."""
 _NEVER = -1e30
-_DEFAULTS = {"warmup": _WARMUP, "patience": _PATIENCE, "ema": 0.1, "optimizer": "adamw"}
+"""Logit of a token that must not be predicted."""
+_DEFAULTS = {"warmup": 0.1, "patience": 10, "ema": 0.1, "optimizer": "adamw"}
 
 
-def make_tuning_plan(
+def make_finetune_plan(
     given: Mapping[str, Any],
     base: ModelConfig,
     *,
     train_tokens: int,
     valid_tokens: int,
-    distance: float = _UNKNOWN,
+    distance: float = _UNKNOWN_DISTANCE,
 ) -> Plan:
     """A plan for a base of a given shape.
 
-    The farther a text is from what the base knows, the higher the rate: what is near needs little
-    change, and what is far is not reached by small steps (benchmarks/LOG.md).
+    The less familiar a text is to the base, the higher the rate: a familiar text needs little
+    change, and small steps do not reach an unfamiliar one (benchmarks/LOG.md).
 
     Args:
         given: as for `make_plan`; a shape must be the base's.
-        base: the shape, with the grown vocabulary.
-        train_tokens: how many tokens there are to learn.
-        valid_tokens: how many there are to score.
-        distance: bits that the text costs the base, beside those that the base's own costs it.
+        base: the shape, with the extended vocabulary.
+        train_tokens: number of tokens to learn.
+        valid_tokens: number of tokens to score.
+        distance: bits that the text costs the base, divided by those that its own text costs it.
 
     Raises:
         UsageError: a setting is out of range, or asks for another shape.
@@ -86,80 +80,71 @@ def make_tuning_plan(
     problem = check_same(base, given)
     if problem is not None:
         raise UsageError(f"{problem}; leave it out, or train a model of its own")
-    wishes = {**given, **base.to_json()}
-    del wishes["vocab_size"]
-    if not {"epochs", "steps"} & wishes.keys():
-        wishes.setdefault("minutes", DEFAULT_MINUTES)
-    wishes = {**_DEFAULTS, **wishes}
-    if wishes.get("replay_share"):
-        wishes.setdefault("l2_to_base", _PULL)
+    settings = {**given, **base.to_json()}
+    del settings["vocab_size"]
+    if not {"epochs", "steps"} & settings.keys():
+        settings.setdefault("minutes", DEFAULT_MINUTES)
+    settings = {**_DEFAULTS, **settings}
+    if settings.get("replay_share"):
+        settings.setdefault("l2_to_base", _PULL_WITH_REPLAY)
     plan = make_plan(
-        wishes, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
+        settings, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
     )
     train, changes = plan.train, dict[str, Any]()
-    reasons = list(plan.reasons)
-    about = len(reasons) - 1  # the passes
+    reasons = list(plan.reasons[:-1])  # the last one tells the passes, which may change here
+    step_tokens = train.batch_size * train.bptt
     if "learning_rate" not in given:
-        rate = min(_FARTHEST, _RATE * max(1.0, distance) ** _SLOPE)
+        rate = min(_MAX_RATE, _BASE_RATE * max(1.0, distance) ** _RATE_EXPONENT)
         if train.replay_share:
-            rate = min(rate, _GENTLE)
+            rate = min(rate, _MAX_RATE_WITH_REPLAY)
         changes["learning_rate"] = float(f"{train.learning_rate * rate:.2g}")
-        reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     if "dropout" not in given:
-        changes["dropout"] = min(train.dropout, _DROPOUT)
-        planned, train = train.dropout, replace(train, dropout=changes["dropout"])
-        told = f"dropout {planned:g}", f"dropout {train.dropout:g}"
-        reasons[about] = reasons[about].replace(*told)
-    own = 1 - train.replay_share
-    lane = train.batch_size * train.bptt * own
+        changes["dropout"] = min(train.dropout, _MAX_DROPOUT)
+        train = replace(train, dropout=changes["dropout"])
+    passes_reason = describe_passes(train.steps * step_tokens / train_tokens, train.dropout)
     if train.minutes is not None:
-        passes = max(_FEWEST, _PASSES * (20_000 / max(1, train_tokens)) ** 0.5)
-        enough = math.ceil(passes * train_tokens / lane)
+        passes = max(_MIN_PASSES, _PASSES_OVER_20_000 * (20_000 / max(1, train_tokens)) ** 0.5)
+        text_share = 1 - train.replay_share
+        enough = math.ceil(passes * train_tokens / (step_tokens * text_share))
         if enough < train.steps:
-            # The clock is no longer what ends it.
+            # The passes end the run, not the clock.
             changes |= {"steps": enough, "minutes": None}
-            reasons[about] = (
-                f"{passes:.0f} passes over so small a text are enough, "
-                f"so dropout {train.dropout:g} and an early stop when its tail is no longer "
-                "predicted better"
-                if train_tokens < _SMALL
-                else f"{passes:.0f} passes over the text are enough, so dropout {train.dropout:g}"
-            )
+            passes_reason = f"{passes:.0f} passes over the text are enough"
+            passes_reason += f", so dropout {train.dropout:g}"
+            if train_tokens < _SMALL_TEXT_TOKENS:
+                passes_reason += ", and it stops early when the score of its tail gets no better"
+    reasons.append(passes_reason)
+    if "learning_rate" in changes:
+        reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     steps = changes.get("steps", train.steps)
     if "evaluations" not in given:
-        changes["evaluations"] = max(1, min(_EVALUATIONS, steps // 4))
+        changes["evaluations"] = max(1, min(_MAX_EVALUATIONS, steps // 4))
         changes["evaluation_tokens"] = max(2_048, min(16_384, max(2, valid_tokens)))
     return replace(plan, train=replace(train, **changes), reasons=tuple(reasons))
 
 
 def finetune_run(
     folder: Path,
+    text: RunText,
     *,
     base: ModelFile,
-    tokenizer: Tokenizer,
-    train: Tokens,
-    valid: Tokens,
-    replay: Replay | None,
     new_tokens: Sequence[int],
     card: Mapping[str, Any],
-    text: Mapping[str, Any],
+    source: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float | None = None,
 ) -> Iterator[TrainEvent]:
-    """Plan, fine-tune and record; yields every event after it was recorded.
+    """Plans, fine-tunes and records; yields every event after it was recorded.
 
     Args:
         folder: the run's folder; made when it is not there.
-        base: the model to begin from, its vocabulary grown.
-        tokenizer: the grown one.
-        train: tokens to learn.
-        valid: tokens to choose the best weights by.
-        replay: the text of the base, of which a share of the lanes goes on reading.
-        new_tokens: what the vocabulary grew by.
-        card: what the model's card says of corpus and base.
-        text: where the corpora were found and how they were read, for run.json.
-        given: what the person asked for (see `make_tuning_plan`).
+        text: what is read, by the extended tokenizer.
+        base: the model to begin from, its vocabulary extended.
+        new_tokens: the tokens that the vocabulary was extended by.
+        card: what the model's card says about corpus and base.
+        source: where the corpora were and how they were read, for run.json.
+        given: what the person asked for (see `make_finetune_plan`).
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
 
@@ -168,35 +153,34 @@ def finetune_run(
         ChargenError: training or writing failed.
     """
     started = time.monotonic() if started is None else started
-    recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
-    make_folder(folder)
-    with kept(folder, recorder, ALONE), enough_memory():
+    recorder = Recorder(folder, text.tokenizer.to_state(), dict(card), source)
+
+    def make() -> tuple[Plan, Trainer]:
         network = RecurrentLM(base.config)
         network.load_weights(base.weights)
-        lengths = token_lengths(tokenizer)
-        before = card_score(network, valid, lengths)
+        lengths = token_lengths(text.tokenizer)
+        before = card_score(network, text.valid, lengths)
         recorder.card["before"] = before
-        if replay is not None:
-            # As the base itself predicts it, which knows nothing of the new tokens.
+        if text.replay is not None:
+            # As the base itself predicts it, which knows none of the new tokens.
             with torch.no_grad():
                 network.head.bias[list(new_tokens)] = _NEVER
-            recorder.card["old_text"] = {"before": card_score(network, replay.valid, lengths)}
-        plan = make_tuning_plan(
+            recorder.card["old_text"] = {"before": card_score(network, text.replay.valid, lengths)}
+        plan = make_finetune_plan(
             given,
             base.config,
-            train_tokens=len(train),
-            valid_tokens=len(valid),
+            train_tokens=len(text.train),
+            valid_tokens=len(text.valid),
             distance=_distance(before, base.card.get("validation")),
         )
-        trainer = make_trainer(
-            plan, tokenizer, train, valid, started, weights=base.weights, replay=replay
-        )
-        yield from follow(trainer, recorder, plan, tokenizer, should_stop, replay)
+        return plan, make_trainer(plan, text, started, weights=base.weights)
+
+    return run_and_record(recorder, text, make, should_stop, ALONE)
 
 
-def _distance(before: Mapping[str, Any] | None, own: object) -> float:
-    """What a text costs the base, beside what the base's own text costs it."""
-    bits = own.get("bits_per_byte") if isinstance(own, dict) else None
+def _distance(before: Mapping[str, Any] | None, base_score: object) -> float:
+    """Bits that the text costs the base, divided by those that the base's own text costs it."""
+    bits = base_score.get("bits_per_byte") if isinstance(base_score, dict) else None
     if before is None or not isinstance(bits, float) or not bits > 0:
-        return _UNKNOWN
+        return _UNKNOWN_DISTANCE
     return float(before["bits_per_byte"] / bits)

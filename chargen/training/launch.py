@@ -1,4 +1,7 @@
-"""Which of several processes this one is, as torch's launcher says by the environment; no torch."""
+"""Which of several processes this one is, as torch's launcher says in the environment.
+
+Needs no torch: commands ask before anything slow is imported.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,35 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One of those that torchrun started; or the only one."""
+    """One of the processes that torchrun started; alone by default."""
 
     rank: int = 0
     """Its number over all machines."""
     count: int = 1
-    """Of all."""
+    """Processes over all machines."""
     local_rank: int = 0
     """Its number on this machine."""
     local_count: int = 1
-    """On this machine."""
+    """Processes on this machine."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes, and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
 
 def this_process(environ: Mapping[str, str] | None = None) -> Process:
-    """As torchrun set the environment; alone where it did not."""
+    """This process as torchrun described it; alone where it did not."""
     environ = os.environ if environ is None else environ
-    if not all(environ.get(one) for one in _NAMES):
+    if not all(environ.get(name) for name in _VARIABLES):
         return Process()
     try:
-        rank, count, local_rank, local_count = (int(environ[one]) for one in _NAMES[:4])
+        rank, count, local_rank, local_count = (int(environ[name]) for name in _VARIABLES[:4])
     except ValueError:
         return Process()
     if not 0 <= rank < count or not 0 <= local_rank < local_count:

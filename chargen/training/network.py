@@ -1,7 +1,8 @@
 """RecurrentLM: embedding, recurrent layers, head. Tokens and state in, logits and state out.
 
-Parameters carry the names and shapes of the model file. The network knows no loss, no optimizer
-and no text; truncation, dropout's rates and the device come from outside.
+Parameters have the names and shapes of the model file. The network knows no optimizer and no text;
+truncation, dropout rates and the device come from outside. `NextTokenLoss` is its loss; where the
+vocabulary is large, it computes the logits in parts.
 
 Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T time, B batch.
 
@@ -48,16 +49,24 @@ class RecurrentLayer(nn.Module):
 
     @property
     def weights(self) -> list[LayerWeights]:
-        """Of each group, as torch's own recurrences take them."""
-        whole = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        """The weights of each group, as torch's own recurrences take them."""
+        joined = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         if self.groups == 1:
-            return [whole]
-        parts = (one.chunk(self.groups) for one in whole)
+            return [joined]
+        parts = (tensor.chunk(self.groups) for tensor in joined)
         return [(ih, hh, b, d) for ih, hh, b, d in zip(*parts, strict=True)]
 
 
 class RecurrentLM(nn.Module):
-    """A recurrent language model."""
+    """A recurrent language model, with random weights at first.
+
+    Args:
+        config: its shape.
+        dropout: on the output of every layer while training.
+        dropout_masks: number of different masks before the head; their losses are averaged.
+        embedding_dropout: on the embedding's output while training.
+        kernel: what computes the recurrences.
+    """
 
     def __init__(
         self,
@@ -68,23 +77,14 @@ class RecurrentLM(nn.Module):
         embedding_dropout: float = 0.0,
         kernel: Kernel = STOCK,
     ) -> None:
-        """Build it with random weights.
-
-        Args:
-            config: its shape.
-            dropout: on the output of every layer while training.
-            dropout_masks: so many different ones before the head, for the mean of their losses.
-            embedding_dropout: on the embedding's output while training.
-            kernel: what computes the recurrences.
-        """
         super().__init__()
         self.config = config
         self.kernel = kernel
         self.dropout = dropout
         self._masks = dropout_masks
-        self.lanes: int | None = None
-        """Lanes of all processes, where there are several; `own` says which are read here."""
-        self.own = slice(None)
+        self.batch_rows: int | None = None
+        """Batch rows of all processes, where there are several; `local_rows` are read here."""
+        self.local_rows = slice(None)
         self.embedding_dropout = embedding_dropout
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.layers = nn.ModuleList(
@@ -128,14 +128,14 @@ class RecurrentLM(nn.Module):
         return self.config.tied_head
 
     def recurrent_matrices(self) -> dict[str, nn.Parameter]:
-        """LayerWeights from hidden units to hidden units, by name: its heart.
+        """Weights from hidden units to hidden units, by name.
 
-        Below one another there is a square for every gate (of every group).
+        Each holds a square (H, H) for every gate (of every group), one below another.
         """
-        own = dict(self.named_parameters())
+        parameters = dict(self.named_parameters())
         names = [f"layers.{layer}.weight_hh" for layer in range(len(self.layers))]
         names += [f"layers.{layer}.weight_ih" for layer in range(1, len(self.layers))]
-        return {name: own[name] for name in names}
+        return {name: parameters[name] for name in names}
 
     def zero_state(self, batch_size: int) -> State:
         """The memory before any text: S tensors of zeros (L, B, H)."""
@@ -143,7 +143,7 @@ class RecurrentLM(nn.Module):
         return tuple(self.head.bias.new_zeros(layers, batch_size, size) for _ in range(states))
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read a window.
+        """Reads a window.
 
         Args:
             tokens: (T, B) ids.
@@ -154,16 +154,16 @@ class RecurrentLM(nn.Module):
         """
         hidden, after = self.features(tokens, state)
         hidden = self._drop(hidden, self.dropout)
-        # The mean of what each group says.
+        # The mean of the groups' logits.
         weight = (
             self.head.weight if self.config.groups == 1 else self.head.weight / self.config.groups
         )
         return functional.linear(hidden, weight, self.head.bias), after
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `forward`, but the last layer's hidden states (T, B, H), before their dropout."""
+        """As `forward`, but returns the last layer's hidden states (T, B, H) before dropout."""
         dropping = self.training and self.embedding_dropout > 0
-        # The kernel may then compute each embedding's product once instead of at every place.
+        # With ids, the kernel may compute each embedding's product once, not at every position.
         ids = None if dropping or self.config.vocab_size > tokens.numel() else tokens
         hidden: Tensor = self.embedding.weight
         if ids is None:
@@ -173,14 +173,14 @@ class RecurrentLM(nn.Module):
             assert isinstance(layer, RecurrentLayer)
             if number:
                 hidden, ids = self._drop(hidden, self.dropout), None
-            own = tuple(part[number : number + 1] for part in state)
-            hidden, own = self._layer(number, layer.weights, hidden, ids, own)
-            after.append(own)
+            layer_state = tuple(part[number : number + 1] for part in state)
+            hidden, layer_state = self._layer(number, layer.weights, hidden, ids, layer_state)
+            after.append(layer_state)
         joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
         return hidden, joined
 
     def dropped_out(self, hidden: Tensor) -> list[Tensor]:
-        """What the head reads of hidden states (T, B, H) while training: one a mask."""
+        """Hidden states (T, B, H) after dropout, once for each mask: what the head reads."""
         masks = self._masks if self.dropout else 1
         return [self._drop(hidden, self.dropout) for _ in range(masks)]
 
@@ -192,17 +192,17 @@ class RecurrentLM(nn.Module):
         ids: Tensor | None,
         state: State,
     ) -> tuple[Tensor, State]:
-        """Every group of a layer over a window; each reads the embedding, or its own units."""
+        """Reads a window with every group of a layer; each sees the embedding, or its own units."""
         count, cell = len(weights), self.config.cell
         if count == 1:
             return self.kernel(cell, below, ids, weights[0], state)
         inputs = below.chunk(count, -1) if number else [below] * count
         states = zip(*(part.chunk(count, -1) for part in state), strict=True)
-        found = [
-            self.kernel(cell, *each)
-            for each in zip(inputs, [ids] * count, weights, states, strict=True)
+        results = [
+            self.kernel(cell, *arguments)
+            for arguments in zip(inputs, [ids] * count, weights, states, strict=True)
         ]
-        hidden, after = zip(*found, strict=True)
+        hidden, after = zip(*results, strict=True)
         joined = tuple(torch.cat(parts, -1) for parts in zip(*after, strict=True))
         return torch.cat(hidden, -1), joined
 
@@ -211,43 +211,47 @@ class RecurrentLM(nn.Module):
         if not self.training or rate == 0:
             return hidden
         ones = torch.ones_like(hidden[:1])
-        if self.lanes is not None:  # of all lanes, so that chance is the same however divided
-            ones = hidden.new_ones(1, self.lanes, hidden.shape[2])
+        if self.batch_rows is not None:  # a mask for all rows: chance is the same however divided
+            ones = hidden.new_ones(1, self.batch_rows, hidden.shape[2])
         mask = functional.dropout(ones, rate)
-        return hidden * (mask if self.lanes is None else mask[:, self.own])
+        return hidden * (mask if self.batch_rows is None else mask[:, self.local_rows])
 
     def to_weights(self) -> Weights:
         """A copy as numpy arrays, named as in the model file."""
         state = self.state_dict()
-        found = {
+        weights = {
             name: state[name].detach().to("cpu", torch.float32, copy=True).numpy()
             for name in self.config.tensor_shapes()
         }
         if self.config.groups > 1:
-            found["head.weight"] /= np.float32(self.config.groups)
-        return found
+            weights["head.weight"] /= np.float32(self.config.groups)
+        return weights
 
     @torch.no_grad()
     def load_weights(self, weights: Weights) -> None:
-        """Take over the weights of a model file of the same config."""
-        own = dict(self.named_parameters())
+        """Takes over the weights of a model file of the same config."""
+        parameters = dict(self.named_parameters())
         for name in self.config.tensor_shapes():
-            own[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
+            parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
         if self.config.groups > 1:
-            own["head.weight"].mul_(self.config.groups)
+            parameters["head.weight"].mul_(self.config.groups)
 
 
 def detach(state: State) -> State:
-    """The same state, cut off from the graph that made it."""
+    """The same state, cut off from the graph that computed it."""
     return tuple(part.detach() for part in state)
 
 
-AT_ONCE = 1 << 24
-"""Numbers that logits may have before they are taken in parts: 64 MB."""
+MAX_LOGITS = 1 << 24
+"""Numbers (64 MB) up to which the logits of a window are computed at once."""
 
 
 class NextTokenLoss(nn.Module):
-    """A network and its loss as one module: what several processes take the gradients of."""
+    """A network and its loss as one module, whose gradients several processes can average.
+
+    Args:
+        network: what reads.
+    """
 
     def __init__(self, network: RecurrentLM) -> None:
         super().__init__()
@@ -265,10 +269,13 @@ class NextTokenLoss(nn.Module):
         weight, bias = self.network.head.weight, self.network.head.bias
         groups, linear = self.network.config.groups, self.network.kernel.linear
         losses = []
-        for thin in self.network.dropped_out(hidden):
-            # Of each group on its own, as if it were alone: what one errs in, others then know.
-            parts = zip(thin.flatten(0, 1).chunk(groups, 1), weight.chunk(groups, 1), strict=True)
-            losses += [head_loss(own, head, bias, targets.flatten(), linear) for own, head in parts]
+        for dropped in self.network.dropped_out(hidden):
+            # Each group has a loss of its own, so that the groups make different errors.
+            inputs_by_group = dropped.flatten(0, 1).chunk(groups, 1)
+            losses += [
+                head_loss(group_hidden, head, bias, targets.flatten(), linear)
+                for group_hidden, head in zip(inputs_by_group, weight.chunk(groups, 1), strict=True)
+            ]
         return torch.stack(losses).mean() if len(losses) > 1 else losses[0], after
 
 
@@ -279,35 +286,40 @@ def head_loss(
     targets: Tensor,
     linear: Callable[[Tensor, Tensor, Tensor], Tensor] = functional.linear,
 ) -> Tensor:
-    """Mean nats of targets (N,) by hidden states (N, H), head (V, H) and bias (V,).
+    """Mean nats of the targets, from the hidden states before them.
 
-    Unless the vocabulary is large, `linear` makes the logits.
+    Args:
+        hidden: (N, H).
+        weight: of the head (V, H).
+        bias: of the head (V,).
+        targets: (N,) ids.
+        linear: computes the logits, unless the vocabulary is too large to do so at once.
     """
-    if len(targets) * len(weight) <= AT_ONCE:
+    if len(targets) * len(weight) <= MAX_LOGITS:
         return functional.cross_entropy(linear(hidden, weight, bias), targets)
-    found: Tensor = _InParts.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
-    return found
+    loss: Tensor = _LossInParts.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
+    return loss
 
 
-class _InParts(torch.autograd.Function):
+class _LossInParts(torch.autograd.Function):
     """Loss and all gradients in one pass over parts of the tokens."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         count, needed = len(targets), any(ctx.needs_input_grad)
         d_hidden, d_weight, d_bias = (
-            torch.zeros_like(one) if needed else one for one in (hidden, weight, bias)
+            torch.zeros_like(tensor) if needed else tensor for tensor in (hidden, weight, bias)
         )
         total = hidden.new_zeros(())
-        step = max(1, AT_ONCE // len(weight))
+        step = max(1, MAX_LOGITS // len(weight))
         for first in range(0, count, step):
             part = slice(first, first + step)
-            logs = functional.linear(hidden[part], weight, bias).log_softmax(-1)
-            own = targets[part, None]
-            total -= logs.gather(1, own).sum()
+            logprobs = functional.linear(hidden[part], weight, bias).log_softmax(-1)
+            target = targets[part, None]
+            total -= logprobs.gather(1, target).sum()
             if needed:
-                slope = logs.exp_()
-                slope.scatter_add_(1, own, slope.new_full(own.shape, -1.0))
+                slope = logprobs.exp_()
+                slope.scatter_add_(1, target, slope.new_full(target.shape, -1.0))
                 slope /= count
                 d_hidden[part] = slope @ weight
                 d_weight.addmm_(slope.t(), hidden[part])

@@ -1,13 +1,14 @@
 """The optimizer: Muon for the recurrent matrices, AdamW for everything else.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) steps along the momentum of
-a matrix with its singular values made alike. A small recurrent network so learns about twice as
-much from the same text as with AdamW. Three things differ from its usual form, each measured
-(benchmarks/LOG.md): every gate is a matrix of its own; there are three Newton-Schulz steps instead
-of five, since lifting the smallest singular values too only amplifies noise; and the direction is
-worked out at every eighth step only, since momentum changes slowly.
+a matrix after its singular values have been made nearly equal. A small recurrent network learns
+about twice as much from the same text with it as with AdamW. torch.optim.Muon has its usual form;
+three things differ here, each measured (benchmarks/LOG.md). Every gate is orthogonalized as a
+matrix of its own. There are three Newton-Schulz iterations instead of five, because lifting the
+smallest singular values too only amplifies noise. And a matrix is orthogonalized at every eighth
+step only, because momentum changes slowly.
 
-The running average of weights, which often predicts better than the weights themselves.
+`EMA` is the moving average of the weights, which often predicts better than the weights.
 """
 
 from __future__ import annotations
@@ -23,19 +24,24 @@ from chargen.training.distributed import ALONE, Ranks
 from chargen.training.network import RecurrentLM
 
 MUON_RATE = 3.3
-"""Muon's rate beside AdamW's: a step changes a matrix by this, times the rate, per direction."""
+"""Muon's rate, as a multiple of AdamW's."""
 _MOMENTUM = 0.95
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """a x + b x^3 + c x^5 drives singular values towards one (coefficients: Jordan et al.)."""
-_ITERATIONS = 3
-_EVERY = 8
-"""Steps that a direction serves for."""
+_NEWTON_SCHULZ_ITERATIONS = 3
+_STEPS_PER_DIRECTION = 8
 FIRST_STEPS = 20
-"""Steps at the beginning, when momentum changes quickly, that each get their own."""
+"""Steps at the beginning that each orthogonalize, because momentum changes quickly then."""
 
 
 class Optimizer:
-    """Both methods behind one learning rate."""
+    """Muon and AdamW behind one learning rate.
+
+    Args:
+        network: whose parameters it changes.
+        config: which method the recurrent matrices get, rates, decay, clipping.
+        ranks: the processes that share the work of orthogonalizing.
+    """
 
     def __init__(self, network: RecurrentLM, config: TrainConfig, ranks: Ranks = ALONE) -> None:
         matrices = network.recurrent_matrices() if config.optimizer == "muon" else {}
@@ -60,11 +66,11 @@ class Optimizer:
         self.muon = Muon(list(matrices.values()), size, network.kernel.bf16, ranks)
         self._muon_depths = [self._depth(name) for name in matrices]
         self.anchors = (
-            {name: one.detach().clone() for name, one in network.named_parameters()}
+            {name: weights.detach().clone() for name, weights in network.named_parameters()}
             if config.l2_to_base
             else {}
         )
-        """Where the weights began, when they are pulled back to it."""
+        """The first weights, when the weights are pulled back to them."""
         self._anchored = list(network.parameters())
 
     @property
@@ -84,10 +90,10 @@ class Optimizer:
         return 0 if name.startswith("embedding") else 1 + self._layers
 
     def share(self, depth: int, progress: float) -> float:
-        """A depth's part of the learning rate, after a share of the run.
+        """The share of the learning rate that a depth gets, after a share of the run.
 
-        Frozen layers are freed one by one, the highest first, until bf16 way all are (gradual
-        unfreezing: Howard and Ruder, 2018).
+        Frozen layers begin to learn one by one, the highest first; half way through, all do
+        (gradual unfreezing: Howard and Ruder, 2018).
         """
         freeze = min(self._config.freeze, self._layers)
         frozen = freeze - int(2 * progress * (freeze + 1))
@@ -96,41 +102,45 @@ class Optimizer:
         return float(self._config.layer_decay ** (1 + self._layers - depth))
 
     def clip(self) -> Tensor:
-        """Shorten the gradient that AdamW gets to `clip`; Muon's step has its own length.
+        """Shortens the gradient that AdamW gets to `clip`. Muon's step has a length of its own.
 
         Returns:
             The norm of the whole gradient as it was (scalar).
         """
         norms = [nn.utils.clip_grad_norm_(self._rest, self._config.clip)]
         if self.muon.matrices:
-            gradients = [one.grad for one in self.muon.matrices if one.grad is not None]
+            gradients = [matrix.grad for matrix in self.muon.matrices if matrix.grad is not None]
             norms.append(nn.utils.get_total_norm(gradients))
         whole: Tensor = torch.stack(norms).norm()
         return whole
 
     def tensors(self, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-        """Everything that it remembers, by the names of the parameters."""
-        found: dict[str, Tensor] = {}
+        """Everything that it remembers, under the names that saved states use.
+
+        Args:
+            names: the name of each parameter.
+        """
+        tensors: dict[str, Tensor] = {}
         for group in self._adamw:
             for number, parameter in enumerate(group.parameters):
-                for kind, every in group.memory.items():
-                    found[f"adamw.{names[parameter]}.{kind}"] = every[number]
+                for kind, memory in group.memory.items():
+                    tensors[f"adamw.{names[parameter]}.{kind}"] = memory[number]
         muon = self.muon
         for parameter, momentum, direction in zip(
             muon.matrices, muon.momenta, muon.directions, strict=True
         ):
-            found[f"muon.{names[parameter]}.momentum"] = momentum
-            found[f"muon.{names[parameter]}.direction"] = direction
-        return found | {f"anchor.{name}": one for name, one in self.anchors.items()}
+            tensors[f"muon.{names[parameter]}.momentum"] = momentum
+            tensors[f"muon.{names[parameter]}.direction"] = direction
+        return tensors | {f"anchor.{name}": first for name, first in self.anchors.items()}
 
     def forget_gradients(self) -> None:
-        """As before the backward pass."""
+        """Makes the gradients what they were before the backward pass."""
         for parameter in (*self._rest, *self.muon.matrices):
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, rate: float | Tensor, progress: float = 0.0) -> None:
-        """Change the weights by their gradients; forget those.
+        """Changes the weights by their gradients, then forgets the gradients.
 
         Args:
             rate: AdamW's learning rate of the head; a tensor where it lies on the device.
@@ -138,7 +148,9 @@ class Optimizer:
         """
         for group, depth in zip(self._adamw, self._depths, strict=True):
             group.step(rate * self.share(depth, progress) if self._differs else rate)
-        shares = [self.share(one, progress) for one in self._muon_depths] if self._differs else None
+        shares = None
+        if self._differs:
+            shares = [self.share(depth, progress) for depth in self._muon_depths]
         self.muon.step(MUON_RATE * rate, shares)
         if self.anchors:
             pull = min(1.0, float(rate) * self._config.l2_to_base)
@@ -149,7 +161,7 @@ class Optimizer:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), by torch's fused function.
 
-    torch's class of that name first loads torch's compiler: a second and more of every start.
+    torch's class of that name loads torch's compiler first, which costs more than a second.
     """
 
     def __init__(
@@ -157,19 +169,19 @@ class AdamW:
     ) -> None:
         self.parameters = parameters
         self.memory = {
-            "step": [one.new_zeros(()) for one in parameters],
-            "exp_avg": [torch.zeros_like(one) for one in parameters],
-            "exp_avg_sq": [torch.zeros_like(one) for one in parameters],
+            "step": [parameter.new_zeros(()) for parameter in parameters],
+            "exp_avg": [torch.zeros_like(parameter) for parameter in parameters],
+            "exp_avg_sq": [torch.zeros_like(parameter) for parameter in parameters],
         }
-        """A tensor a parameter, of each kind; steps are counted on the device."""
+        """Of each kind a tensor for each parameter; steps are counted on the device."""
         self._weight_decay, self._beta1, self._beta2 = weight_decay, beta1, beta2
 
     @torch.no_grad()
     def step(self, rate: float | Tensor) -> None:
-        """Change the parameters by their gradients."""
+        """Changes the parameters by their gradients."""
         adamw(
             list[Tensor](self.parameters),
-            [one.grad for one in self.parameters if one.grad is not None],
+            [parameter.grad for parameter in self.parameters if parameter.grad is not None],
             self.memory["exp_avg"],
             self.memory["exp_avg_sq"],
             [],
@@ -187,7 +199,14 @@ class AdamW:
 
 
 class Muon:
-    """Momentum with its singular values made alike, one matrix a gate."""
+    """Momentum, orthogonalized: one square matrix for each gate.
+
+    Args:
+        matrices: the recurrent matrices, the gates of each one below another.
+        size: H, rows and columns of a gate.
+        bf16: multiplies in bfloat16 while it orthogonalizes.
+        ranks: the processes that share the gates.
+    """
 
     def __init__(
         self, matrices: list[nn.Parameter], size: int, bf16: bool, ranks: Ranks = ALONE
@@ -195,31 +214,31 @@ class Muon:
         self.matrices = matrices
         self._ranks = ranks
         self.steps = 0
-        self.momenta = [torch.zeros_like(one) for one in matrices]
-        self.directions = [torch.zeros_like(one) for one in matrices]
-        self._size = size
-        self._half = bf16
+        self.momenta = [torch.zeros_like(matrix) for matrix in matrices]
+        self.directions = [torch.zeros_like(matrix) for matrix in matrices]
+        """The orthogonalized momenta."""
+        self._size, self._bf16 = size, bf16
 
     @property
-    def turns(self) -> bool:
-        """Whether the next step works out new directions."""
-        return self.steps < FIRST_STEPS or self.steps % _EVERY == 0
+    def orthogonalizes_next(self) -> bool:
+        """Whether the next step computes new directions."""
+        return self.steps < FIRST_STEPS or self.steps % _STEPS_PER_DIRECTION == 0
 
-    def example(self, turns: bool) -> int:
-        """A number of steps after which the next one turns, or does not."""
+    def example_step(self, orthogonalizes: bool) -> int:
+        """A number of steps after which the next step orthogonalizes, or does not."""
         later = FIRST_STEPS + 1
-        return 0 if turns else later + (later % _EVERY == 0)
+        return 0 if orthogonalizes else later + (later % _STEPS_PER_DIRECTION == 0)
 
     @torch.no_grad()
     def step(self, rate: float | Tensor, shares: Sequence[float] | None = None) -> None:
-        """Change every matrix by `rate`, or its share of it, along its direction."""
+        """Changes every matrix along its direction by `rate`, times its share if there are any."""
         if not self.matrices:
             return
-        gradients = [one.grad for one in self.matrices if one.grad is not None]
+        gradients = [matrix.grad for matrix in self.matrices if matrix.grad is not None]
         torch._foreach_lerp_(self.momenta, gradients, 1 - _MOMENTUM)
-        if self.turns:
+        if self.orthogonalizes_next:
             for number in range(len(self.matrices)):
-                self._turn(number, gradients[number])
+                self._orthogonalize(number, gradients[number])
         if isinstance(rate, Tensor):
             torch._foreach_sub_(
                 list[Tensor](self.matrices), torch._foreach_mul(self.directions, rate)
@@ -233,28 +252,28 @@ class Muon:
                 matrix.add_(direction, alpha=-rate * share)
         self.steps += 1
 
-    def _turn(self, number: int, gradient: Tensor) -> None:
-        """A new direction for a matrix; of several processes, each works out some of its gates."""
+    def _orthogonalize(self, number: int, gradient: Tensor) -> None:
+        """Computes a matrix's new direction; each process computes some of the gates."""
         direction, ranks = self.directions[number], self._ranks
-        # Nesterov: the momentum as it will be if the gradient goes on like this.
+        # Nesterov: the momentum as it will be if the gradient stays as it is.
         ahead = torch.lerp(gradient, self.momenta[number], _MOMENTUM)
         gates = ahead.view(-1, self._size, self._size)
         if ranks.count == 1:
-            direction.copy_(newton_schulz(gates, self._half).flatten(0, 1))
+            direction.copy_(newton_schulz(gates, self._bf16).flatten(0, 1))
             return
-        own = [
+        local_gates = [
             gate
             for gate in range(len(gates))
             if (gate + number) % ranks.count == ranks.process.rank
         ]
         direction.zero_()
-        if own:
-            direction.view_as(gates)[own] = newton_schulz(gates[own], self._half)
-        ranks.add(direction)  # each gate is zero everywhere but where it was worked out
+        if local_gates:
+            direction.view_as(gates)[local_gates] = newton_schulz(gates[local_gates], self._bf16)
+        ranks.all_reduce_(direction)  # each gate is zero in every process but one
 
 
 def newton_schulz(matrices: Tensor, bf16: bool) -> Tensor:
-    """Square matrices (G, H, H) with their larger singular values moved near one.
+    """Moves the larger singular values of square matrices (G, H, H) near one.
 
     Args:
         matrices: of any scale; zeros stay zeros.
@@ -264,7 +283,7 @@ def newton_schulz(matrices: Tensor, bf16: bool) -> Tensor:
     x: Tensor = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-20)
     if bf16:
         x = x.to(torch.bfloat16)
-    for _ in range(_ITERATIONS):
+    for _ in range(_NEWTON_SCHULZ_ITERATIONS):
         square = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x.to(matrices.dtype)
@@ -280,22 +299,20 @@ class EMA:
         self.parameters = list(parameters)
         self.horizon = max(1.0, horizon)
         self.updates = 0
-        self.values = [one.detach().clone() for one in self.parameters]
+        self.values = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as they are now."""
+        """Takes in the weights as they are now."""
         self.updates += 1
         share = max(1 / self.horizon, 1 / (1 + self.updates))
-        torch._foreach_lerp_(self.values, self._now(), share)
+        weights = [parameter.detach() for parameter in self.parameters]
+        torch._foreach_lerp_(self.values, weights, share)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the weights and their average; a second call undoes it."""
+        """Exchanges the weights and their average; a second call undoes it."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
-            kept = parameter.detach().clone()
+            weights = parameter.detach().clone()
             parameter.copy_(value)
-            value.copy_(kept)
-
-    def _now(self) -> list[Tensor]:
-        return [one.detach() for one in self.parameters]
+            value.copy_(weights)

@@ -1,7 +1,7 @@
-"""From what a person said to a complete plan: model size, batch, window, dropout, steps.
+"""From what a person asked for to a complete plan: model size, batch, window, dropout, steps.
 
-Whatever was given by hand is kept. With `steps` or `epochs` the plan depends on the corpus alone;
-with `minutes` it also depends on how fast this machine makes a few steps.
+Whatever was given by hand stays. With `steps` or `epochs` the plan depends on the corpus alone;
+with `minutes` it also depends on how fast this machine takes a few steps.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from chargen.training.config import TrainConfig
 
 DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
-"""FLOP a second that training reaches on the machine the recipe was found on."""
+"""FLOP per second that training reaches on the machine that the recipe was found on."""
 _SCORING_SHARE = 0.03
-_WIDEST = {"cpu": 1280.0, "cuda": 2048.0}
-"""Units of a group: more would no longer write faster than a person reads on every laptop."""
-_FILLED = 704.0
-"""Units with which one network learns what a million tokens have to teach it."""
-_MOST_GROUPS = 6
+_MAX_GROUP_UNITS = {"cpu": 1280.0, "cuda": 2048.0}
+"""With more units, old laptops would no longer write faster than a person reads."""
+_UNITS_PER_MILLION = 704.0
+"""Units with which one network learns what a million tokens can teach it."""
+_MAX_GROUPS = 6
 _WINDOW = {"cpu": (32, 48), "cuda": (128, 64)}
-"""Places and tokens of a step: a GPU is no faster with fewer."""
-_MUCH_DROPOUT, _SMALL_HEAD = 0.4, 0.04
-"""From where two masks are worth a head's time; the head's rows beside those of the gates."""
-_CLOSE = 0.15
-"""A width this near to the wanted one stays."""
-_LAST_STEPS = 8
-"""Steps of the chosen kernel that tell the speed; Muon's rhythm."""
+"""Batch rows and tokens of each in a step: a GPU is no faster with fewer."""
+_MIN_DROPOUT_FOR_TWO_MASKS = 0.4
+_MAX_HEAD_SHARE_FOR_TWO_MASKS = 0.04
+"""The head's rows as a share of the gates' rows, up to which a second mask costs little."""
+_WIDTH_TOLERANCE = 0.15
+"""A width stays when the better one differs by less than this share."""
+_SPEED_STEPS = 8
+"""Steps of the chosen kernel that measure the speed; Muon orthogonalizes once in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A complete plan, and in words what decided it."""
+    """A complete plan, and in words what it was decided by."""
 
     model: ModelConfig
     train: TrainConfig
@@ -55,14 +56,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
-        """What `to_json` made.
+        """A plan from what `to_json` returned.
 
         Raises:
-            ModelFileError: it is no plan.
+            ModelFileError: it is not a plan.
         """
         train, reasons = value.get("train"), value.get("reasons")
-        known = {one.name for one in fields(TrainConfig)}
-        if not isinstance(train, dict) or not set(train) <= known:
+        names = {field.name for field in fields(TrainConfig)}
+        if not isinstance(train, dict) or not set(train) <= names:
             raise ModelFileError("its header has no plan")
         try:
             config = TrainConfig(**train)
@@ -83,78 +84,86 @@ def make_plan(
     valid_tokens: int,
     processes: int = 1,
 ) -> Plan:
-    """Fill in what was not given.
+    """Fills in what was not given.
 
     Args:
         given: fields of ModelConfig and TrainConfig, and `epochs`, checked by `check_settings`.
         vocab_size: V.
-        train_tokens: how many tokens there are to learn.
-        valid_tokens: how many there are to score.
-        processes: how many share the lanes of a step.
+        train_tokens: number of tokens to learn.
+        valid_tokens: number of tokens to score.
+        processes: number of processes that share the batch.
 
     Raises:
         UsageError: a value is out of range.
     """
-    wishes = dict(given)
-    epochs = wishes.pop("epochs", None)
-    if epochs is None and "steps" not in wishes:
-        wishes.setdefault("minutes", DEFAULT_MINUTES)
-    minutes = wishes.get("minutes")
-    device = _device(wishes)
-    reasons = _fit_window(wishes, train_tokens, device)
-    lane = wishes["batch_size"] * wishes["bptt"]
+    settings = dict(given)
+    epochs = settings.pop("epochs", None)
+    if epochs is None and "steps" not in settings:
+        settings.setdefault("minutes", DEFAULT_MINUTES)
+    minutes = settings.get("minutes")
+    device = _device(settings)
+    reasons = _fit_window(settings, train_tokens, device)
+    step_tokens = settings["batch_size"] * settings["bptt"]
     if epochs is not None:
-        wishes["steps"] = max(1, math.ceil(epochs * train_tokens / lane))
+        settings["steps"] = max(1, math.ceil(epochs * train_tokens / step_tokens))
     if minutes is None:
-        # As many minutes as the reference machine would take with the width that they suggest.
-        worth = 2 * wishes["steps"] * lane / 4.5e6
-        wishes.setdefault("groups", 1)
-        size = _size(worth, train_tokens, wishes, device)
-        model, draft = _draft(wishes, vocab_size, size)
+        # The minutes that the reference machine would take with the width that they suggest.
+        reference_minutes = 2 * settings["steps"] * step_tokens / 4.5e6
+        settings.setdefault("groups", 1)
+        size = _size(reference_minutes, train_tokens, settings, device)
+        model, draft = _draft(settings, vocab_size, size)
         kernel = autotune.kernels_for(model, draft)[0]
     else:
-        size = _size(minutes, train_tokens, wishes, device)
-        model, draft = _draft(wishes, vocab_size, size)
-        own = _own_share(draft, processes)
-        kernel, wishes["threads"] = autotune.fastest(_one_group(model), own)
-        seconds = autotune.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
-        worth = minutes * flop_per_token(model) * lane / seconds / _REFERENCE_FLOPS
-        size = _size(worth, train_tokens, wishes, device)
-        if abs(size[0] / model.hidden_size - 1) > _CLOSE:
-            # A faster or slower machine than the reference: another size, and its own speed.
-            model, draft = _draft(wishes, vocab_size, size)
-            own = _own_share(draft, processes)
-            seconds = autotune.seconds_per_step(model, own, kernel, wishes["threads"], _LAST_STEPS)
-        wishes["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
-        plural = "s" if wishes["threads"] > 1 else ""
+        size = _size(minutes, train_tokens, settings, device)
+        model, draft = _draft(settings, vocab_size, size)
+        share = _process_share(draft, processes)
+        kernel, settings["threads"] = autotune.fastest(_one_group(model), share)
+        seconds = autotune.seconds_per_step(model, share, kernel, settings["threads"], _SPEED_STEPS)
+        flops = flop_per_token(model) * step_tokens / seconds
+        reference_minutes = minutes * flops / _REFERENCE_FLOPS
+        size = _size(reference_minutes, train_tokens, settings, device)
+        if abs(size[0] / model.hidden_size - 1) > _WIDTH_TOLERANCE:
+            # This machine is faster or slower than the reference: another size has another speed.
+            model, draft = _draft(settings, vocab_size, size)
+            share = _process_share(draft, processes)
+            seconds = autotune.seconds_per_step(
+                model, share, kernel, settings["threads"], _SPEED_STEPS
+            )
+        settings["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
+        plural = "s" if settings["threads"] > 1 else ""
         reasons.append(
-            f"{lane / seconds:,.0f} tokens a second on this machine "
-            f"({kernel.label}, {wishes['threads']} thread{plural})"
+            f"{step_tokens / seconds:,.0f} tokens a second on this machine "
+            f"({kernel.label}, {settings['threads']} thread{plural})"
         )
-    wishes["kernel"], wishes["precision"] = kernel.name, "bf16" if kernel.bf16 else "fp32"
-    seen = wishes["steps"] * lane / train_tokens
-    wishes.setdefault("dropout", _dropout(seen, model.group_size))
-    wishes.setdefault("dropout_masks", _masks(wishes["dropout"], model))
-    wishes.setdefault("learning_rate", draft.learning_rate)
-    for name, value in _scoring(wishes["steps"] * lane, valid_tokens).items():
-        wishes.setdefault(name, value)
-    train = TrainConfig(**_fields_of(TrainConfig, wishes))
-    reasons.append(f"about {seen:.1f} passes over the text, so dropout {train.dropout:g}")
+    settings["kernel"], settings["precision"] = kernel.name, "bf16" if kernel.bf16 else "fp32"
+    passes = settings["steps"] * step_tokens / train_tokens
+    settings.setdefault("dropout", _dropout(passes, model.group_size))
+    settings.setdefault("dropout_masks", _masks(settings["dropout"], model))
+    settings.setdefault("learning_rate", draft.learning_rate)
+    for name, value in _scoring(settings["steps"] * step_tokens, valid_tokens).items():
+        settings.setdefault(name, value)
+    train = TrainConfig(**_fields_of(TrainConfig, settings))
+    reasons.append(describe_passes(passes, train.dropout))
     return Plan(model=model, train=train, reasons=tuple(reasons))
 
 
+def describe_passes(passes: float, dropout: float) -> str:
+    """The reason of a plan that tells how often the text is read; the last reason of every plan."""
+    return f"about {passes:.1f} passes over the text, so dropout {dropout:g}"
+
+
 def flop_per_token(model: ModelConfig) -> float:
-    """Of training: two forward and four backward for every weight that a token is multiplied by."""
+    """FLOP of training: 2 forward and 4 backward for each weight that a token is multiplied by."""
     gates, size = len(model.cell_row.gates), model.hidden_size
     recurrent = gates * size * model.group_size * (2 * model.num_layers - 1)
     return 6.0 * (recurrent + model.vocab_size * size)
 
 
 def _draft(
-    wishes: Mapping[str, Any], vocab_size: int, size: tuple[int, int]
+    settings: Mapping[str, Any], vocab_size: int, size: tuple[int, int]
 ) -> tuple[ModelConfig, TrainConfig]:
-    """Model and training of that size, unless another was asked for; the rest as far as known."""
-    sizes = dict(wishes)
+    """Model and training of a size, unless another was asked for; the rest as far as planned."""
+    sizes = dict(settings)
     sizes.setdefault("hidden_size", size[0])
     sizes.setdefault("groups", size[1])
     if sizes.get("tied_head"):
@@ -167,95 +176,101 @@ def _draft(
 
 
 def _one_group(model: ModelConfig) -> ModelConfig:
-    """What the best kernel for all groups is found with."""
+    """One group of the model: the kernel that is best for it is best for all."""
     return replace(model, hidden_size=model.group_size, groups=1)
 
 
-def _own_share(train: TrainConfig, processes: int) -> TrainConfig:
-    """With the lanes that one of several processes has: what it is timed with."""
+def _process_share(train: TrainConfig, processes: int) -> TrainConfig:
+    """The plan with the batch rows of one of several processes: what is timed."""
     return replace(train, batch_size=max(1, train.batch_size // processes))
 
 
-def _fields_of(kind: type[Any], wishes: Mapping[str, Any]) -> dict[str, Any]:
-    names = {one.name for one in fields(kind)}
-    return {name: value for name, value in wishes.items() if name in names}
+def _fields_of(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in settings.items() if name in names}
 
 
-def _device(wishes: Mapping[str, Any]) -> str:
-    """A row of the tables above: where the plan will be carried out."""
-    wished = wishes.get("device", "auto")
-    if wished == "auto":
+def _device(settings: Mapping[str, Any]) -> str:
+    """The row of the tables above for the device that the run will use."""
+    device = settings.get("device", "auto")
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return "cuda" if wished == "cuda" else "cpu"
+    return "cuda" if device == "cuda" else "cpu"
 
 
-def _fit_window(wishes: dict[str, Any], train_tokens: int, device: str) -> list[str]:
-    """Settle batch and window so that a lane holds at least a few windows of a small corpus."""
+def _fit_window(settings: dict[str, Any], train_tokens: int, device: str) -> list[str]:
+    """Sets batch and window so that a row holds at least a few windows of a small corpus."""
     reasons = []
-    places, tokens = _WINDOW[device]
-    asked = wishes.setdefault("bptt", tokens)
+    batch_size, tokens = _WINDOW[device]
+    asked = settings.setdefault("bptt", tokens)
     if asked > train_tokens - 1:
-        wishes["bptt"] = train_tokens - 1
+        settings["bptt"] = train_tokens - 1
         reasons.append(
             f"window of {train_tokens - 1} tokens instead of {asked}: the corpus is that short"
         )
-    lanes = max(1, train_tokens // (4 * wishes["bptt"]))
-    wishes.setdefault("batch_size", min(places, lanes))
+    max_rows = max(1, train_tokens // (4 * settings["bptt"]))
+    settings.setdefault("batch_size", min(batch_size, max_rows))
     return reasons
 
 
 def _size(
-    minutes: float, train_tokens: int, wishes: Mapping[str, Any], device: str
+    minutes: float, train_tokens: int, settings: Mapping[str, Any], device: str
 ) -> tuple[int, int]:
-    """Units in all, and groups, that the time can train and the corpus can fill.
+    """Units in all, and groups, that the time can train and that the corpus can use.
 
-    With the square root of the time the text is read about as often, by more weights: what more
-    time should buy, once a text has been read a few times. When one network knows it by heart,
-    more of them buy more than more units (benchmarks/LOG.md).
+    The width grows with the square root of the time. Then a text is read about equally often, by
+    more weights: the best use of more time once a text has been read a few times. When one network
+    knows the text by heart, several networks gain more than more units (benchmarks/LOG.md).
     """
-    groups = wishes.get("groups")
-    if "hidden_size" in wishes:
-        return int(wishes["hidden_size"]), groups or 1
-    layers = 2 * wishes.get("num_layers", 1) - 1
-    filled: float = _FILLED * (train_tokens / 1e6) ** 0.35
+    groups = settings.get("groups")
+    if "hidden_size" in settings:
+        return int(settings["hidden_size"]), groups or 1
+    layers = 2 * settings.get("num_layers", 1) - 1
+    usable: float = _UNITS_PER_MILLION * (train_tokens / 1e6) ** 0.35
     if groups is None:
-        enough = 2 * (filled / 448) ** 2 * layers
-        groups = 1 if wishes.get("tied_head") else round(minutes / enough)
-        groups = max(1, min(groups, _MOST_GROUPS))
-    own = minutes / groups
+        enough = 2 * (usable / 448) ** 2 * layers
+        groups = 1 if settings.get("tied_head") else round(minutes / enough)
+        groups = max(1, min(groups, _MAX_GROUPS))
+    group_minutes = minutes / groups
     # Below two minutes, no text of an ordinary size is read more than a few times anyway.
-    width: float = 448 * (own / 2) ** (1 / 2 if own > 2 else 1 / 3) / math.sqrt(layers)
-    width *= math.sqrt(4 / len(CELLS[wishes.get("cell", "lstm")].gates))  # as many products
-    return groups * max(64, 32 * round(min(width, filled, _WIDEST[device]) / 32)), groups
+    exponent = 1 / 2 if group_minutes > 2 else 1 / 3
+    width: float = 448 * (group_minutes / 2) ** exponent / math.sqrt(layers)
+    width *= math.sqrt(4 / len(CELLS[settings.get("cell", "lstm")].gates))  # as many products
+    return groups * max(64, 32 * round(min(width, usable, _MAX_GROUP_UNITS[device]) / 32)), groups
 
 
-def _rate(wishes: Mapping[str, Any]) -> float:
-    """Plain recurrences want smaller steps."""
+def _rate(settings: Mapping[str, Any]) -> float:
+    """The learning rate: plain recurrences need smaller steps."""
     rate = 6e-3
-    if wishes.get("cell") == "rnn":
+    if settings.get("cell") == "rnn":
         rate /= 4
-    elif wishes.get("cell") == "rnn-relu":
+    elif settings.get("cell") == "rnn-relu":
         rate /= 8
-    elif wishes.get("cell") == "gru":
+    elif settings.get("cell") == "gru":
         rate /= 1.5
-    return float(f"{rate / math.sqrt(wishes.get('num_layers', 1)):.2g}")
+    return float(f"{rate / math.sqrt(settings.get('num_layers', 1)):.2g}")
 
 
 def _dropout(passes: float, width: int) -> float:
-    """None while the text is new; the oftener it is read, and the wider the model, the more."""
+    """No dropout while the text is new; more with every pass, and for a wider model."""
     return round(min(0.6, max(0.0, 0.1 * math.log2(max(passes * width / 128, 1e-9)))), 2)
 
 
 def _masks(dropout: float, model: ModelConfig) -> int:
-    """Two where much is left to chance, and a second look at the states costs next to nothing."""
+    """Two masks where dropout is high and the head is small, so that the second costs little."""
     rows = len(model.cell_row.gates) * model.group_size
-    return 2 if dropout >= _MUCH_DROPOUT and model.vocab_size <= _SMALL_HEAD * rows else 1
+    return (
+        2
+        if dropout >= _MIN_DROPOUT_FOR_TWO_MASKS
+        and model.vocab_size <= _MAX_HEAD_SHARE_FOR_TWO_MASKS * rows
+        else 1
+    )
 
 
 def _scoring(total_tokens: int, valid_tokens: int) -> dict[str, int]:
-    """How often and on how many tokens to score, in about a thirtieth of the time of training."""
+    """How often, and on how many tokens, to score: in about a thirtieth of the training time."""
     evaluations = min(20, max(4, total_tokens // 400_000))
-    # Reading forward and judging costs two thirds of learning.
+    # Reading forward and fitting the factor costs two thirds of learning.
     tokens = int(_SCORING_SHARE * total_tokens * 3 / 2 / evaluations)
     final = int(_SCORING_SHARE * total_tokens * 3)
     return {

@@ -1,164 +1,142 @@
-"""When memory runs out: how that is known, and how it is said.
+"""What a run does when it goes wrong: it goes back to good weights, or saves memory.
 
-What a run does when it goes wrong: back to good weights, smaller steps, smaller batches.
+A loss or a gradient that is not finite, or a loss far above its average, is noticed before the
+weights change. The weights that led there may be bad already, so the run goes back to a copy from
+some steps ago, skips the window, and halves its learning rate. When memory runs out, the batch is
+read in micro-batches from then on.
 
-A loss or gradient that is no finite number, or a loss far above the usual, has ruined nothing yet:
-it is noticed before the optimizer's step. But the weights that led there may be bad already, so
-the run goes back to a copy of some steps ago, passes over the window, and halves its rate. (The
-copies are not part of a snapshot: a run that was taken up again and then diverges may go back to
-another step than the run that never stopped.)
+The copies are not part of a saved state: a run that was resumed and then diverges may go back to
+another step than the run that was never stopped.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from chargen.errors import ChargenError
-from chargen.training.events import Recovered
+from chargen.training.device import is_out_of_memory
 from chargen.training.kernels import native
+from chargen.training.step import TrainingState
 
-if TYPE_CHECKING:
-    from chargen.training.trainer import Trainer
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Torch reports it on CPU as a plain RuntimeError, known by its text alone."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text
-
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """The several ways in which memory runs out become one line."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise ChargenError(
-                "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
-                "or --bptt"
-            ) from error
-        raise
-
-
-_EVERY = 64
-"""Steps between two copies in memory."""
-_SETTLED = 100
-"""Steps before a loss can be unusual."""
-_MANY = 512
-"""Tokens in a window from which its loss says something about the network, not about the text."""
-_ATTEMPTS = 3
+STEPS_BETWEEN_COPIES = 64
+_STEPS_BEFORE_JUDGING = 100
+"""Steps before a loss can be called unusual."""
+_MIN_TOKENS_TO_JUDGE = 512
+"""Tokens of a window from which its loss says something about the network, not about the text."""
+_MAX_FAILURES = 3
+"""Failures in a row after which the run ends."""
 
 
 class Diverged(Exception):
-    """The next step would ruin the weights."""
+    """The next update would ruin the weights."""
 
 
 @dataclass
 class Recovery:
-    """What went wrong so far; `counters()` is all of it that a snapshot needs."""
+    """What went wrong so far. `counters` is the part that a saved state needs."""
 
     rate: float = 1.0
     """Factor on the learning rate."""
-    skipped: int = 0
-    """Windows that were passed over."""
-    parts: int = 1
-    """Into which the lanes of a step are divided, for want of memory."""
-    usual: float = 0.0
-    """The running mean of the loss; 0 before the first step."""
+    skipped_windows: int = 0
+    micro_batches: int = 1
+    """Parts into which a batch is divided, to save memory."""
+    loss_ema: float = 0.0
+    """Moving average of the loss; 0 before the first step."""
     _failures: int = 0
-    _good: dict[str, Tensor] = field(default_factory=dict)
-    _step: int = -1
-    _counts: tuple[int, int] = (0, 0)
+    _copy: dict[str, Tensor] = field(default_factory=dict)
+    _copied_step: int = -1
+    _copied_counts: tuple[int, int] = (0, 0)
 
     def counters(self) -> dict[str, float | int]:
-        """Plain values for a snapshot."""
+        """Plain values, under the names that saved states use."""
         return {
             "rate": self.rate,
-            "skipped": self.skipped,
-            "parts": self.parts,
-            "usual": self.usual,
+            "skipped": self.skipped_windows,
+            "parts": self.micro_batches,
+            "usual": self.loss_ema,
         }
 
-    def remember(self, trainer: Trainer) -> None:
-        """Now and then: copy what may have to be put back."""
-        if trainer.step < self._step + _EVERY and self._good:
-            return
-        if self._good:
-            self._failures = 0  # so many good steps: what comes now is another trouble
-        self._step = trainer.step
-        live = trainer.tensors()
-        if self._good.keys() == live.keys():
-            torch._foreach_copy_(list(self._good.values()), [one.detach() for one in live.values()])
-        else:
-            self._good = {name: one.detach().clone() for name, one in live.items()}
-        updates = trainer.average.updates if trainer.average else 0
-        self._counts = updates, trainer.optimizer.muon.steps
+    def restore(self, counters: dict[str, float | int]) -> None:
+        """Puts back what `counters` said."""
+        self.rate, self.loss_ema = counters["rate"], counters["usual"]
+        self.skipped_windows = int(counters["skipped"])
+        self.micro_batches = int(counters["parts"])
 
-    def check(self, trainer: Trainer, loss: float, norm: float) -> None:
-        """Before the optimizer's step.
+    def remember(self, training: TrainingState) -> None:
+        """Copies, every so many steps, what may have to be put back."""
+        if training.step < self._copied_step + STEPS_BETWEEN_COPIES and self._copy:
+            return
+        if self._copy:
+            self._failures = 0  # so many good steps: what comes now is another trouble
+        self._copied_step = training.step
+        live = training.tensors()
+        if self._copy.keys() == live.keys():
+            torch._foreach_copy_(
+                list(self._copy.values()), [tensor.detach() for tensor in live.values()]
+            )
+        else:
+            self._copy = {name: tensor.detach().clone() for name, tensor in live.items()}
+        updates = training.ema.updates if training.ema else 0
+        self._copied_counts = updates, training.optimizer.muon.steps
+
+    def check(self, training: TrainingState, loss: float, norm: float) -> None:
+        """Looks at a step before its update.
 
         Raises:
-            Diverged: loss or gradient is not finite, or the loss is far above the usual.
+            Diverged: the loss or the gradient is not finite, or the loss is far above its average.
         """
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"the loss was {loss:.4g} and the gradient's norm {norm:.4g}")
-        judges = trainer.step > _SETTLED and self.usual and trainer.stream.tokens_a_step >= _MANY
-        if judges and loss > 2 * self.usual + 1:
-            raise Diverged(f"the loss jumped from {self.usual:.3f} to {loss:.3f}")
-        self.usual = loss if not self.usual else 0.95 * self.usual + 0.05 * loss
+        judges = training.step > _STEPS_BEFORE_JUDGING and self.loss_ema
+        judges = judges and training.batches.tokens_per_step >= _MIN_TOKENS_TO_JUDGE
+        if judges and loss > 2 * self.loss_ema + 1:
+            raise Diverged(f"the loss jumped from {self.loss_ema:.3f} to {loss:.3f}")
+        self.loss_ema = loss if not self.loss_ema else 0.95 * self.loss_ema + 0.05 * loss
 
     @torch.no_grad()
-    def go_back(self, trainer: Trainer, problem: Diverged) -> Recovered:
-        """Put the copy back, pass over the window, halve the rate.
+    def go_back(self, training: TrainingState, problem: Diverged) -> str:
+        """Puts the copy back, skips the window and halves the rate; says so in a line.
 
         Raises:
             ChargenError: the third time in a row.
         """
         self._failures += 1
-        failed = trainer.step + 1
-        if self._failures >= _ATTEMPTS:
+        failed = training.step + 1
+        if self._failures >= _MAX_FAILURES:
             raise ChargenError(
-                f"step {failed}: {problem}, for the {_ATTEMPTS}rd time in a row; weights saved "
+                f"step {failed}: {problem}, for the {_MAX_FAILURES}rd time in a row; weights saved "
                 "before are kept; lower --learning-rate or --clip"
             )
-        trainer.optimizer.forget_gradients()
-        live = trainer.tensors()
-        for name, kept in self._good.items():
-            live[name].copy_(kept)
-        self.skipped += failed - self._step
-        trainer.step = self._step
-        updates, trainer.optimizer.muon.steps = self._counts
-        if trainer.average:
-            trainer.average.updates = updates
+        training.optimizer.forget_gradients()
+        live = training.tensors()
+        for name, copy in self._copy.items():
+            live[name].copy_(copy)
+        self.skipped_windows += failed - self._copied_step
+        training.step = self._copied_step
+        updates, training.optimizer.muon.steps = self._copied_counts
+        if training.ema:
+            training.ema.updates = updates
         self.rate /= 2
-        return Recovered(
-            step=trainer.step,
-            what=f"step {failed}: {problem}; back to step {self._step} with half the learning rate",
-            seconds=trainer.seconds(),
+        return (
+            f"step {failed}: {problem}; back to step {self._copied_step} with half the learning "
+            "rate"
         )
 
-    def split(self, trainer: Trainer, error: Exception) -> Recovered:
-        """Out of memory: fewer lanes at a time from now on.
+    def split(self, training: TrainingState, error: Exception) -> str:
+        """Halves the rows that are read at a time; says so in a line.
 
         Raises:
-            Exception: it was another error, or a single lane is too much.
+            Exception: `error` is about something else, or a single row is too much.
         """
-        if not is_out_of_memory(error) or self.parts >= trainer.config.batch_size:
+        batch_size = training.config.batch_size
+        if not is_out_of_memory(error) or self.micro_batches >= batch_size:
             raise error
-        trainer.optimizer.forget_gradients()
+        training.optimizer.forget_gradients()
         native.release()  # memory for windows of the full width
-        self.parts = min(trainer.config.batch_size, self.parts * 2)
-        lanes = math.ceil(trainer.config.batch_size / self.parts)
-        return Recovered(
-            step=trainer.step,
-            what=f"step {trainer.step + 1}: out of memory; {lanes} lanes at a time from now on",
-            seconds=trainer.seconds(),
-        )
+        self.micro_batches = min(batch_size, self.micro_batches * 2)
+        rows = math.ceil(batch_size / self.micro_batches)
+        return f"step {training.step + 1}: out of memory; {rows} batch rows at a time from now on"

@@ -1,11 +1,10 @@
-"""Writes a run's folder from the events of its training: model, state, metrics, run.json.
+"""Writes a run's folder: model, state, metrics, run.json; and decides when the state is saved.
 
-Neither trains nor shows. `metrics.jsonl` gets a line for about every hundredth step and for every
-other event; the model file is replaced whenever a better one is found. Nothing of an older run in
-the folder is touched before there is something to take its place. A disk that is full is no end:
-what could not be written is kept and tried again with the next event.
-
-When a run's state is saved, and that its folder is its own; a failure to save is no end.
+`metrics.jsonl` gets a line for about every hundredth step and for every other event. The model
+file is replaced whenever better weights are found. The state is saved at the first step and then
+about every 20 seconds, less often where saving is slow. An older run in the folder stays until
+there is something to replace it. A full disk does not end a run: what could not be written is kept
+and tried again with the next event. `run_lock` keeps the folder to one process.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
-
-import torch
 
 from chargen._version import __version__
 from chargen.errors import ChargenError
@@ -46,16 +43,16 @@ from chargen.training.trainer import Trainer
 
 @dataclass
 class Recorder:
-    """Keeps one run's folder up to date."""
+    """Keeps the folder of a run up to date."""
 
     folder: Path
     tokenizer: TokenizerState
     card: dict[str, Any]
-    """What the model's card says besides what training adds: corpus and split."""
+    """What the model's card says besides what training adds: the corpus and its split."""
     text: Mapping[str, Any]
-    """Where the corpus lay and how it was read."""
+    """Where the corpus was, and how it was read."""
     resumed: int | None = None
-    """Bytes of metrics.jsonl that a run taken up again keeps; None for a new one."""
+    """Bytes of metrics.jsonl that a resumed run keeps; None for a new run."""
     _plan: Plan | None = None
     _lines: list[str] = field(default_factory=list)
     _metrics: IO[bytes] | None = None
@@ -63,11 +60,11 @@ class Recorder:
     _unsaved: Evaluated | Finished | None = None
 
     def record(self, event: TrainEvent) -> None:
-        """Write what the event changes, and what could not be written before.
+        """Writes what the event changes, and what could not be written before.
 
         Raises:
-            ChargenError: a file cannot be written; those before are unchanged, and what is to be
-                written is kept for the next time.
+            ChargenError: a file cannot be written; the files before it are unchanged, and the
+                contents are kept for the next time.
         """
         if isinstance(event, Planned):
             self._plan = Plan(model=event.model, train=event.train, reasons=event.reasons)
@@ -83,10 +80,10 @@ class Recorder:
             self._describe(event.reason, event)
 
     def save_state(self, tensors: dict[str, Any], position: dict[str, Any]) -> None:
-        """Write training.safetensors.
+        """Writes training.safetensors.
 
         Raises:
-            ChargenError: it cannot be written; the one before is unchanged.
+            ChargenError: it cannot be written; the file before it is unchanged.
         """
         assert self._plan is not None
         self._begin()
@@ -116,13 +113,13 @@ class Recorder:
         return self._metrics is not None
 
     def close(self) -> None:
-        """Close metrics.jsonl."""
+        """Closes metrics.jsonl."""
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
 
     def _begin(self) -> None:
-        """Something is saved: now the folder is this run's, and no older one's."""
+        """Takes the folder over from an older run, now that there is something to save."""
         if self._metrics is not None:
             return
         path = self.folder / METRICS
@@ -143,7 +140,7 @@ class Recorder:
         assert self._metrics is not None
         data = "".join(self._lines).encode()
         try:
-            # From where the last whole line ended: half a line of a full disk is written over.
+            # From the end of the last whole line: half a line that a full disk left is overwritten.
             self._metrics.seek(self._written)
             count = self._metrics.write(data)
             if count != len(data):
@@ -201,59 +198,83 @@ def _is_recorded(event: StepDone) -> bool:
     return event.step == 1 or event.step % max(1, event.steps // 100) == 0
 
 
-_FIRST_SAVE, _SAVE_EVERY = 1.0, 20.0
-"""Seconds between two saved states: soon at first, later at most so many."""
-_COST = 100
-"""A state is saved after this many times the seconds that saving it takes."""
+_FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 1.0, 20.0
+"""Between two saved states: soon at first, then twice as long each time up to the maximum."""
+_WAIT_PER_SAVE = 100
+"""Waits at least this many times the seconds that saving takes."""
 
 
 class Saver:
-    """When to save the state, and that a failure is no end."""
+    """Saves a run's state when it is time; on failure reports it and tries again.
+
+    Args:
+        trainer: what is saved.
+        recorder: writes it.
+    """
 
     def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
         self._trainer = trainer
         self._recorder = recorder
-        self._wait = _FIRST_SAVE
-        self._waiting: tuple[Tensors, dict[str, Any]] | None = None
+        self._wait = _FIRST_WAIT_SECONDS
+        self._captured: tuple[Tensors, dict[str, Any]] | None = None
         self._last = time.monotonic()
-        # The model of an older run in the folder must go before its state does.
+        # The model of an older run in the folder must be replaced before its state is.
         self.waits_for_a_model = recorder.resumed is None and (recorder.folder / MODEL).exists()
 
     def is_due(self) -> bool:
-        """Whether enough time has gone by."""
+        """Whether enough time has passed since the last save."""
         return time.monotonic() - self._last >= self._wait
 
-    def save(self, over: str | None = None) -> Saved:
-        """Write the state; `over` says why the run ended, if it did."""
+    def save(self, over: str | None = None) -> list[Saved]:
+        """Captures and writes the state. All processes must call it; the first one writes.
+
+        Args:
+            over: why the run ended, if it did.
+
+        Returns:
+            What happened; nothing in the other processes.
+        """
         trainer = self._trainer
+        if not trainer.ranks.is_first:
+            trainer.states_of_all_rows()  # this process's part of what is saved
+            return []
         began = time.monotonic()
         try:
             tensors, position = capture(trainer)
         except MemoryError:
-            return Saved(step=trainer.step, problem="not enough memory", seconds=trainer.seconds())
-        self._waiting = tensors, {**position, "over": over}
-        saved = self.flush()
+            return [self._saved("not enough memory")]
+        self._captured = tensors, {**position, "over": over}
+        events = self.flush()
         self._last = time.monotonic()
-        self._wait = max(min(2 * self._wait, _SAVE_EVERY), _COST * (self._last - began))
-        return saved
+        doubled = min(2 * self._wait, _MAX_WAIT_SECONDS)
+        self._wait = max(doubled, _WAIT_PER_SAVE * (self._last - began))
+        return events
 
-    def flush(self) -> Saved:
-        """Write what was captured last, if it was not written and may be now."""
+    def flush(self) -> list[Saved]:
+        """Writes what was captured last, if that is still to be written and may be now."""
+        if not self._trainer.ranks.is_first:
+            return []
         problem = None
-        if self._waiting is not None and (not self.waits_for_a_model or self._recorder.has_begun):
+        if self._captured is not None and (not self.waits_for_a_model or self._recorder.has_begun):
             try:
-                self._recorder.save_state(*self._waiting)
-                self._waiting = None
+                self._recorder.save_state(*self._captured)
+                self._captured = None
             except ChargenError as error:
                 problem = str(error)
+        return [self._saved(problem)]
+
+    def _saved(self, problem: str | None) -> Saved:
         return Saved(step=self._trainer.step, problem=problem, seconds=self._trainer.seconds())
 
 
 @contextmanager
-def kept(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
-    """The folder is this run's alone; whatever happens, no file stays open, no empty folder left.
+def run_lock(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
+    """Keeps the folder to this run; afterwards no file is open and no empty folder is left.
 
-    And the process is as it was. Of several processes, the first one has the folder.
+    Of several processes, the first has the lock.
+
+    Raises:
+        UsageError: another process is training this run.
     """
     reason = "another process is training this run; wait for it, or choose another --run NAME"
     with locked(folder, reason) if ranks.is_first else nullcontext():
@@ -261,7 +282,6 @@ def kept(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
             yield
         finally:
             recorder.close()
-            torch.set_flush_denormal(False)
             native.release()
             if ranks.is_first:
                 with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The learning rate as a pure function of the step.
+"""The learning rate of each step, and how many more steps the time allows.
 
-How fast a run goes, and how many more steps its time allows.
+Both are pure functions of what they are given; nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -34,67 +34,70 @@ def learning_rate(step: int, steps: int, *, peak: float, warmup: float, schedule
     return peak * (1 - progress)
 
 
-LOOK = 0.2
-"""Seconds between two looks at a GPU."""
-_LEAVING = 0.5
-"""Seconds that the start and the end of the process take besides."""
-_STEPS = 50
+SECONDS_PER_LOOK = 0.2
+"""Seconds between two synchronisations with a GPU."""
+_START_AND_END_SECONDS = 0.5
+"""Seconds that the start and the end of the process take besides training."""
+_MEASURED_STEPS = 50
 """Steps over which the speed is measured."""
 
 
 class Pacing:
-    """The clock's side of a run; it reads none itself."""
+    """How fast a run goes.
+
+    Args:
+        config: the whole plan.
+        valid_tokens: number of tokens of the validation part.
+    """
 
     def __init__(self, config: TrainConfig, valid_tokens: int) -> None:
-        """Begin a run.
-
-        Args:
-            config: the whole plan.
-            valid_tokens: how many there are to score.
-        """
         self._config = config
         self._valid_tokens = valid_tokens
-        self._taken: deque[float] = deque(maxlen=_STEPS)
+        self._step_seconds: deque[float] = deque(maxlen=_MEASURED_STEPS)
         self.scoring_seconds = 0.0
-        """What the last score took."""
+        """Seconds that the last score took."""
 
     def took(self, seconds: float, steps: int) -> None:
-        """So many steps were made."""
-        self._taken += [seconds / steps] * steps
+        """Notes that so many steps took so long."""
+        self._step_seconds += [seconds / steps] * steps
 
-    def steps_a_look(self) -> int:
-        """Steps after which somebody wants to see how it goes; one before the speed is known."""
-        return max(1, int(LOOK / self._step())) if self._taken else 1
+    def steps_per_look(self) -> int:
+        """Steps after which a person wants to see progress; 1 before the speed is known."""
+        if not self._step_seconds:
+            return 1
+        return max(1, int(SECONDS_PER_LOOK / self._seconds_per_step()))
 
-    def steps_left(self, gone: float, step: int, steps: int) -> int | None:
+    def steps_left(self, spent: float, step: int, steps: int) -> int | None:
         """Steps that the time left allows; None where no clock decides, or too little is known.
 
         Args:
-            gone: seconds of `config.minutes` that are over.
+            spent: seconds of `config.minutes` that are over.
             step: steps done.
             steps: the run's length as it is planned.
         """
         if self._config.minutes is None:
             return None
-        whole = self._config.minutes * 60
-        if len(self._taken) < _STEPS and gone < whole / 2:
-            return None  # the first steps are no measure
-        left = whole - gone - self._scoring_ahead(step / max(steps, step)) - _LEAVING
-        return max(0, int(left / self._step()))
+        budget = self._config.minutes * 60
+        if len(self._step_seconds) < _MEASURED_STEPS and spent < budget / 2:
+            return None  # the first steps are slower than the others
+        scoring = self._scoring_ahead(step / max(steps, step))
+        left = budget - spent - scoring - _START_AND_END_SECONDS
+        return max(0, int(left / self._seconds_per_step()))
 
-    def _step(self) -> float:
-        return sum(self._taken) / len(self._taken)
+    def _seconds_per_step(self) -> float:
+        return sum(self._step_seconds) / len(self._step_seconds)
 
     def _scoring_ahead(self, done: float) -> float:
         """Seconds that the scores to come will take, the last and full one included."""
         if not self._valid_tokens:
             return 0.0
-        config, each = self._config, self.scoring_seconds
-        at_once = min(self._valid_tokens, config.evaluation_tokens)
-        if not each:
+        config, seconds = self._config, self.scoring_seconds
+        scored = min(self._valid_tokens, config.evaluation_tokens)
+        if not seconds:
             # Reading forward costs about a third of learning.
-            each = self._step() / (config.batch_size * config.bptt) / 3 * at_once
+            step_tokens = config.batch_size * config.bptt
+            seconds = self._seconds_per_step() / step_tokens / 3 * scored
         ahead = math.ceil(config.evaluations * (1 - done))
         # The last scores both sets of weights; the final one reads all, and in float32.
-        full = 2 * min(self._valid_tokens, config.final_tokens) / at_once
-        return each * (ahead + 1 + full)
+        full = 2 * min(self._valid_tokens, config.final_tokens) / scored
+        return seconds * (ahead + 1 + full)

@@ -1,4 +1,4 @@
-"""A run from its beginning, or from where it stopped, to its end: all of this room put together."""
+"""A run from its beginning, or from where it stopped, to its end: plan, train, record, save."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from chargen.model.checkpoint import Weights
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
-from chargen.training.device import prepare_torch
+from chargen.training.device import enough_memory, prepare_torch
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
-from chargen.training.recovery import enough_memory
-from chargen.training.run_folder import Recorder, Saver, kept
+from chargen.training.run_folder import Recorder, Saver, run_lock
 from chargen.training.snapshot import Snapshot, load_snapshot, restore
 from chargen.training.trainer import Trainer
 
 _CARD_TOKENS = 1 << 16
-"""Tokens of a text that are scored for a card beside the run's own score."""
+"""Tokens of a text that are scored for a card, beside the run's own score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +41,40 @@ class Replay:
     valid: Tokens
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunText:
+    """What a run reads."""
+
+    tokenizer: Tokenizer
+    train: Tokens
+    """Tokens to learn."""
+    valid: Tokens
+    """Tokens to score; may be empty."""
+    replay: Replay | None = None
+
+
 def train_run(
     folder: Path,
+    text: RunText,
     *,
-    tokenizer: Tokenizer,
-    train: Tokens,
-    valid: Tokens,
     card: Mapping[str, Any],
-    text: Mapping[str, Any],
+    source: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
-    """Plan, train and record; yields every event after it was recorded.
+    """Plans, trains and records; yields every event after it was recorded.
 
     Args:
         folder: the run's folder; made when it is not there.
-        tokenizer: made for the corpus.
-        train: tokens to learn.
-        valid: tokens to score; may be empty.
-        card: what the model's card says of the corpus.
-        text: where the corpus was found and how it was read, for run.json.
+        text: what is read.
+        card: what the model's card says about the corpus.
+        source: where the corpus was and how it was read, for run.json.
         given: what the person asked for (see `make_plan`).
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
-        ranks: the processes that train together, the first of which records; None is this alone.
+        ranks: the processes that train together; the first of them records. None is this alone.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
@@ -75,53 +82,46 @@ def train_run(
     """
     ranks = ranks or ALONE
     started = time.monotonic() if started is None else started
-    recorder = Recorder(folder, tokenizer.to_state(), dict(card), text)
-    if ranks.is_first:
-        make_folder(folder)
-    with kept(folder, recorder, ranks), enough_memory():
-        plan = Plan.from_json(
-            ranks.told(
-                lambda: make_plan(
-                    given,
-                    vocab_size=tokenizer.vocab_size,
-                    train_tokens=len(train),
-                    valid_tokens=len(valid),
-                    processes=ranks.count,
-                ).to_json()
-            )
+    recorder = Recorder(folder, text.tokenizer.to_state(), dict(card), source)
+
+    def make() -> tuple[Plan, Trainer]:
+        planned = ranks.broadcast_object(
+            lambda: make_plan(
+                given,
+                vocab_size=text.tokenizer.vocab_size,
+                train_tokens=len(text.train),
+                valid_tokens=len(text.valid),
+                processes=ranks.count,
+            ).to_json()
         )
-        trainer = make_trainer(plan, tokenizer, train, valid, started, ranks=ranks)
-        yield from follow(trainer, recorder, plan, tokenizer, should_stop)
+        plan = Plan.from_json(planned)
+        return plan, make_trainer(plan, text, started, ranks=ranks)
+
+    return run_and_record(recorder, text, make, should_stop, ranks)
 
 
 def resume_run(
     folder: Path,
     snapshot: Snapshot,
+    text: RunText,
     *,
-    tokenizer: Tokenizer,
-    train: Tokens,
-    valid: Tokens,
     card: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float,
-    replay: Replay | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
-    """Go on from a snapshot as if nothing had happened; or, with a new length, from there on.
+    """Goes on from a snapshot as if nothing had happened; or, with a new length, from there on.
 
     Args:
         folder: the run's folder.
         snapshot: its state.
-        tokenizer: of the snapshot.
-        train: tokens to learn, the same as before unless a changed corpus was allowed.
-        valid: tokens to score, likewise.
-        card: what the model's card says of the corpus.
+        text: what is read: the same as before, unless a changed corpus was allowed.
+        card: what the model's card says about the corpus.
         given: nothing, or one of `minutes`, `steps` and `epochs`: a stretch of that length
             begins, with a warm-up and a decay of its own.
         should_stop: asked after every step.
         started: `time.monotonic()` when this sitting began.
-        replay: the other text of a fine-tuning run.
         ranks: the processes that train together, as many as there are now; None is this alone.
 
     Raises:
@@ -137,146 +137,151 @@ def resume_run(
     recorder = Recorder(
         folder, snapshot.tokenizer, dict(card), snapshot.text, resumed=snapshot.recorded
     )
-    with kept(folder, recorder, ranks), enough_memory():
+
+    def make() -> tuple[Plan, Trainer]:
         if ranks.is_first and load_snapshot(folder / TRAINING).position != snapshot.position:
             raise UsageError(f"{folder}: another process went on with this run; try again")
-        plan = _lengthened(snapshot, given, len(train))
+        plan = _lengthened(snapshot, given, len(text.train))
         began = started - snapshot.position["seconds"]
-        trainer = make_trainer(plan, tokenizer, train, valid, began, replay=replay, ranks=ranks)
+        trainer = make_trainer(plan, text, began, ranks=ranks)
         restore(trainer, snapshot)
         if dict(card) != snapshot.card:
-            trainer.healing.usual = 0.0  # another text: what was usual is no measure
+            trainer.recovery.loss_ema = 0.0  # another text: its losses are not comparable
         if given:
             trainer.begin_stretch(snapshot.position["seconds"])
-        yield from follow(trainer, recorder, plan, tokenizer, should_stop, replay)
+        return plan, trainer
+
+    return run_and_record(recorder, text, make, should_stop, ranks)
 
 
 def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int) -> Plan:
+    """The snapshot's plan, or a stretch of the length that was asked for."""
     plan, position = snapshot.plan, snapshot.position
     if not given:
         return plan
     train = plan.train
-    lane = train.batch_size * train.bptt
     if "minutes" in given:
-        pace = position["seconds"] / max(1, position["step"])
-        steps = max(1, int(given["minutes"] * 60 / pace)) if pace else train.steps
+        seconds_per_step = position["seconds"] / max(1, position["step"])
+        steps = train.steps
+        if seconds_per_step:
+            steps = max(1, int(given["minutes"] * 60 / seconds_per_step))
     else:
-        steps = given.get("steps") or math.ceil(given["epochs"] * train_tokens / lane)
+        step_tokens = train.batch_size * train.bptt
+        steps = given.get("steps") or math.ceil(given["epochs"] * train_tokens / step_tokens)
     longer = replace(train, steps=max(1, steps), minutes=given.get("minutes"))
     return replace(plan, train=longer, reasons=(f"goes on from step {position['step']:,}",))
 
 
 def make_trainer(
     plan: Plan,
-    tokenizer: Tokenizer,
-    train: Tokens,
-    valid: Tokens,
+    text: RunText,
     started: float,
     *,
     weights: Weights | None = None,
-    replay: Replay | None = None,
     ranks: Ranks = ALONE,
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base."""
     device = prepare_torch(plan.train)
     kernel = Kernel(plan.train.kernel, bf16=plan.train.precision == "bf16")
-    there = candidates(plan.model.cell, device.type, "auto", "auto")
+    available = candidates(plan.model.cell, device.type, "auto", "auto")
     network = RecurrentLM(
         plan.model,
         dropout=plan.train.dropout,
         dropout_masks=plan.train.dropout_masks,
         embedding_dropout=plan.train.embedding_dropout,
         # A run may have been begun on another machine.
-        kernel=kernel if kernel in there else there[0],
+        kernel=kernel if kernel in available else available[0],
     ).to(device)
     if weights is not None:
         network.load_weights(weights)
     return Trainer(
         network,
         plan.train,
-        train,
-        valid,
-        token_lengths(tokenizer),
+        text.train,
+        text.valid,
+        token_lengths(text.tokenizer),
         started=started,
-        replay=None if replay is None else replay.train,
+        replay=None if text.replay is None else text.replay.train,
         ranks=ranks,
     )
 
 
-def follow(
-    trainer: Trainer,
+def run_and_record(
     recorder: Recorder,
-    plan: Plan,
-    tokenizer: Tokenizer,
+    text: RunText,
+    make: Callable[[], tuple[Plan, Trainer]],
     should_stop: Callable[[], bool],
-    replay: Replay | None = None,
+    ranks: Ranks,
 ) -> Iterator[TrainEvent]:
-    """Record and save what the trainer does, and pass it on."""
-    if not trainer.ranks.is_first:
-        yield from _accompany(trainer)
-        return
-    sweep(recorder.folder, (MODEL, TRAINING, METRICS, RUN))
-    planned = Planned(
-        model=plan.model,
-        train=plan.train,
-        reasons=plan.reasons,
-        tokenizer=tokenizer,
-        train_tokens=trainer.stream.length,
-        valid_tokens=len(trainer.valid),
-    )
-    saver = Saver(trainer, recorder)
-    recorder.record(planned)
-    yield planned
-    ranks = trainer.ranks
-    (now,) = ranks.decided(not saver.waits_for_a_model)
-    if now:
-        yield saver.save()
-    for event in trainer.run():
-        problem = None
-        if isinstance(event, Finished) and replay is not None:
-            kept = trainer.network.to_weights()  # a finished run may go on, from its last ones
-            trainer.network.load_weights(event.weights)
-            after = card_score(trainer.network, replay.valid, trainer.lengths)
-            trainer.network.load_weights(kept)
-            recorder.card["old_text"] = {**recorder.card.get("old_text", {}), "after": after}
-        try:
-            recorder.record(event)
-        except ChargenError as error:
+    """Trains; records and saves what the trainer does, and yields its events.
+
+    Of several processes, the first records; the others take the same steps, and give their part of
+    what is saved.
+
+    Args:
+        recorder: writes the run's folder.
+        text: what is read.
+        make: makes plan and trainer, once the folder is this run's.
+        should_stop: asked after every step.
+        ranks: the processes that train together.
+    """
+    folder = recorder.folder
+    if ranks.is_first:
+        make_folder(folder)
+    with run_lock(folder, recorder, ranks), enough_memory():
+        plan, trainer = make()
+        saver = Saver(trainer, recorder)
+        if ranks.is_first:
+            sweep(folder, (MODEL, TRAINING, METRICS, RUN))
+            planned = Planned(
+                model=plan.model,
+                train=plan.train,
+                reasons=plan.reasons,
+                tokenizer=text.tokenizer,
+                train_tokens=trainer.batches.length,
+                valid_tokens=len(trainer.valid),
+            )
+            recorder.record(planned)
+            yield planned
+        (saves_first,) = ranks.broadcast(not saver.waits_for_a_model)
+        if saves_first:
+            yield from saver.save()
+        for event in trainer.run():
+            is_end = isinstance(event, Finished)
+            if isinstance(event, Finished) and text.replay is not None:
+                _score_replay(recorder, trainer, text.replay, event.weights)
+            problem = None
+            if ranks.is_first:
+                try:
+                    recorder.record(event)
+                except ChargenError as error:
+                    if is_end:
+                        raise
+                    problem = str(error)
             if isinstance(event, Finished):
-                raise
-            problem = str(error)
-        if isinstance(event, Finished):
-            yield saver.save(over=event.reason) if event.reason != "interrupted" else saver.flush()
-        yield event
-        if isinstance(event, Finished):
-            return
-        if problem is not None:
-            yield Saved(step=trainer.step, problem=problem, seconds=trainer.seconds())
-        if isinstance(event, StepDone):
-            # Before the score that an interruption ends with: it is no part of the plan.
-            stop = should_stop()
-            save = stop or saver.is_due()
-            if ranks.count > 1:  # what all know now was wished before this step
-                (save, stop), trainer.wishes = trainer.agreed, (save, stop)
-            if save:
-                yield saver.save()
-            trainer.stop_requested = stop
+                interrupted = event.reason == "interrupted"
+                yield from saver.flush() if interrupted else saver.save(over=event.reason)
+            yield event
+            if problem is not None:
+                yield Saved(step=trainer.step, problem=problem, seconds=trainer.seconds())
+            if isinstance(event, StepDone):
+                # Before the score that an interruption ends with: that score is not in the plan.
+                stop = should_stop() if ranks.is_first else False
+                save = ranks.is_first and (stop or saver.is_due())
+                if ranks.count > 1:  # what all processes know now was requested before this step
+                    (save, stop), trainer.requests = trainer.agreed, (save, stop)
+                if save:
+                    yield from saver.save()
+                trainer.stop_requested = stop
 
 
-def _accompany(trainer: Trainer) -> Iterator[TrainEvent]:
-    """What every process but the first does: the same steps, and its part of what is saved."""
-    (begins,) = trainer.ranks.decided(False)
-    if begins:
-        trainer.states_of_all_lanes()
-    for event in trainer.run():
-        if isinstance(event, Finished) and event.reason != "interrupted":
-            trainer.states_of_all_lanes()
-        yield event
-        if isinstance(event, StepDone):
-            save, stop = trainer.agreed
-            if save:
-                trainer.states_of_all_lanes()
-            trainer.stop_requested = stop
+def _score_replay(recorder: Recorder, trainer: Trainer, replay: Replay, weights: Weights) -> None:
+    """Notes in the card what the final weights score on the base's own text."""
+    last_weights = trainer.network.to_weights()  # a finished run may go on from its last weights
+    trainer.network.load_weights(weights)
+    after = card_score(trainer.network, replay.valid, trainer.lengths)
+    trainer.network.load_weights(last_weights)
+    recorder.card["old_text"] = {**recorder.card.get("old_text", {}), "after": after}
 
 
 def card_score(

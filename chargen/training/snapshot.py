@@ -1,10 +1,10 @@
 """Everything that a run needs to go on as if it had never stopped, in one file.
 
-`training.safetensors` holds the raw weights, their average, the best ones, the memory of both
-optimizers, the carried state and the random generators; its header the plan, the position in it,
-the early-stop counters, and where the text lay. The position in the text is the step alone (see
-stream.py). A run taken up from it takes the very steps that it would have taken: bit for bit on
-the same machine, with the same threads.
+`training.safetensors` holds the weights, their EMA, the best weights, the memory of both
+optimizers, the carried state and the random generator. Its header holds the plan, the position in
+it, the counters of early stopping, and where the text was. The position in the text is the step
+alone (see batches.py). A resumed run takes the very steps that it would have taken: bit for bit on
+the same machine, with the same number of threads.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ KEY = "chargen-training"
 FORMAT = 1
 _RANDOM = "random.cpu"
 _BEST = {"step", "averaged", "seconds", "score"}
-_LARGEST_WINDOW = 1 << 28
-"""Tokens: no plan reads so many in a step, but a hostile file might say so."""
+_MAX_WINDOW_TOKENS = 1 << 28
+"""No plan reads so many tokens in a step, but a hostile file might say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A run at one step."""
+    """The state of a run after a step."""
 
     plan: Plan
     tokenizer: TokenizerState
     card: dict[str, Any]
-    """What the model's card says of the corpus."""
+    """What the model's card says about the corpus."""
     text: dict[str, Any]
-    """Where the corpus was found and how it was read."""
+    """Where the corpus was, and how it was read."""
     position: dict[str, Any]
     """Counters, as `capture` made them."""
     recorded: int
-    """Bytes of metrics.jsonl that were written by then."""
+    """Bytes of metrics.jsonl that had been written."""
     tensors: Tensors
 
     def build_tokenizer(self) -> Tokenizer:
@@ -67,10 +67,10 @@ class Snapshot:
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write it, atomically: the one before stays until this one is whole.
+    """Writes a snapshot; the file before it stays until the new one is complete.
 
     Raises:
-        ChargenError: it cannot be written; the one before is unchanged.
+        ChargenError: it cannot be written; the file before it is unchanged.
     """
     tensors = dict(snapshot.tensors)
     if snapshot.tokenizer.blob is not None:
@@ -84,11 +84,11 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "position": snapshot.position,
         "recorded": snapshot.recorded,
     }
-    write_safetensors(path, KEY, {**header, "seal": _seal(header)}, tensors)
+    write_safetensors(path, KEY, {**header, "seal": _header_digest(header)}, tensors)
 
 
 def load_snapshot(path: Path) -> Snapshot:
-    """Read and check one; shapes are compared with the plan before anything is read.
+    """Reads and checks a snapshot; shapes are compared with the plan before tensors are read.
 
     Raises:
         ModelFileError: it is missing, damaged, of another kind, or of a newer format.
@@ -96,8 +96,8 @@ def load_snapshot(path: Path) -> Snapshot:
     with complaints_about(path):
         kind = "the state of a chargen training run"
         with open_safetensors(path, KEY, kind, FORMAT) as (header, handle):
-            if header.get("seal") != _seal(header) or not header.get("digest"):
-                raise ModelFileError("its header does not match its seal: the file is damaged")
+            if header.get("seal") != _header_digest(header) or not header.get("digest"):
+                raise ModelFileError("its header does not match its digest: the file is damaged")
             plan = _plan(header)
             for name in ("card", "text", "position"):
                 if not isinstance(header.get(name), dict):
@@ -124,51 +124,52 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
-    """The trainer's tensors, as copies, and its counters; only between two events of `run`.
+    """Copies of the trainer's tensors, and its counters; only between two events of `run`.
 
-    The states are those of all lanes: with several processes, all of them must call it.
+    The carried states are those of all batch rows: all processes must call it.
     """
-    live = {**trainer.tensors(), **trainer.states_of_all_lanes()}
-    found = {name: one.detach().cpu().numpy().copy() for name, one in live.items()}
-    found[_RANDOM] = torch.get_rng_state().numpy()
+    live = {**trainer.tensors(), **trainer.states_of_all_rows()}
+    tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in live.items()}
+    tensors[_RANDOM] = torch.get_rng_state().numpy()
     position: dict[str, Any] = {
         "step": trainer.step,
         "steps": trainer.steps,
-        "begun": trainer.begun,
-        "scored": trainer.scored,
-        "stale": trainer.stale,
-        "averaged": trainer.average.updates if trainer.average else 0,
+        "begun": trainer.stretch_start,
+        "scored": trainer.scored_step,
+        "stale": trainer.scores_without_gain,
+        "averaged": trainer.ema.updates if trainer.ema else 0,
         "muon": trainer.optimizer.muon.steps,
         "seconds": trainer.seconds(),
-        "begun_seconds": trainer.begun_seconds,
-        "healing": trainer.healing.counters(),
+        "begun_seconds": trainer.stretch_start_seconds,
+        "healing": trainer.recovery.counters(),
         "best": None,
     }
     if trainer.best is not None:
-        found |= {f"best.{name}": one for name, one in trainer.best.weights.items()}
+        tensors |= {f"best.{name}": array for name, array in trainer.best.weights.items()}
         position["best"] = {
             "step": trainer.best.step,
             "averaged": trainer.best.averaged,
             "seconds": trainer.best.seconds,
             "score": trainer.best.score.to_json(),
         }
-    return found, position
+    return tensors, position
 
 
 def restore(trainer: Trainer, snapshot: Snapshot) -> None:
-    """Put a trainer made for the snapshot's plan where the snapshot was taken."""
+    """Puts a trainer that was made for the snapshot's plan where the snapshot was taken."""
     position, tensors = snapshot.position, snapshot.tensors
     with torch.no_grad():
         for name, target in trainer.tensors().items():
-            kept = torch.from_numpy(tensors[name])
-            # Of the lanes' states, those that this process reads.
-            target.copy_(kept[:, trainer.own] if name.startswith("state.") else kept)
+            saved = torch.from_numpy(tensors[name])
+            # Of the rows' states, those that this process reads.
+            target.copy_(saved[:, trainer.local_rows] if name.startswith("state.") else saved)
     trainer.step = position["step"]
     trainer.plan_steps(position["steps"])
-    trainer.begun, trainer.begun_seconds = position["begun"], position["begun_seconds"]
-    trainer.scored, trainer.stale = position["scored"], position["stale"]
-    if trainer.average:
-        trainer.average.updates = position["averaged"]
+    trainer.stretch_start = position["begun"]
+    trainer.stretch_start_seconds = position["begun_seconds"]
+    trainer.scored_step, trainer.scores_without_gain = position["scored"], position["stale"]
+    if trainer.ema:
+        trainer.ema.updates = position["averaged"]
     trainer.optimizer.muon.steps = position["muon"]
     best = position["best"]
     if best is not None:
@@ -180,47 +181,51 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
             best=True,
             seconds=best["seconds"],
             weights={
-                name.removeprefix(prefix): one
-                for name, one in tensors.items()
+                name.removeprefix(prefix): array
+                for name, array in tensors.items()
                 if name.startswith(prefix)
             },
         )
-    for name, value in position["healing"].items():
-        setattr(trainer.healing, name, value)
+    trainer.recovery.restore(position["healing"])
     torch.set_rng_state(torch.from_numpy(tensors[_RANDOM]))
 
 
 def _plan(header: Mapping[str, Any]) -> Plan:
     plan = Plan.from_json(header)
-    if plan.train.batch_size * plan.train.bptt > _LARGEST_WINDOW:
+    if plan.train.batch_size * plan.train.bptt > _MAX_WINDOW_TOKENS:
         raise ModelFileError("its plan reads more in a step than any memory holds")
     return plan
 
 
 def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
-    """The names of the tensors, once all have the kinds and shapes that the plan asks for."""
+    """Checks the tensors' kinds and shapes against the plan; returns their names."""
     model, train = plan.model, plan.train
     shapes = model.tensor_shapes()
-    heart = {f"layers.{layer}.weight_hh" for layer in range(model.num_layers)}
-    heart |= {f"layers.{layer}.weight_ih" for layer in range(1, model.num_layers)}
+    recurrent = {f"layers.{layer}.weight_hh" for layer in range(model.num_layers)}
+    recurrent |= {f"layers.{layer}.weight_ih" for layer in range(1, model.num_layers)}
     layers, states, size = model.state_shape
-    wanted: dict[str, tuple[str, tuple[int, ...]]] = {
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
         f"state.{number}": ("F32", (layers, train.batch_size, size)) for number in range(states)
     }
     for name, shape in shapes.items():
         copies = ["weights", *(["average"] if train.ema else []), *(["best"] if has_best else [])]
         copies += ["anchor"] if train.l2_to_base else []
-        wanted |= {f"{copy}.{name}": ("F32", shape) for copy in copies}
-        if train.optimizer == "muon" and name in heart:
-            wanted |= {f"muon.{name}.{one}": ("F32", shape) for one in ("momentum", "direction")}
+        expected |= {f"{copy}.{name}": ("F32", shape) for copy in copies}
+        if train.optimizer == "muon" and name in recurrent:
+            expected |= {
+                f"muon.{name}.{part}": ("F32", shape) for part in ("momentum", "direction")
+            }
         else:
-            wanted |= {f"adamw.{name}.{one}": ("F32", shape) for one in ("exp_avg", "exp_avg_sq")}
-            wanted[f"adamw.{name}.step"] = ("F32", ())
-    wanted[_RANDOM] = ("U8", tuple(torch.get_rng_state().shape))
+            expected |= {
+                f"adamw.{name}.{part}": ("F32", shape) for part in ("exp_avg", "exp_avg_sq")
+            }
+            expected[f"adamw.{name}.step"] = ("F32", ())
+    expected[_RANDOM] = ("U8", tuple(torch.get_rng_state().shape))
     present = set(handle.keys())
-    for name in sorted(wanted.keys() ^ (present - {BLOB})):
-        raise ModelFileError(f"it lacks tensor {name}, or should not have it")
-    for name, (kind, shape) in wanted.items():
+    for name in sorted(expected.keys() ^ (present - {BLOB})):
+        problem = "is missing" if name in expected else "does not belong to its plan"
+        raise ModelFileError(f"its tensor {name} {problem}: the file is damaged")
+    for name, (kind, shape) in expected.items():
         part = handle.get_slice(name)
         if part.get_dtype() != kind or tuple(part.get_shape()) != shape:
             raise ModelFileError(f"its tensor {name} does not fit its plan")
@@ -230,39 +235,40 @@ def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
 
 
 def _checked_position(position: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """The counters, once each is of its kind and in its range."""
-    healing: Any = position.get("healing")
+    """Checks that each counter has its kind and lies in its range; returns the counters."""
+    recovery: Any = position.get("healing")
     best = position.get("best")
     counters = ("step", "steps", "begun", "scored", "stale", "averaged", "muon")
-    fine = all(_whole(position.get(name)) for name in counters)
+    fine = all(_is_count(position.get(name)) for name in counters)
     fine = fine and position["begun"] <= position["step"] <= position["steps"]
-    fine &= all(_number(position.get(name)) for name in ("seconds", "begun_seconds"))
+    fine &= all(_is_amount(position.get(name)) for name in ("seconds", "begun_seconds"))
     fine &= "over" in position and isinstance(position["over"], str | None)
-    fine = fine and isinstance(healing, dict) and healing.keys() == Recovery().counters().keys()
-    fine = fine and _number(healing["rate"]) and 0 < healing["rate"] <= 1
-    fine = fine and _number(healing["usual"]) and _whole(healing["skipped"])
-    fine = fine and _whole(healing["parts"]) and 1 <= healing["parts"] <= plan.train.batch_size
+    fine = fine and isinstance(recovery, dict) and recovery.keys() == Recovery().counters().keys()
+    fine = fine and _is_amount(recovery["rate"]) and 0 < recovery["rate"] <= 1
+    fine = fine and _is_amount(recovery["usual"]) and _is_count(recovery["skipped"])
+    fine = fine and _is_count(recovery["parts"])
+    fine = fine and 1 <= recovery["parts"] <= plan.train.batch_size
     if best is not None:
-        names = {one.name for one in fields(Score)}
+        names = {field.name for field in fields(Score)}
         fine = fine and isinstance(best, dict) and best.keys() == _BEST
-        fine = fine and _whole(best["step"]) and _number(best["seconds"])
+        fine = fine and _is_count(best["step"]) and _is_amount(best["seconds"])
         fine = fine and isinstance(best["averaged"], bool) and isinstance(best["score"], dict)
         fine = fine and best["score"].keys() == names
-        fine = fine and all(_number(one) for one in best["score"].values())
+        fine = fine and all(_is_amount(value) for value in best["score"].values())
     if not fine:
-        raise ModelFileError("its position in the run makes no sense")
+        raise ModelFileError("the counters in its header are out of range: the file is damaged")
     return position
 
 
-def _whole(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 53
 
 
-def _number(value: Any) -> bool:
+def _is_amount(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < 1e15
 
 
-def _seal(header: Mapping[str, Any]) -> str:
-    """A hash over the header: one changed digit in it would go unnoticed otherwise."""
-    own = {key: value for key, value in header.items() if key not in ("seal", "digest")}
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+def _header_digest(header: Mapping[str, Any]) -> str:
+    """A hash over the header: a changed digit in it would go unnoticed otherwise."""
+    covered = {key: value for key, value in header.items() if key not in ("seal", "digest")}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()

@@ -1,17 +1,16 @@
-"""The training loop, read from top to bottom. Yields events; prints and writes nothing.
+"""The training loop. It yields events; it prints and writes nothing.
 
-Shape letters: T bptt, B batch_size, V vocabulary.
+Shape letters: T bptt, B batch rows, V vocabulary, N tokens.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from chargen.model.checkpoint import Weights
@@ -19,23 +18,83 @@ from chargen.model.score import Score
 from chargen.text.tokenizer import Tokens
 from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
-from chargen.training.cuda_graphs import LONGEST, Strides
+from chargen.training.cuda_graphs import GraphedSteps
 from chargen.training.distributed import ALONE, Ranks
-from chargen.training.evaluate import evaluate, judge
-from chargen.training.events import Evaluated, Finished, StepDone, TrainEvent
-from chargen.training.kernels.torch_kernels import State
-from chargen.training.network import NextTokenLoss, RecurrentLM, detach
-from chargen.training.optimizer import EMA, Optimizer
+from chargen.training.evaluate import evaluate, evaluate_calibrated
+from chargen.training.events import Evaluated, Finished, Recovered, StepDone, TrainEvent
+from chargen.training.network import RecurrentLM
 from chargen.training.recovery import Diverged, Recovery
 from chargen.training.schedule import Pacing, learning_rate
+from chargen.training.step import TrainingState, take_step
 
-_CALIBRATION = 4096
-"""Tokens of a validation part that can tell how sure a network may be."""
 _HEAD = ("head.weight", "head.bias")
 
 
-class Trainer:
-    """Trains a network on a text, and keeps the weights that predict another part of it best."""
+class EagerSteps:
+    """Takes steps one at a time, each seen at once.
+
+    Args:
+        training: what the steps change.
+        recovery: says how many micro-batches to read.
+        check: is given loss and gradient norm of a step; returns the loss over all processes.
+    """
+
+    max_steps = 1
+    """Steps that `take` may be asked for at once."""
+
+    def __init__(
+        self,
+        training: TrainingState,
+        recovery: Recovery,
+        check: Callable[[float, float], float],
+    ) -> None:
+        self._training, self._recovery, self._check = training, recovery, check
+
+    def take(self, rates: Sequence[float], progress: float) -> list[tuple[float, float]]:
+        """Takes a step for the one rate, after a share of the run: (nats per token, norm)."""
+        training, recovery = self._training, self._recovery
+        (rate,) = rates
+        result = math.nan, math.nan
+
+        def check(loss: Tensor, norm: Tensor) -> None:
+            nonlocal result
+            length = norm.item()
+            result = self._check(loss.item(), length), length
+
+        inputs, targets = training.batches.window(training.step + recovery.skipped_windows)
+        _, _, training.state = take_step(
+            training.loss,
+            training.optimizer,
+            inputs.to(training.device),
+            targets.to(training.device),
+            training.state,
+            rate,
+            progress=progress,
+            micro_batches=recovery.micro_batches,
+            total_rows=training.config.batch_size,
+            processes=training.ranks.count,
+            check=check,
+        )
+        if training.ema:
+            training.ema.update()
+        training.step += 1
+        return [result]
+
+
+class Trainer(TrainingState):
+    """Trains a network on a text, and keeps the weights that predict another part of it best.
+
+    Args:
+        network: on its device.
+        config: the whole plan.
+        train: tokens to learn (N,).
+        valid: tokens to choose the best weights by; empty takes the last weights.
+        lengths: (2, V) of `token_lengths`.
+        clock: seconds; it is read for the events, and decides when `config.minutes` is set.
+        started: the clock when the run began; None is now.
+        replay: tokens that `config.replay_share` of the batch rows read instead.
+        ranks: the processes that share the batch.
+    """
 
     def __init__(
         self,
@@ -49,68 +108,46 @@ class Trainer:
         replay: Tokens | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Get ready for the first step.
-
-        Args:
-            network: on its device.
-            config: the whole plan.
-            train: tokens to learn (N,).
-            valid: tokens to choose the best weights by; empty takes the last ones.
-            lengths: (2, V) of `token_lengths`.
-            clock: seconds; only read when `config.minutes` is set, and for the events.
-            started: the clock when the run began; None is now.
-            replay: tokens that `config.replay_share` of the lanes read instead.
-            ranks: the processes that share the lanes.
-        """
-        self.network = network
-        self.config = config
+        replay_rows = 0 if replay is None else round(config.replay_share * config.batch_size)
+        rows = ranks.local_rows(config.batch_size)
+        batches = BatchStream(train, config.batch_size, config.bptt, replay, replay_rows, rows)
+        super().__init__(network, config, batches, ranks)
         self.valid = valid
         self.lengths = lengths
         self.stop_requested = False
-        self.step = 0
         self.steps = config.steps
-        self.begun, self.begun_seconds = 0, 0.0
+        """The run's length as it is planned now."""
+        self.stretch_start, self.stretch_start_seconds = 0, 0.0
         """Where the present schedule began: later than 0 when a finished run goes on."""
         self.best: Evaluated | None = None
+        self.scored_step = 0
+        self.scores_without_gain = 0
+        self.recovery = Recovery()
+        self.requests = self.agreed = False, False
+        """With several processes: whether the first one asks to save, and to stop; and what of
+        that all processes know since the last step."""
+        self._requested_steps = config.steps
         self._clock = clock
         self._started = clock() if started is None else started
         self._pacing = Pacing(config, len(valid))
-        self.scored = 0
-        self.stale = 0
-        self.healing = Recovery()
-        lanes = 0 if replay is None else round(config.replay_share * config.batch_size)
-        self.ranks = ranks
-        self.wishes = self.agreed = False, False
-        """With several processes: whether the first one wants to save, and to stop; and what of
-        that all of them know since the last step."""
-        self._wished_steps = config.steps
-        self.own = ranks.share(config.batch_size)
-        """Which lanes this process reads."""
-        self.stream = BatchStream(train, config.batch_size, config.bptt, replay, lanes, self.own)
-        self.state = network.zero_state(self.own.stop - self.own.start)
-        self.loss = ranks.parallel(NextTokenLoss(network))
-        if ranks.count > 1:
-            network.lanes, network.own = config.batch_size, self.own
-        self.optimizer = Optimizer(network, config, ranks)
-        self._strides = None
-        device = network.head.bias.device.type
-        if device == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
-            self._strides = Strides(self, capture=True)
-        self.average = EMA(network.parameters(), config.ema * config.steps) if config.ema else None
+        self._eager = EagerSteps(self, self.recovery, self._accept)
+        self._fast: EagerSteps | GraphedSteps = self._eager
+        if self.device.type == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
+            self._fast = GraphedSteps(self, self.recovery, capture=True)
 
     def run(self) -> Iterator[TrainEvent]:
-        """Train to the end of the plan, or until `stop_requested` is set.
+        """Trains to the end of the plan, or until `stop_requested` is set.
 
         Raises:
-            ChargenError: the run diverges again and again, or a single lane does not fit memory.
+            ChargenError: the run diverges repeatedly, or a single batch row does not fit memory.
         """
         self.network.train()
         reason = "done"
         while True:
-            # Before the step and not after it: a run that is taken up again begins here too.
+            # Before the step and not after it: a resumed run begins here too.
             if self._evaluation_is_due():
                 yield self._evaluate()
-                if self.config.patience and self.stale >= self.config.patience:
+                if self.config.patience and self.scores_without_gain >= self.config.patience:
                     reason = "early stop"
                     break
             if self.step >= self.steps:
@@ -118,223 +155,179 @@ class Trainer:
             if self.stop_requested:
                 reason = "interrupted"
                 break
-            self.healing.remember(self)
-            events: list[TrainEvent]
+            self.recovery.remember(self)
+            began, first = self._clock(), self.step
+            rates = [self._learning_rate(ahead) for ahead in range(self._steps_until_sync())]
             try:
-                events = [*self._learn()]
+                results = self._stepper.take(rates, self._progress())
             except Diverged as problem:
-                events = [self.healing.go_back(self, problem)]
+                yield self._recovered(self.recovery.go_back(self, problem))
             except (MemoryError, RuntimeError) as error:
-                self.ranks.check(error)
-                events = [self.healing.split(self, error)]
-            yield from events
-            self._keep_time()
-        if len(self.valid) and self.scored != self.step:
+                self.ranks.raise_if_shared(error)
+                yield self._recovered(self.recovery.split(self, error))
+            else:
+                self._pacing.took(self._clock() - began, len(results))
+                yield from self._step_events(first, rates, results)
+            self._plan_by_clock()
+        if len(self.valid) and self.scored_step != self.step:
             yield self._evaluate()
         yield self._finish(reason)
 
-    def states_of_all_lanes(self) -> dict[str, Tensor]:
-        """The carried states (L, B, H), those of other processes among them; all must call it."""
-        lanes = self.config.batch_size
-        return {
-            f"state.{number}": self.ranks.gathered(part, lanes)
-            for number, part in enumerate(self.state)
-        }
-
     def plan_steps(self, steps: int) -> None:
-        """End after so many."""
-        self.steps = self._wished_steps = steps
+        """Ends the run after so many steps."""
+        self.steps = self._requested_steps = steps
 
     def begin_stretch(self, seconds: float) -> None:
-        """Let the plan begin here, after steps and `seconds` of an earlier one."""
-        self.begun, self.begun_seconds = self.step, seconds
+        """Lets the plan begin here, after the steps and the `seconds` of an earlier one."""
+        self.stretch_start, self.stretch_start_seconds = self.step, seconds
         self.plan_steps(self.step + self.config.steps)
-        self.stale = 0
+        self.scores_without_gain = 0
 
-    def _learn(self) -> list[StepDone]:
-        """One optimizer step on the next window of every lane; a stride of them on a GPU."""
-        began, step = self._clock(), self.step
-        if self._strides is not None and self.healing.parts == 1:
-            rates = [self._learning_rate(number) for number in range(self._until_a_look())]
-            found = self._strides.take(rates)
-        else:
-            rates = [self._learning_rate()]
-            found = [self._take_step(rates[0])]
-        self._pacing.took(self._clock() - began, len(found))
-        seconds = self.seconds()
-        return [
-            StepDone(
-                step=step + number,
-                steps=self.steps,
-                loss=nats,
-                learning_rate=rate,
-                gradient_norm=norm,
-                tokens=(step + number) * self.config.batch_size * self.config.bptt,
-                seconds=seconds,
-            )
-            for number, (rate, (nats, norm)) in enumerate(zip(rates, found, strict=True), 1)
-        ]
+    def seconds(self) -> float:
+        """Wall time of the run so far, earlier sittings included."""
+        return self._clock() - self._started
 
-    def _until_a_look(self) -> int:
-        """Steps of a stride: until the next score, and not so many that nobody sees a thing."""
-        every = self._steps_a_score()
-        whole = min(self.steps - self.step, every - self.step % every, LONGEST)
-        return max(1, min(whole, self._pacing.steps_a_look()))
+    # ---- steps ----
 
-    def _take_step(self, rate: float) -> tuple[float, float]:
-        """One step: (nats per token, gradient norm)."""
-        nats, state = self._backward()
-        norm = self.optimizer.clip().item()
-        self.healing.check(self, nats, norm)
-        self.optimizer.step(rate, (self.step - self.begun) / max(1, self.steps - self.begun))
-        # Back-propagation through time is cut off here: the state goes on, its graph does not.
-        self.state = state
-        if self.average:
-            self.average.update()
-        self.step += 1
-        return nats, norm
+    @property
+    def _stepper(self) -> EagerSteps | GraphedSteps:
+        """How steps are taken now; only eager steps can be divided into micro-batches."""
+        return self._fast if self.recovery.micro_batches == 1 else self._eager
 
-    def _backward(self) -> tuple[float, State]:
-        """Gradients of the next window: (nats per token, the state after it, cut off).
+    def _progress(self) -> float:
+        """Share of the present stretch that is over."""
+        return (self.step - self.stretch_start) / max(1, self.steps - self.stretch_start)
 
-        All lanes at once, unless memory was short: then some at a time, their gradients summed.
-        """
-        device = self.network.head.bias.device
-        window = self.stream.window(self.step + self.healing.skipped)
-        inputs, targets = (one.to(device) for one in window)
-        lanes = inputs.shape[1]
-        width = math.ceil(lanes / self.healing.parts)
-        total, states = 0.0, []
-        for first in range(0, lanes, width):
-            own = slice(first, first + width)
-            before = tuple(part[:, own] for part in self.state)
-            nats, after = self.loss(inputs[:, own], targets[:, own], before)
-            share = nats * (inputs[:, own].shape[1] / self.config.batch_size)
-            # Between processes gradients are averaged, not summed.
-            whole: Tensor = share * self.ranks.count
-            whole.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
-            total += share.item()
-            states.append(detach(after))
-        return self._agreed(total), tuple(
-            torch.cat(parts, dim=1) for parts in zip(*states, strict=True)
-        )
+    def _steps_until_sync(self) -> int:
+        """Steps until the next score, and not so many that nobody sees progress for long."""
+        every = self._steps_per_score()
+        steps = min(self.steps - self.step, every - self.step % every, self._stepper.max_steps)
+        return max(1, min(steps, self._pacing.steps_per_look()))
 
-    def _agreed(self, nats: float) -> float:
-        """The loss over all processes; and what the first one wishes, which has clock and signals.
-
-        All in one message: each costs as much as a small step.
-        """
-        if self.ranks.count == 1:
-            return nats
-        says = (*self.wishes, self._wished_steps) if self.ranks.is_first else (0, 0, 0)
-        nats, save, stop, steps = self.ranks.total(nats, *says)
-        self.agreed = bool(save), bool(stop)
-        self.steps = int(steps)
-        return nats
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor that steps change, by a name of its own: what there is to remember."""
-        named = dict(self.network.named_parameters())
-        found: dict[str, Tensor] = {f"weights.{name}": one for name, one in named.items()}
-        if self.average:
-            averages = zip(named, self.average.values, strict=True)
-            found |= {f"average.{name}": one for name, one in averages}
-        found |= self.optimizer.tensors({one: name for name, one in named.items()})
-        return found | {f"state.{number}": part for number, part in enumerate(self.state)}
-
-    def _learning_rate(self, ahead: int = 0) -> float:
+    def _learning_rate(self, ahead: int) -> float:
         config = self.config
-        return self.healing.rate * learning_rate(
-            self.step + ahead - self.begun,
-            self.steps - self.begun,
+        return self.recovery.rate * learning_rate(
+            self.step + ahead - self.stretch_start,
+            self.steps - self.stretch_start,
             peak=config.learning_rate,
             warmup=config.warmup,
             schedule=config.schedule,
         )
 
-    def seconds(self) -> float:
-        """Wall time of the run so far, sittings before this one included."""
-        return self._clock() - self._started
+    def _accept(self, nats: float, norm: float) -> float:
+        """Agrees with the other processes on a step, before the weights change.
 
-    def _keep_time(self) -> None:
-        """With `minutes`: plan as many steps as the time left allows at the speed so far."""
-        gone = self.seconds() - self.begun_seconds
-        left = self._pacing.steps_left(gone, self.step, self.steps)
+        Clock and signals are the first process's. Its requests travel with the loss, because each
+        message costs as much as a small step.
+
+        Returns:
+            The loss over all processes.
+
+        Raises:
+            Diverged: the step would ruin the weights.
+        """
+        if self.ranks.count > 1:
+            requests = (*self.requests, self._requested_steps) if self.ranks.is_first else (0, 0, 0)
+            nats, save, stop, steps = self.ranks.all_reduce(nats, *requests)
+            self.agreed = bool(save), bool(stop)
+            self.steps = int(steps)
+        self.recovery.check(self, nats, norm)
+        return nats
+
+    def _step_events(
+        self, first: int, rates: Sequence[float], results: Sequence[tuple[float, float]]
+    ) -> list[StepDone]:
+        seconds = self.seconds()
+        return [
+            StepDone(
+                step=step,
+                steps=self.steps,
+                loss=nats,
+                learning_rate=rate,
+                gradient_norm=norm,
+                tokens=step * self.config.batch_size * self.config.bptt,
+                seconds=seconds,
+            )
+            for step, (rate, (nats, norm)) in enumerate(zip(rates, results, strict=True), first + 1)
+        ]
+
+    def _recovered(self, what: str) -> Recovered:
+        return Recovered(step=self.step, what=what, seconds=self.seconds())
+
+    def _plan_by_clock(self) -> None:
+        """With `minutes`: plans as many steps as the time left allows at the speed so far."""
+        spent = self.seconds() - self.stretch_start_seconds
+        left = self._pacing.steps_left(spent, self.step, self.steps)
         if left is not None:
-            self._wished_steps = self.step + left
+            self._requested_steps = self.step + left
             if self.ranks.count == 1:
-                self.steps = self._wished_steps
+                self.steps = self._requested_steps
 
-    def _evaluation_is_due(self) -> bool:
-        if not len(self.valid) or self.scored == self.step:
-            return False
-        # At fixed places, whatever else was scored in between: an interruption shifts nothing.
-        every = self._steps_a_score()
-        return self.step // every != self.scored // every or self.step >= self.steps
+    # ---- scores ----
 
-    def _steps_a_score(self) -> int:
-        """Of the plan as it was made: a clock's new plans must not move places about."""
+    def _steps_per_score(self) -> int:
+        """Of the plan as it was made: new plans by the clock must not move the scores."""
         return max(1, self.config.steps // self.config.evaluations)
 
-    def _evaluate(self) -> Evaluated:
-        """Score the averaged weights, and at the end the last ones too; remember the best of all.
+    def _evaluation_is_due(self) -> bool:
+        if not len(self.valid) or self.scored_step == self.step:
+            return False
+        # At fixed steps, whatever else was scored in between: an interruption shifts nothing.
+        every = self._steps_per_score()
+        return self.step // every != self.scored_step // every or self.step >= self.steps
 
-        On the way the average is the better one nearly always, so that the other's score would be
-        a waste of time.
+    def _evaluate(self) -> Evaluated:
+        """Scores the EMA weights, and at the end the last weights too; remembers the best.
+
+        During the run the EMA is nearly always better, so scoring the others would waste time.
         """
         began = self._clock()
         candidates = []
-        if self.average:
-            self.average.swap()
-            candidates.append((*self._judged(), True))
-            self.average.swap()
+        if self.ema:
+            self.ema.swap()
+            candidates.append((*self._scored_weights(), True))
+            self.ema.swap()
         if not candidates or self.step >= self.steps:
-            candidates.append((*self._judged(), False))
-        score, weights, averaged = min(candidates, key=lambda one: _nats(one[0]))
-        best = _nats(score) < (math.inf if self.best is None else _nats(self.best.score))
-        self.stale = 0 if best else self.stale + 1
+            candidates.append((*self._scored_weights(), False))
+        score, weights, averaged = min(candidates, key=lambda candidate: _nats(candidate[0]))
+        is_best = _nats(score) < (math.inf if self.best is None else _nats(self.best.score))
+        self.scores_without_gain = 0 if is_best else self.scores_without_gain + 1
         event = Evaluated(
             step=self.step,
             score=score,
             averaged=averaged,
-            best=best,
+            best=is_best,
             seconds=self.seconds(),
             weights=weights,
         )
-        if best:
+        if is_best:
             self.best = event
-        self.scored = self.step
+        self.scored_step = self.step
         self._pacing.scoring_seconds = self._clock() - began
         return event
 
-    def _judged(self) -> tuple[Score, Weights]:
-        """The network's score, and its weights, as sure of themselves as they may be."""
-        score, factor = self._judge(self.config.evaluation_tokens)
+    def _scored_weights(self) -> tuple[Score, Weights]:
+        """The network's score and weights, its logits scaled as the validation part suggests."""
+        limit = self.config.evaluation_tokens
+        score, factor = evaluate_calibrated(
+            self.network, self.valid, self.lengths, limit, ranks=self.ranks
+        )
         weights = self.network.to_weights()
         for name in _HEAD if factor != 1 else ():
             weights[name] *= np.float32(factor)
         return score, weights
-
-    def _judge(self, limit: int) -> tuple[Score, float]:
-        if len(self.valid) < _CALIBRATION or self.network.config.tied_head:
-            # Too little to judge by; or the head's weights serve another end as well.
-            score = evaluate(
-                self.network, self.valid, self.lengths, limit, exact=False, ranks=self.ranks
-            )
-            return score, 1.0
-        return judge(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
 
     def _finish(self, reason: str) -> Finished:
         """The best weights, scored on the whole validation part, or on much of a large one."""
         weights: Weights = self.best.weights if self.best else self.network.to_weights()
         score = None
         if len(self.valid):
-            kept = self.network.to_weights()
+            last_weights = self.network.to_weights()
             self.network.load_weights(weights)
             limit = self.config.final_tokens
-            found = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
-            score = found if math.isfinite(found.nats_per_token) else None
-            self.network.load_weights(kept)
+            final = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
+            score = final if math.isfinite(final.nats_per_token) else None
+            self.network.load_weights(last_weights)
         return Finished(
             step=self.step,
             reason=reason,
@@ -346,5 +339,5 @@ class Trainer:
 
 
 def _nats(score: Score) -> float:
-    """To rank by: weights whose numbers overflow are the worst."""
+    """Nats to rank by: a score that is not a number is the worst."""
     return score.nats_per_token if math.isfinite(score.nats_per_token) else math.inf

@@ -1,4 +1,4 @@
-"""Steps in strides are the steps one by one; the capture itself needs a GPU."""
+"""Steps between two synchronisations are the steps one by one; the capture needs a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from chargen.model.config import ModelConfig
 from chargen.training import recovery, schedule
 from chargen.training.config import TrainConfig
-from chargen.training.cuda_graphs import LONGEST, Strides
+from chargen.training.cuda_graphs import MAX_STEPS, GraphedSteps
 from chargen.training.events import Evaluated, Finished, Recovered, StepDone
 from chargen.training.network import RecurrentLM
 from chargen.training.optimizer import Muon
@@ -28,15 +28,15 @@ def text():
     return (random.integers(0, 3, size=9_000).cumsum() % 12).astype(np.uint8)
 
 
-def trained(text, *, strides, device="cpu", capture=False, cell="lstm", **more):
+def trained(text, *, graphed, device="cpu", capture=False, cell="lstm", **more):
     """A run's events, and its trainer."""
     torch.manual_seed(0)
     model = ModelConfig(vocab_size=12, cell=cell, hidden_size=16, embedding_size=8)
     settings = {"steps": 90, "batch_size": 6, "bptt": 10, "evaluations": 5, **more}
     network = RecurrentLM(model).to(device)
     made = Trainer(network, TrainConfig(**settings), text[:8_000], text[8_000:], LENGTHS)
-    if strides:
-        made._strides = Strides(made, capture=capture)
+    if graphed:
+        made._fast = GraphedSteps(made, made.recovery, capture=capture)
     return list(made.run()), made
 
 
@@ -48,13 +48,13 @@ def losses(events):
 @pytest.mark.parametrize(
     "more", [{}, {"optimizer": "adamw", "ema": 0.0}, {"schedule": "wsd"}], ids=str
 )
-def test_strides_take_the_same_steps(text, cell, more, monkeypatch):
-    looks = itertools.cycle([1, 3, LONGEST, 2, 7])
-    monkeypatch.setattr(schedule, "LOOK", 1e9)
-    alone, one = trained(text, strides=False, cell=cell, **more)
-    whole = Trainer._until_a_look
-    monkeypatch.setattr(Trainer, "_until_a_look", lambda self: min(next(looks), whole(self)))
-    together, two = trained(text, strides=True, cell=cell, **more)
+def test_graphed_steps_are_the_same_steps(text, cell, more, monkeypatch):
+    looks = itertools.cycle([1, 3, MAX_STEPS, 2, 7])
+    monkeypatch.setattr(schedule, "SECONDS_PER_LOOK", 1e9)
+    alone, one = trained(text, graphed=False, cell=cell, **more)
+    whole = Trainer._steps_until_sync
+    monkeypatch.setattr(Trainer, "_steps_until_sync", lambda self: min(next(looks), whole(self)))
+    together, two = trained(text, graphed=True, cell=cell, **more)
     np.testing.assert_allclose(losses(together), losses(alone), rtol=1e-5)
     for field in ("step", "steps", "tokens"):
         steps = [
@@ -78,48 +78,50 @@ def test_strides_take_the_same_steps(text, cell, more, monkeypatch):
     assert one.optimizer.muon.steps == two.optimizer.muon.steps
 
 
-def test_a_bad_loss_is_noticed_a_stride_later_and_undone(text, monkeypatch):
+def test_a_bad_loss_is_noticed_later_and_undone(text, monkeypatch):
     """The weights are those of before, the window is passed over, the rate is halved."""
-    monkeypatch.setattr(schedule, "LOOK", 1e9)
-    real, calls = Strides._step, itertools.count(1)
+    monkeypatch.setattr(schedule, "SECONDS_PER_LOOK", 1e9)
+    real, calls = GraphedSteps._step, itertools.count(1)
 
     def step(self):
         real(self)
         if next(calls) == 40:
-            self._now[0] = torch.nan
+            self._last_result[0] = torch.nan
             with torch.no_grad():
-                for one in self._trainer.network.parameters():
+                for one in self._training.network.parameters():
                     one.fill_(torch.nan)
 
-    monkeypatch.setattr(Strides, "_step", step)
-    events, made = trained(text, strides=True)
-    (healed,) = (one for one in events if isinstance(one, Recovered))
-    assert "step 40: the loss was nan" in healed.what
-    assert made.healing.rate == 0.5
-    assert made.healing.skipped == 40 - healed.step
-    assert healed.step <= 40 - 1
+    monkeypatch.setattr(GraphedSteps, "_step", step)
+    events, made = trained(text, graphed=True)
+    (recovered,) = (one for one in events if isinstance(one, Recovered))
+    assert "step 40: the loss was nan" in recovered.what
+    assert made.recovery.rate == 0.5
+    assert made.recovery.skipped_windows == 40 - recovered.step
+    assert recovered.step <= 40 - 1
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert np.isfinite(finished.score.nats_per_token)
     assert all(np.isfinite(losses(events)))
-    assert max(recovery._EVERY, LONGEST) == recovery._EVERY, "a copy is never inside a stride"
+    assert max(recovery.STEPS_BETWEEN_COPIES, MAX_STEPS) == recovery.STEPS_BETWEEN_COPIES, (
+        "a copy is never inside of them"
+    )
 
 
 def test_a_step_to_capture_is_of_the_kind_asked_for():
     muon = Muon([], 4, bf16=False)
     for turns in (True, False):
-        muon.steps = muon.example(turns)
-        assert muon.turns is turns
+        muon.steps = muon.example_step(turns)
+        assert muon.orthogonalizes_next is turns
 
 
 @GPU
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn-relu"])
 def test_a_captured_step_is_the_step(text, cell):
-    plain, one = trained(text, strides=True, device="cuda", cell=cell, precision="fp32")
-    graphed, two = trained(
-        text, strides=True, device="cuda", capture=True, cell=cell, precision="fp32"
+    plain, one = trained(text, graphed=True, device="cuda", cell=cell, precision="fp32")
+    captured, two = trained(
+        text, graphed=True, device="cuda", capture=True, cell=cell, precision="fp32"
     )
-    np.testing.assert_allclose(losses(graphed), losses(plain), rtol=1e-3)
+    np.testing.assert_allclose(losses(captured), losses(plain), rtol=1e-3)
     for name, value in one.network.state_dict().items():
         torch.testing.assert_close(value, two.network.state_dict()[name], rtol=1e-2, atol=1e-3)
 
@@ -127,6 +129,6 @@ def test_a_captured_step_is_the_step(text, cell):
 @GPU
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn-relu"])
 def test_both_devices_learn_alike(text, cell):
-    here, _ = trained(text, strides=False, cell=cell)
-    there, _ = trained(text, strides=True, device="cuda", capture=True, cell=cell, precision="fp32")
+    here, _ = trained(text, graphed=False, cell=cell)
+    there, _ = trained(text, graphed=True, device="cuda", capture=True, cell=cell, precision="fp32")
     np.testing.assert_allclose(losses(there)[:30], losses(here)[:30], rtol=1e-2)

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training.distributed import ALONE, Ranks, is_peer_error, lost
+from chargen.training.distributed import ALONE, Ranks, is_peer_error, peer_errors
 from chargen.training.launch import Process, this_process
 
 SETTINGS = [
@@ -224,34 +224,34 @@ def test_who_this_process_is():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("lanes", [5, 7, 32])
-def test_every_lane_is_somebodys(count, lanes):
-    shares = [Ranks(Process(rank=rank, count=count)).share(lanes) for rank in range(count)]
+def test_every_row_is_read_by_one_process(count, lanes):
+    shares = [Ranks(Process(rank=rank, count=count)).local_rows(lanes) for rank in range(count)]
     owned = [lane for share in shares for lane in range(lanes)[share]]
     assert owned == list(range(lanes))
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1
-    with pytest.raises(UsageError, match=r"--batch-size 4: fewer places than the 5 processes"):
-        Ranks(Process(rank=0, count=5)).share(4)
+    with pytest.raises(UsageError, match=r"--batch-size 4: fewer batch rows than the 5 processes"):
+        Ranks(Process(rank=0, count=5)).local_rows(4)
 
 
 def test_alone_nothing_is_shared():
-    assert ALONE.total(1.5, 2) == [1.5, 2]
-    assert ALONE.decided(3) == [3]
-    assert ALONE.told(lambda: {"a": 1}) == {"a": 1}
-    assert ALONE.first(lambda: 4) == 4
-    ALONE.check(RuntimeError("anything"))
+    assert ALONE.all_reduce(1.5, 2) == [1.5, 2]
+    assert ALONE.broadcast(3) == [3]
+    assert ALONE.broadcast_object(lambda: {"a": 1}) == {"a": 1}
+    assert ALONE.rank0_first(lambda: 4) == 4
+    ALONE.raise_if_shared(RuntimeError("anything"))
 
 
 def test_a_lost_process_is_one_line_and_other_mistakes_stay():
-    with pytest.raises(ChargenError, match="another process of this run is gone"), lost():
+    with pytest.raises(ChargenError, match="another process of this run is gone"), peer_errors():
         raise RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1")
-    with pytest.raises(RuntimeError, match="shape"), lost():
+    with pytest.raises(RuntimeError, match="shape"), peer_errors():
         raise RuntimeError("shape mismatch")
     assert not is_peer_error(ValueError("a number"))
     both = Ranks(Process(rank=1, count=2))
     with pytest.raises(ChargenError, match="process 1: not enough memory"):
-        both.check(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+        both.raise_if_shared(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     with pytest.raises(ChargenError, match="is gone"):
-        both.check(RuntimeError("Connection reset by peer"))
+        both.raise_if_shared(RuntimeError("Connection reset by peer"))
     with pytest.raises(RuntimeError, match="shape"):
-        both.check(RuntimeError("shape mismatch"))
+        both.raise_if_shared(RuntimeError("shape mismatch"))

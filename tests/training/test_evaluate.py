@@ -15,7 +15,7 @@ from chargen.errors import ChargenError, CorpusError
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.model.score import make_score
 from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import evaluate, judge, score_long
+from chargen.training.evaluate import evaluate, evaluate_calibrated, score_long_text
 from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
@@ -93,7 +93,7 @@ def test_confidence_is_the_best_factor_on_the_logits():
 
     lengths = np.ones((2, 10), np.int64)
     for by in (1.0, 1.1, 0.9):
-        score, factor = judge(scaled(by), ids, lengths, 10**6)
+        score, factor = evaluate_calibrated(scaled(by), ids, lengths, 10**6)
         assert factor == pytest.approx(1 / by, abs=0.03)
         # What the parabola promises is what the factor brings.
         reached = evaluate(scaled(by * factor), ids, lengths).nats_per_token
@@ -108,7 +108,7 @@ def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
     network = RecurrentLM(model.config)
     network.load_weights(model.weights)
     ids = np.arange(5000, dtype=np.uint16) % 10
-    score, factor = judge(network, ids, np.ones((2, 10), np.int64), 10**6)
+    score, factor = evaluate_calibrated(network, ids, np.ones((2, 10), np.int64), 10**6)
     assert factor == 1
     assert score.nats_per_token == pytest.approx(math.log(10))
 
@@ -127,7 +127,7 @@ def test_lanes_that_warm_up_are_one_reading(cell):
     cold = evaluate(network, tokens, lengths)
     assert abs(cold.nats_per_token - whole.nats_per_token) > 1e-6, "otherwise the text says nothing"
     # Where the machine has bfloat16, that is its rounding.
-    long = score_long(model.config, model.weights, tokens, lengths)
+    long = score_long_text(model.config, model.weights, tokens, lengths)
     assert (long.tokens, long.bytes) == (whole.tokens, whole.bytes)
     assert long.nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-3)
 

@@ -18,7 +18,7 @@ from chargen.model.checkpoint import load_model, save_model
 from chargen.model.config import ModelConfig
 from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
-from chargen.training.finetune import make_tuning_plan
+from chargen.training.finetune import make_finetune_plan
 from chargen.training.network import RecurrentLM
 from chargen.training.optimizer import Optimizer
 from tests.conftest import make_model
@@ -210,22 +210,22 @@ def test_weights_are_pulled_back_to_where_they_began():
 
 def test_a_small_text_is_read_only_so_often():
     base = ModelConfig(vocab_size=60, hidden_size=64, num_layers=1, embedding_size=32)
-    plan = make_tuning_plan({"minutes": 3.0, "threads": 1}, base, train_tokens=15_000,
+    plan = make_finetune_plan({"minutes": 3.0, "threads": 1}, base, train_tokens=15_000,
                             valid_tokens=1500)  # fmt: skip
     assert plan.train.minutes is None
-    (about,) = [one for one in plan.reasons if "passes over so small a text are enough" in one]
-    assert "early stop" in about
-    assert f"dropout {plan.train.dropout:g} " in about
+    (passes,) = [reason for reason in plan.reasons if "passes over the text are enough" in reason]
+    assert "stops early" in passes
+    assert f"dropout {plan.train.dropout:g}, " in passes
     given = {"epochs": 12.0, "threads": 1}
-    plan = make_tuning_plan(given, base, train_tokens=15_000, valid_tokens=1500)
-    assert any(one.endswith(f"dropout {plan.train.dropout:g}") for one in plan.reasons)
+    plan = make_finetune_plan(given, base, train_tokens=15_000, valid_tokens=1500)
+    assert any(reason.endswith(f"dropout {plan.train.dropout:g}") for reason in plan.reasons)
     assert plan.train.patience > 0
     assert plan.model == base
 
 
 def rate_at(distance: float, **given) -> float:
     base = ModelConfig(vocab_size=60, hidden_size=64, num_layers=1, embedding_size=32)
-    plan = make_tuning_plan({"steps": 9, "threads": 1, **given}, base, train_tokens=15_000,
+    plan = make_finetune_plan({"steps": 9, "threads": 1, **given}, base, train_tokens=15_000,
                             valid_tokens=1500, distance=distance)  # fmt: skip
     return plan.train.learning_rate
 

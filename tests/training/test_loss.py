@@ -23,7 +23,7 @@ def test_in_parts_it_is_cross_entropy(monkeypatch, size):
     targets = torch.randint(11, (23,))
     whole = functional.cross_entropy(functional.linear(hidden, weight, bias), targets)
     expected = torch.autograd.grad(3 * whole, [hidden, weight, bias])
-    monkeypatch.setattr(module, "AT_ONCE", size)
+    monkeypatch.setattr(module, "MAX_LOGITS", size)
     found = head_loss(hidden, weight, bias, targets)
     torch.testing.assert_close(found, whole)
     for one, other in zip(
@@ -33,7 +33,7 @@ def test_in_parts_it_is_cross_entropy(monkeypatch, size):
 
 
 def test_the_gradient_is_the_numeric_one(monkeypatch):
-    monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(module, "MAX_LOGITS", 8)
     torch.manual_seed(0)
     inputs = [
         torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 3), (4, 3), 4)
@@ -50,7 +50,7 @@ def test_a_network_learns_the_same_in_parts(monkeypatch, tied_head):
     tokens = torch.randint(9, (6, 3))
     gradients = []
     for size in (1 << 24, 20):
-        monkeypatch.setattr(module, "AT_ONCE", size)
+        monkeypatch.setattr(module, "MAX_LOGITS", size)
         nats, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(3))
         network.zero_grad()
         nats.backward()

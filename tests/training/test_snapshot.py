@@ -13,9 +13,10 @@ from safetensors import safe_open
 import chargen
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
 from chargen.model.checkpoint import load_model, write_safetensors
+from chargen.training import trainer
 from chargen.training.events import Evaluated, Finished, Recovered, StepDone
 from chargen.training.kernels import candidates
-from chargen.training.snapshot import KEY, _seal, load_snapshot
+from chargen.training.snapshot import KEY, _header_digest, load_snapshot
 from tests.conftest import CELLS
 
 KERNELS = [
@@ -113,9 +114,9 @@ def test_every_kind_of_run(tmp_path, corpus, more):
 
 
 def test_a_killed_run_goes_on_from_the_last_state(tmp_path, corpus, monkeypatch):
-    monkeypatch.setattr("chargen.training.run_folder._FIRST_SAVE", 0.0)
-    monkeypatch.setattr("chargen.training.run_folder._SAVE_EVERY", 0.0)
-    monkeypatch.setattr("chargen.training.run_folder._COST", 0)
+    monkeypatch.setattr("chargen.training.run_folder._FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("chargen.training.run_folder._MAX_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("chargen.training.run_folder._WAIT_PER_SAVE", 0)
     list(chargen.train(corpus, out=tmp_path / "whole", **settings()))
     until(chargen.train(corpus, out=tmp_path / "parts", **settings()), 31)
     assert load_snapshot(tmp_path / "parts" / "training.safetensors").position["step"] == 30
@@ -256,9 +257,9 @@ class TestFullDisk:
     """Nothing that was there is harmed, and training goes on when there is room again."""
 
     def test_it_is_said_and_tried_again(self, tmp_path, corpus, monkeypatch):
-        monkeypatch.setattr("chargen.training.run_folder._FIRST_SAVE", 0.0)
-        monkeypatch.setattr("chargen.training.run_folder._SAVE_EVERY", 0.0)
-        monkeypatch.setattr("chargen.training.run_folder._COST", 0)
+        monkeypatch.setattr("chargen.training.run_folder._FIRST_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr("chargen.training.run_folder._MAX_WAIT_SECONDS", 0.0)
+        monkeypatch.setattr("chargen.training.run_folder._WAIT_PER_SAVE", 0)
         import os
 
         real, full = os.fsync, []
@@ -289,19 +290,25 @@ class TestFullDisk:
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
 
+def change_losses(monkeypatch, change):
+    """Changes the loss of every training step, as the trainer sees it before its update."""
+    real = trainer.take_step
+
+    def take_step(*arguments, check, **options):
+        def changed(loss, norm):
+            check(change(loss), norm)
+
+        return real(*arguments, check=changed, **options)
+
+    monkeypatch.setattr(trainer, "take_step", take_step)
+
+
 class TestRecovery:
-    """Divergence and want of memory."""
+    """Divergence and too little memory."""
 
     def test_a_bad_window_is_passed_over(self, tmp_path, corpus, monkeypatch):
-        from chargen.training.trainer import Trainer
-
-        real, calls = Trainer._backward, itertools.count(1)
-
-        def backward(self):
-            nats, state = real(self)
-            return (math.nan if next(calls) == 40 else nats), state
-
-        monkeypatch.setattr(Trainer, "_backward", backward)
+        calls = itertools.count(1)
+        change_losses(monkeypatch, lambda loss: loss * math.nan if next(calls) == 40 else loss)
         events = list(chargen.train(corpus, out=tmp_path / "run", **settings()))
         recovered = [event for event in events if isinstance(event, Recovered)]
         assert len(recovered) == 1
@@ -312,14 +319,11 @@ class TestRecovery:
         assert any(json.loads(line)["event"] == "recovered" for line in lines)
 
     def test_three_times_in_a_row_is_the_end(self, tmp_path, corpus, monkeypatch):
-        from chargen.training.trainer import Trainer
-
-        real = Trainer._backward
-        monkeypatch.setattr(Trainer, "_backward", lambda self: (math.inf, real(self)[1]))
+        change_losses(monkeypatch, lambda loss: loss * math.inf)
         with pytest.raises(ChargenError, match=r"3rd time in a row.*lower --learning-rate"):
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
-    def test_too_little_memory_halves_the_lanes_and_not_the_result(
+    def test_too_little_memory_halves_the_rows_and_not_the_result(
         self, tmp_path, corpus, monkeypatch
     ):
         from chargen.training.network import RecurrentLM
@@ -335,10 +339,11 @@ class TestRecovery:
 
         monkeypatch.setattr(RecurrentLM, "features", features)
         events = list(chargen.train(corpus, out=tmp_path / "parts", **plan))
-        said = [event.what for event in events if isinstance(event, Recovered)]
-        assert [one.partition("; ")[2] for one in said] == [
-            "3 lanes at a time from now on", "2 lanes at a time from now on",
-        ]  # fmt: skip
+        messages = [event.what for event in events if isinstance(event, Recovered)]
+        assert [message.partition("; ")[2] for message in messages] == [
+            "3 batch rows at a time from now on",
+            "2 batch rows at a time from now on",
+        ]
         ours = [event.loss for event in events if isinstance(event, StepDone)]
         theirs = [event.loss for event in whole if isinstance(event, StepDone)]
         assert ours == pytest.approx(theirs, abs=1e-5)
@@ -371,7 +376,7 @@ def forge(run, change):
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     change(header, tensors)
     header = {key: one for key, one in header.items() if key not in ("seal", "digest")}
-    write_safetensors(path, KEY, {**header, "seal": _seal(header)}, tensors)
+    write_safetensors(path, KEY, {**header, "seal": _header_digest(header)}, tensors)
 
 
 FORGERIES = {

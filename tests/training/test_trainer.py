@@ -147,13 +147,13 @@ def test_a_loss_that_is_no_number_changes_no_weight(text):
     steps = trainer.run()
     next(steps)
     good = {name: one.clone() for name, one in trainer.tensors().items()}
-    trainer.healing.remember(trainer)  # too soon: the copy is the one from before the first step
+    trainer.recovery.remember(trainer)  # too soon: the copy is the one from before the first step
     with torch.no_grad():
         trainer.network.head.bias[0] = math.nan
-    healed = next(steps)
-    assert isinstance(healed, Recovered)
-    assert "step 2: the loss was nan" in healed.what
-    assert (trainer.step, trainer.healing.rate, trainer.healing.skipped) == (0, 0.5, 2)
+    recovered = next(steps)
+    assert isinstance(recovered, Recovered)
+    assert "step 2: the loss was nan" in recovered.what
+    assert (trainer.step, trainer.recovery.rate, trainer.recovery.skipped_windows) == (0, 0.5, 2)
     assert all(torch.isfinite(one).all() for one in trainer.tensors().values())
     assert good.keys() == trainer.tensors().keys()
     assert isinstance(next(steps), StepDone)
@@ -161,13 +161,13 @@ def test_a_loss_that_is_no_number_changes_no_weight(text):
 
 def test_a_loss_far_above_the_usual_is_noticed(text):
     small = trainer_of(text)
-    small.step, small.healing.usual = 101, 1.5
-    small.healing.check(small, 9.0, 1.0)  # so few tokens say nothing about the network
+    small.step, small.recovery.loss_ema = 101, 1.5
+    small.recovery.check(small, 9.0, 1.0)  # so few tokens say nothing about the network
     trainer = trainer_of(text, batch_size=16, bptt=32)
-    trainer.step, trainer.healing.usual = 101, 1.5
-    trainer.healing.check(trainer, 3.9, 1.0)
+    trainer.step, trainer.recovery.loss_ema = 101, 1.5
+    trainer.recovery.check(trainer, 3.9, 1.0)
     with pytest.raises(Diverged, match=r"jumped from 1\.\d+ to 4\.5"):
-        trainer.healing.check(trainer, 4.5, 1.0)
+        trainer.recovery.check(trainer, 4.5, 1.0)
 
 
 @pytest.mark.parametrize("seconds_a_look", [0.002, 0.01, 0.3])
