@@ -48,7 +48,9 @@ CORPUS, the text is the built-in corpus.
     "--minutes", type=float, metavar="M",
     help=f"Minutes to train each for; default {_DEFAULT_MINUTES:g}.",
 )  # fmt: skip
-@click.option("--steps", type=int, metavar="N", help="Or: optimizer steps for each.")
+@click.option(
+    "--steps", type=int, metavar="N", help="Optimizer steps for each, instead of minutes."
+)
 @click.option(
     "--equal", default="time", show_default=True, metavar="WHAT",
     help="time, parameters (as many weights as the first cell) or steps (as many as the first).",

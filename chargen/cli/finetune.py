@@ -20,7 +20,7 @@ from chargen.text.finetune_dataset import VOCABULARIES
 _FINETUNE_HELP = """Continue training a model on your own text.
 
 MODEL is a model file, a run folder or a run's name; it is not changed. A small text is enough to
-learn a style: 20 KB will do. Characters that the model never saw are added to its vocabulary,
+learn a style: 20 KB suffice. Characters that the model never saw are added to its vocabulary,
 each initialised from a similar one (é from e); a report lists them.
 
 \b

@@ -36,10 +36,10 @@ _DEFAULT_STEPS = 1000
 _DEFAULT_CELL = "lstm"
 _GRADIENTS_HELP = """Measure how far back the gradient reaches: does it vanish?
 
-The loss at one moment is traced back step by step. The norm of its gradient with respect to the
-state, and to the input, says how much could be learned from that step. The curves have a
-logarithmic scale and are means over many positions of the text. Without MODEL, it is the newest
-run; without --corpus, the text is the one the model was validated on.
+The gradient of the loss at one position is followed back step by step. Its norm with respect to
+the state, and to the input, says how much could be learned from that step. The curves are means
+over many positions of the text, on a logarithmic scale. Without MODEL, the model is the newest run;
+without --corpus, the text is the model's validation text.
 
 \b
   chargen gradients rnn lstm gru                          three models, one curve each

@@ -43,7 +43,7 @@ newest run.
   chargen heatmap bard scene.txt                       units over the end of the text
   chargen heatmap bard scene.txt --view forget --layer 2
   chargen heatmap bard -p "To be, or not" --view unit --unit L1:41
-  chargen heatmap bard scene.txt --export heat.svg     or .html (values under the pointer), or .png
+  chargen heatmap bard scene.txt --export heat.svg     or .html (values under the pointer), .png
 
 \b
 Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.items())

@@ -15,7 +15,7 @@ _HORIZON_HELP = """Measure how far back a model remembers: its loss against the 
 The model reads FILE from many positions, each time from an empty memory. The horizon is the number
 of visible tokens from which on the model predicts as well as with the whole text before it. A
 second curve puts the text before the visible part in random order, instead of leaving it out.
-Without FILE, the text is the one the model was validated on.
+Without FILE, the text is the model's validation text.
 
 \b
   chargen horizon bard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ _MAX_CORPORA_OF_ANCESTOR = 3
 def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal) -> None:
     """Show what a model or a run is, or what this machine can train with.
 
-    MODEL is a model file, a run folder or a run's name; without MODEL, it is the newest run. The
+    MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
     whole file is read and checked: exit code 3 means that it is damaged or not a model.
     """
     from chargen.model.checkpoint import load_model
@@ -77,15 +78,12 @@ def _show_machine(as_json: bool, terminal: Terminal) -> None:
 
 
 def _versions() -> list[tuple[str, str]]:
-    """Name and version of what chargen runs on."""
-    import numpy as np
-    import torch
-
+    """Name and version of chargen and of what it runs on."""
     return [
         ("chargen", __version__),
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
-        ("torch", torch.__version__),
-        ("numpy", np.__version__),
+        ("torch", version("torch")),
+        ("numpy", version("numpy")),
         ("platform", platform.platform()),
     ]
 

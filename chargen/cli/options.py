@@ -202,7 +202,7 @@ def model_and_text(
 
     Args:
         names: the arguments. Without MODEL, the model is the newest run; without FILE, the text
-            is the one the model was validated on.
+            is the model's validation text.
         terminal: shows which characters the model never saw.
         encoding: of FILE; None means UTF-8, or what a byte order mark says.
         needs_file: refuse to run without FILE.

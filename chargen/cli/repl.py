@@ -9,7 +9,7 @@ from chargen.terminal.context import Terminal
 
 _REPL_HELP = """Write with a model, and watch its memory while it writes.
 
-MODEL is a model file, a run folder or a run's name; without MODEL, it is the newest run. Type the
+MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. Type the
 beginning of a text and press Enter: the model continues it. An empty line lets it write more.
 /help lists the commands.
 

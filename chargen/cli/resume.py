@@ -12,7 +12,7 @@ from chargen.terminal.context import Terminal
 
 _RESUME_HELP = """Continue a run exactly where it stopped.
 
-RUN is a run's folder, or its name below ./checkpoints; without RUN, it is the newest run. An
+RUN is a run's folder, or its name below ./checkpoints; without RUN, the newest run. An
 interrupted or killed run takes the very steps that it would have taken. With --minutes, --epochs
 or --steps, the run is trained further for that length, even if it is finished: the learning rate
 rises again and falls to zero.
@@ -29,8 +29,10 @@ encoded text is in the cache.
 @click.command(help=_RESUME_HELP)
 @click.argument("run", required=False, type=RUN_NAME)
 @click.option("--minutes", type=float, metavar="M", help="Minutes to train for from here.")
-@click.option("--epochs", type=float, metavar="E", help="Or: further passes over the text.")
-@click.option("--steps", type=int, metavar="N", help="Or: further optimizer steps.")
+@click.option(
+    "--epochs", type=float, metavar="E", help="Further passes over the text, instead of minutes."
+)
+@click.option("--steps", type=int, metavar="N", help="Further optimizer steps, instead of minutes.")
 @click.option(
     "--allow-changed-corpus", is_flag=True, help="If the corpus changed, read it as it is now."
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_HELP = """Write with a model.
 
-MODEL is a model file, a run folder or a run's name; without MODEL, it is the newest run. The
+MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
 prompt comes from -p, from --prompt-file, or from standard input. It is used exactly as it is, white
 space included, and is part of the output.
 

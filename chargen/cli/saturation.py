@@ -12,7 +12,7 @@ _SATURATION_HELP = """Measure how often each gate is shut and open while a model
 
 Shut means below 0.1, open above 0.9. Each point is a unit: far to the right if its gate is often
 shut, high up if it is often open. A forget gate that stays open keeps its unit's memory; one that
-stays shut sees only the present. Without FILE, the text is the one the model was validated on.
+stays shut sees only the present. Without FILE, the text is the model's validation text.
 
 \b
   chargen saturation bard

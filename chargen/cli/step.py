@@ -23,8 +23,8 @@ _STEP_HELP = """Show one time step, equation by equation.
 
 Each line is an equation, a strip with the values of all units, and the units whose values are
 furthest from zero. The logits and the probabilities after softmax follow. On a terminal, the arrow
-keys move through the text and the layers. Without MODEL, it is the newest run; without -p, the text
-is standard input.
+keys move through the text and the layers. Without MODEL, the model is the newest run; without -p,
+the text is standard input.
 
 \b
   chargen step bard -p "To be, or not to b"

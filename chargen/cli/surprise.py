@@ -24,7 +24,7 @@ FILE:LINE:COLUMN, which editors can jump to. With one argument, the model is the
 
 \b
   chargen surprise bard scene.txt
-  chargen surprise code script.py --max-bits 12     a linter: all positions above 12 bits, in order
+  chargen surprise code script.py --max-bits 12     a linter: positions above 12 bits, in order
   chargen surprise bard scene.txt --export surprise.html
 
 With --max-bits, the exit code is 4 if a position is listed.

@@ -53,8 +53,10 @@ continues from there, and also after a crash or a power cut.
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run of the same name.")
 @click.option("--minutes", type=float, metavar="M", help="Minutes to train for; default 5.")
-@click.option("--epochs", type=float, metavar="E", help="Or: passes over the corpus.")
-@click.option("--steps", type=int, metavar="N", help="Or: optimizer steps.")
+@click.option(
+    "--epochs", type=float, metavar="E", help="Passes over the corpus, instead of minutes."
+)
+@click.option("--steps", type=int, metavar="N", help="Optimizer steps, instead of minutes.")
 @click.option(
     "--cell", type=TableName(CELLS), metavar="CELL", help=f"{', '.join(CELLS)}; default lstm."
 )

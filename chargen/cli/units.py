@@ -23,14 +23,15 @@ _UNITS_HELP = """Find units that follow a property of the text, and name them.
 Each unit is chosen on the first half of the text and tested on the second. It passes if its score
 there is one that the same property, shifted in time, hardly ever reaches. The names of the units
 that pass are saved beside the model, and `chargen repl` knows them: /unit in-quotes, /watch
-in-quotes. Without FILE, the text is the one the model was validated on.
+in-quotes. Without FILE, the text is the model's validation text.
 
 \b
   chargen units code
-  chargen units bard scene.txt --ablate           also what each unit is worth: by how many bits a
-                                                  token costs more if the unit stays at its mean
-  chargen units bard scene.txt --labels mine.tsv  also searches for your own labels: lines of START,
-                                                  END, NAME with tabs between, in characters from 0
+  chargen units bard scene.txt --ablate           also what each unit is worth: how many bits more
+                                                  a token costs if the unit stays at its mean
+  chargen units bard scene.txt --labels mine.tsv  also searches for your own labels: lines of
+                                                  START, END, NAME with tabs between, in
+                                                  characters from 0
 
 \b
 Properties: """ + "\n            ".join(

@@ -26,7 +26,7 @@ _POSITION = re.compile(r"[0-9]{1,15}(:[0-9]{1,15})?")
 _WHY_HELP = """Show which earlier tokens a prediction depends on, as heat over the text.
 
 It also shows the likeliest tokens instead, and the passages of the training text after which the
-state was most similar. Without MODEL, it is the newest run.
+state was most similar. Without MODEL, the model is the newest run.
 
 \b
   chargen why bard scene.txt                    the last token
