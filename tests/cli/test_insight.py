@@ -65,7 +65,7 @@ def test_every_display_in_every_form(cli, model, name):
         ElementTree.parse("a.svg")
 
 
-def test_surprise_names_places_as_compilers_do(cli, cycle):
+def test_surprise_writes_positions_as_compilers_do(cli, cycle):
     Path("text.txt").write_text("abcd\nxyz", encoding="utf-8", newline="\n")
     code, out, err = cli("surprise", cycle, "text.txt", "--top", "2")
     assert (code, err) == (0, "")
@@ -85,11 +85,11 @@ def test_surprise_is_a_linter(cli, cycle):
     assert cli("surprise", cycle, "text.txt", "--max-bits", "100")[:2] == (0, "")
     Path("text.txt").write_text("abd\nabcx\n", encoding="utf-8", newline="\n")
     code, out, _ = cli("surprise", cycle, "text.txt", "--max-bits", "3")
-    places = [line.split(": ")[0] for line in out.splitlines()]
+    positions = [line.split(": ")[0] for line in out.splitlines()]
     assert code == 4
-    assert places == sorted(places)
-    assert places[0] == "text.txt:1:4"
-    assert "text.txt:2:4" in places
+    assert positions == sorted(positions)
+    assert positions[0] == "text.txt:1:4"
+    assert "text.txt:2:4" in positions
 
 
 def test_surprise_of_standard_input_and_of_hostile_names(cli, cycle, monkeypatch):
@@ -102,7 +102,7 @@ def test_surprise_of_standard_input_and_of_hostile_names(cli, cycle, monkeypatch
     assert out.startswith("e␛[2Jvil.txt:1:4")
 
 
-def test_why_by_number_by_place_and_in_three_ways(cli, cycle):
+def test_why_by_number_by_line_and_column_and_in_three_ways(cli, cycle):
     for at in ("5", "1:5"):
         code, out, err = cli("why", cycle, "text.txt", "--at", at)
         assert code == 0
