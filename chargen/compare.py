@@ -1,7 +1,8 @@
-"""`compare`: cells side by side on one text, at equal cost, trained and then measured alike.
+"""`compare`: trains several cells on one text at equal cost, and measures them alike.
 
-Each contestant is a run of its own, so that nothing is lost when a comparison is stopped: begun
-again, it keeps the finished ones and goes on with the one that was interrupted.
+Each cell and seed is a run of its own, so that nothing is lost when a comparison is stopped: the
+same plan, begun again, keeps the finished runs and continues the interrupted one. How the result
+is ranked and worded is in `chargen.insight.comparison`; how it is shown, in `chargen.terminal`.
 """
 
 from __future__ import annotations
@@ -39,38 +40,47 @@ from chargen.train_api import resume, train
 from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
 
 EQUAL = {
-    "time": "the same minutes for each, and of each the size that suits them",
-    "parameters": "the same minutes, and as many weights as the first one",
-    "steps": "as many steps, of the same size, as the first one",
+    "time": "the same minutes for each, and for each the size that suits them",
+    "parameters": "the same minutes, and as many weights as the first cell",
+    "steps": "as many steps, of the same size, as the first cell",
 }
-"""What can be equal."""
-_SCORED = 1 << 17
+"""What can be equal for all cells."""
+_MAX_SCORED_TOKENS = 1 << 17
 """Tokens of the validation part that are scored at the end."""
-_LEAST = 64
-_BLOCKS = 64
-"""Pieces of the text whose scores tell what chance of the text there is."""
-_WRITTEN = 1500
+_MIN_VALID_TOKENS = 64
+_SCORE_BLOCKS = 64
+"""Pieces of the text that are also scored one by one: their spread is the error of the score."""
+_WRITTEN_TOKENS = 1500
+"""Tokens that are written to measure the writing speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """What is to be compared."""
+    """What to compare, and how."""
 
     corpus: tuple[str, ...]
+    """As for `train`."""
     cells: tuple[str, ...] = ("rnn", "rnn-relu", "gru", "lstm")
     seeds: int = 1
+    """Runs of each cell; their seeds are 0, 1, ..."""
     equal: str = "time"
+    """What is equal for all cells: a key of `EQUAL`."""
     run: str | None = None
-    """What the runs' names begin with; None takes the corpus's name."""
+    """The beginning of the runs' names; None takes the name of the corpus."""
     overwrite: bool = False
+    """Replace existing runs instead of continuing them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """As for `train`, for all of them."""
+    """Settings of `train`, for all runs."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked before anything is read."""
-        for one in self.cells:
-            if one not in CELLS:
-                raise UsageError(unknown_name("cell", one, CELLS))
+        """Check what can be checked before anything is read.
+
+        Raises:
+            UsageError: a cell, `equal`, `seeds`, `run` or `corpus` is wrong.
+        """
+        for cell in self.cells:
+            if cell not in CELLS:
+                raise UsageError(unknown_name("cell", cell, CELLS))
         if len(set(self.cells)) < len(self.cells) or not self.cells:
             raise UsageError(f"--cells {','.join(self.cells)}: name each cell once")
         if self.equal not in EQUAL:
@@ -84,200 +94,206 @@ class ComparisonPlan:
                 "'-' (standard input) can be read only once; give a file to compare on"
             )
 
-    def names(self) -> list[tuple[str, int, str]]:
-        """Cell, seed and run of each contestant; all cells once before a seed comes again."""
+    def runs(self) -> list[ComparedRun]:
+        """The runs before they begin: each cell with the first seed, then with the next."""
         stem = self.run or f"compare-{run_stem(self.corpus)}"
         return [
-            (cell, seed, f"{stem}-{cell}" + (f"-{seed}" if self.seeds > 1 else ""))
+            ComparedRun(
+                cell=cell, seed=seed, run=f"{stem}-{cell}" + (f"-{seed}" if self.seeds > 1 else "")
+            )
             for seed in range(self.seeds)
             for cell in self.cells
         ]
 
 
 def compare(
-    contest: ComparisonPlan,
+    plan: ComparisonPlan,
     *,
     on_note: Callable[[str], None] = lambda note: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[ComparedRun]]:
-    """Train and measure; yields all contestants whenever something changed.
+    """Train and measure; yields the list of all runs whenever something in it has changed.
 
     Args:
-        contest: what to compare.
-        on_note: is told what a person should know, a line each.
-        should_stop: asked after every step; when true, the run is saved and all ends.
+        plan: what to compare.
+        on_note: receives messages for a person, one line each.
+        should_stop: called after every step; if it returns true, the run is saved and the
+            comparison ends.
 
     Raises:
-        UsageError: a setting is wrong, or a run of that name is another one.
+        UsageError: a setting is wrong, or a run of that name has other settings.
         CorpusError: the corpus cannot be read, or is too short.
         ChargenError: training or writing failed.
     """
-    found = [ComparedRun(cell=cell, seed=seed, run=run) for cell, seed, run in contest.names()]
-    yield found
-    for one in found:
-        one.stage = "training"
-        wished = _wishes(contest, one, found[0])
-        for event in _events(contest, one, wished, on_note, should_stop):
-            if isinstance(event, Planned) and event.valid_tokens < _LEAST:
-                raise CorpusError(
-                    f"the validation part has {event.valid_tokens} tokens: too few to compare by; "
-                    "give a longer text"
-                )
-            _learn(one, event)
-            yield found
+    runs = plan.runs()
+    yield runs
+    for compared in runs:
+        compared.stage = "training"
+        settings = _settings_of(plan, compared, runs[0])
+        for event in _train(plan, compared, settings, on_note, should_stop):
+            if isinstance(event, Planned) and event.valid_tokens < _MIN_VALID_TOKENS:
+                raise _too_few_tokens(event.valid_tokens)
+            _apply_event(compared, event)
+            yield runs
         if should_stop():
             return
-        one.stage = "measuring"
-        yield found
-        _measure(one)
-        one.stage = "done"
-        yield found
+        compared.stage = "measuring"
+        yield runs
+        _measure(compared)
+        compared.stage = "done"
+        yield runs
 
 
-def _wishes(contest: ComparisonPlan, one: ComparedRun, first: ComparedRun) -> dict[str, Any]:
-    """What this contestant is trained with, so that it is as equal to the first as was asked."""
-    wished = {**contest.settings, "cell": one.cell, "seed": one.seed}
+def _settings_of(plan: ComparisonPlan, compared: ComparedRun, first: ComparedRun) -> dict[str, Any]:
+    """The settings that make a run equal to the first one in the way that was asked for."""
+    settings = {**plan.settings, "cell": compared.cell, "seed": compared.seed}
     shape = first.config
-    if shape is None or one is first:
-        return wished
-    if contest.equal == "parameters":
-        size = _as_many(shape, one.cell)
+    if shape is None or compared is first:
+        return settings
+    if plan.equal == "parameters":
+        size = _hidden_size_for(shape, compared.cell)
         width = size if shape.tied_head else shape.embedding_size
-        return {**wished, "hidden_size": size, "embedding_size": width, "groups": shape.groups}
-    if contest.equal == "steps":
-        wished.pop("minutes", None)
+        return {**settings, "hidden_size": size, "embedding_size": width, "groups": shape.groups}
+    if plan.equal == "steps":
+        settings.pop("minutes", None)
         sizes = {"hidden_size": shape.hidden_size, "groups": shape.groups}
-        return {**wished, "steps": first.steps, **sizes}
-    return wished
+        return {**settings, "steps": first.steps, **sizes}
+    return settings
 
 
-def _as_many(shape: ModelConfig, cell: str) -> int:
-    """Units with which another cell has as many weights, as nearly as may be."""
+def _hidden_size_for(shape: ModelConfig, cell: str) -> int:
+    """The hidden size with which another cell has most nearly as many weights."""
     sizes = range(8 * shape.groups, 8 * shape.hidden_size, shape.groups)
 
-    def distance(size: int) -> int:
+    def difference(size: int) -> int:
         width = size if shape.tied_head else shape.embedding_size
         other = replace(shape, cell=cell, hidden_size=size, embedding_size=width)
         return abs(other.num_parameters - shape.num_parameters)
 
-    return min(sizes, key=distance)
+    return min(sizes, key=difference)
 
 
-def _events(
-    contest: ComparisonPlan,
-    one: ComparedRun,
-    wished: dict[str, Any],
+def _train(
+    plan: ComparisonPlan,
+    compared: ComparedRun,
+    settings: dict[str, Any],
     on_note: Callable[[str], None],
     should_stop: Callable[[], bool],
 ) -> Iterator[TrainEvent]:
-    """A run's events: from its beginning, from where it stopped, or none for a finished one."""
-    folder = CHECKPOINTS / one.run
-    if (folder / TRAINING).is_file() and not contest.overwrite:
-        known = read_run(folder)
-        if not _is_same(known, wished, contest.corpus):
+    """Begin a run or continue it; yields its events, none if it is finished already."""
+    folder = CHECKPOINTS / compared.run
+    if (folder / TRAINING).is_file() and not plan.overwrite:
+        record = read_run(folder)
+        if not _is_same_run(record, settings, plan.corpus):
             raise UsageError(
                 f"{folder}: a run with other settings; choose another --run NAME, or add "
                 "--overwrite"
             )
-        _remember(one, folder)
-        if known.get("status") in ("done", "early stop") and (folder / MODEL).is_file():
-            on_note(f"{one.run}: kept as it is, finished before")
-            one.share = 1.0
+        _restore(compared, folder)
+        if record.get("status") in ("done", "early stop") and (folder / MODEL).is_file():
+            on_note(f"{compared.run}: already finished, kept as it is")
+            compared.share = 1.0
             return
-        on_note(f"{one.run}: goes on from where it stopped")
+        on_note(f"{compared.run}: continues where it stopped")
         yield from resume(folder, on_note=on_note, should_stop=should_stop)
         return
     yield from train(
-        contest.corpus, run=one.run, overwrite=contest.overwrite, on_note=on_note,
-        should_stop=should_stop, **wished,
+        plan.corpus, run=compared.run, overwrite=plan.overwrite, on_note=on_note,
+        should_stop=should_stop, **settings,
     )  # fmt: skip
 
 
-def _remember(one: ComparedRun, folder: Path) -> None:
-    """What the run's own records say of its course so far."""
-    one.config = load(folder).config if (folder / MODEL).is_file() else None
+def _restore(compared: ComparedRun, folder: Path) -> None:
+    """Read the history of a run from its folder; damaged lines are left out."""
+    compared.config = load(folder).config if (folder / MODEL).is_file() else None
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return
     for line in lines:
         try:
-            value = parse_json(line)
+            record = parse_json(line)
         except ValueError:
             continue
-        if not isinstance(value, dict) or not is_number(value.get("seconds")):
+        if not isinstance(record, dict) or not _is_number(record.get("seconds")):
             continue
-        if value.get("event") == "evaluation" and is_number(value.get("bits_per_byte")):
-            one.seconds.append(float(value["seconds"]))
-            one.curve.append(float(value["bits_per_byte"]))
-            one.bits_per_byte = min(one.curve)
-        elif value.get("event") == "step" and is_number(value.get("tokens")):
-            one.advance(int(value["step"]), value["tokens"], float(value["seconds"]))
+        seconds = float(record["seconds"])
+        if record.get("event") == "evaluation" and _is_number(record.get("bits_per_byte")):
+            _add_score(compared, seconds, float(record["bits_per_byte"]))
+        elif record.get("event") == "step" and _is_number(record.get("tokens")):
+            compared.advance(int(record["step"]), record["tokens"], seconds)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a record's value is what it should be."""
+def _is_number(value: Any) -> bool:
+    """Whether a value of a record is a number, as it should be."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_same(known: Mapping[str, Any], wished: Mapping[str, Any], corpus: Sequence[str]) -> bool:
-    """Whether a run that is there is the one that would be made."""
-    there = {**known.get("train", {}), **known.get("model", {})}
-    text = known.get("text", {})
-    names = [Path(one).name for one in text.get("corpus", [])] if isinstance(text, dict) else []
-    about_text = {one: wished[one] for one in wished if one in text and wished[one] is not None}
-    rest = {
-        one: value for one, value in wished.items() if one in there and value is not None
-    }  # fmt: skip
-    return (
-        names == [Path(one).name for one in corpus]
-        and all(text[one] == value for one, value in about_text.items())
-        and all(there[one] == value for one, value in rest.items())
+def _is_same_run(
+    record: Mapping[str, Any], settings: Mapping[str, Any], corpus: Sequence[str]
+) -> bool:
+    """Whether the record of a run agrees with the corpus and with every setting that is given.
+
+    A setting that the record does not have, or whose value is None (planned), agrees.
+    """
+    text = record.get("text", {})
+    recorded_corpus = text.get("corpus", []) if isinstance(text, dict) else []
+    if [Path(name).name for name in recorded_corpus] != [Path(name).name for name in corpus]:
+        return False
+    given = {name: value for name, value in settings.items() if value is not None}
+    return all(
+        recorded[name] == value
+        for recorded in (text, {**record.get("train", {}), **record.get("model", {})})
+        for name, value in given.items()
+        if name in recorded
     )
 
 
-def _learn(one: ComparedRun, event: TrainEvent) -> None:
-    """Take in what an event says."""
+def _apply_event(compared: ComparedRun, event: TrainEvent) -> None:
+    """Bring a run up to date with an event of its training."""
     if isinstance(event, Planned):
-        one.config = event.model
+        compared.config = event.model
     elif isinstance(event, StepDone):
-        one.share = event.step / max(1, event.steps)
-        one.advance(event.step, event.tokens, event.seconds)
+        compared.share = event.step / max(1, event.steps)
+        compared.advance(event.step, event.tokens, event.seconds)
     elif isinstance(event, Evaluated):
-        one.seconds.append(event.seconds)
-        one.curve.append(event.score.bits_per_byte)
-        one.bits_per_byte = min(one.curve)
+        _add_score(compared, event.seconds, event.score.bits_per_byte)
     elif isinstance(event, Finished):
-        one.steps, one.share = event.step, 1.0
+        compared.steps, compared.share = event.step, 1.0
 
 
-def _measure(one: ComparedRun) -> None:
-    """Score, writing speed, memory horizon and gradient reach, as they are of the best weights."""
+def _add_score(compared: ComparedRun, seconds: float, bits_per_byte: float) -> None:
+    compared.seconds.append(seconds)
+    compared.curve.append(bits_per_byte)
+    compared.bits_per_byte = min(compared.curve)
+
+
+def _measure(compared: ComparedRun) -> None:
+    """Measure score, writing speed, memory horizon and gradient norms of the best weights."""
     from chargen.insight.gradients import measure_gradient_norms
 
-    model = load(CHECKPOINTS / one.run)
-    one.config = model.config
+    model = load(CHECKPOINTS / compared.run)
+    compared.config = model.config
     ids = validation_text(model)
-    if ids is None or len(ids) < _LEAST:
-        raise CorpusError(
-            f"the validation part has too few tokens to compare; give {_LEAST} or more"
-        )
-    ids = ids[:_SCORED]
-    _score(one, model, ids)
-    one.characters_per_second = _writing_speed(model)
-    one.horizon = measure_horizon(model.stepper, ids).horizon
-    reach = measure_gradient_norms(model.config, model.file.weights, ids)
-    one.half_life, one.verdict = reach.half_life, reach.verdict
+    if ids is None or len(ids) < _MIN_VALID_TOKENS:
+        raise _too_few_tokens(0 if ids is None else len(ids))
+    ids = ids[:_MAX_SCORED_TOKENS]
+    _score(compared, model, ids)
+    compared.characters_per_second = _writing_speed(model)
+    compared.horizon = measure_horizon(model.stepper, ids).horizon
+    norms = measure_gradient_norms(model.config, model.file.weights, ids)
+    compared.half_life, compared.verdict = norms.half_life, norms.verdict
 
 
-def _score(one: ComparedRun, model: Model, ids: Tokens) -> None:
+def _score(compared: ComparedRun, model: Model, ids: Tokens) -> None:
+    """Score the text (N,) as a whole, and each of its blocks, in bits per byte."""
     nats = -token_logprobs(model.stepper, ids).astype(np.float64)
     lengths = token_lengths(model.tokenizer)
     predicted = np.bincount(ids[1:], minlength=model.config.vocab_size)
-    one.bits_per_byte = make_score(float(nats.sum()), predicted, lengths).bits_per_byte
-    bounds = np.arange(_BLOCKS + 1) * len(nats) // _BLOCKS
+    compared.bits_per_byte = make_score(float(nats.sum()), predicted, lengths).bits_per_byte
+    bounds = np.arange(_SCORE_BLOCKS + 1) * len(nats) // _SCORE_BLOCKS
     sizes = lengths[0][np.asarray(ids[1:], np.int64)]
-    one.blocks = np.array(
+    compared.blocks = np.array(
         [
             nats[low:high].sum() / np.log(2) / max(1, int(sizes[low:high].sum()))
             for low, high in itertools.pairwise(bounds)
@@ -286,9 +302,20 @@ def _score(one: ComparedRun, model: Model, ids: Tokens) -> None:
 
 
 def _writing_speed(model: Model) -> float:
+    """Characters a second that the model writes."""
     began = time.perf_counter()
     steps = generate(
-        model.stepper, model.tokenizer, np.empty(0, np.int64), SampleConfig(length=_WRITTEN, seed=0)
+        model.stepper,
+        model.tokenizer,
+        np.empty(0, np.int64),
+        SampleConfig(length=_WRITTEN_TOKENS, seed=0),
     )
     count = sum(len(step.text) for step in steps)
     return count / (time.perf_counter() - began)
+
+
+def _too_few_tokens(count: int) -> CorpusError:
+    return CorpusError(
+        f"the validation part has too few tokens ({count}; a comparison needs at least "
+        f"{_MIN_VALID_TOKENS}); give a longer text"
+    )

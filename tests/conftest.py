@@ -1,4 +1,4 @@
-"""What tests share: a home of their own, real text, and small real models."""
+"""What tests share: an empty folder and cache for each test, real text, and small models."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SHAPES = list(itertools.product(CELLS, (1, 2, 3)))
 
 
 @pytest.fixture(autouse=True)
-def own_place(tmp_path, tmp_path_factory, monkeypatch):
-    """Every test runs in an empty folder, with a cache of its own and no network to wait for."""
-    # All but the compiled kernels, which need not be compiled hundreds of times.
+def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
+    """Run each test in an empty folder, with its own cache and without a network."""
+    # Only the compiled kernels are shared, so that they are compiled once.
     kernels = tmp_path_factory.getbasetemp() / "kernels"
     kernels.mkdir(exist_ok=True)
     (tmp_path / "cache").mkdir()
@@ -41,7 +41,7 @@ def own_place(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
     yield
-    if "torch" in sys.modules:  # subnormal numbers, as other tests (and Hypothesis) expect them
+    if "torch" in sys.modules:  # training turns subnormal numbers off; other tests need them
         sys.modules["torch"].set_flush_denormal(False)
 
 
@@ -77,7 +77,7 @@ def make_model(
         groups=groups,
     )
     random = np.random.default_rng(seed)
-    # Recurrences with a spectral radius below 1: chaos would magnify rounding without bound.
+    # The spectral radius of the recurrences is below 1: a chaotic one would magnify rounding.
     inner, outer = 0.6 / np.sqrt(hidden_size), 0.4
     weights = {
         name: random.normal(0, inner if "weight_hh" in name else outer, shape).astype(np.float32)
@@ -87,21 +87,21 @@ def make_model(
 
 
 def joined_groups(model: ModelFile) -> ModelFile:
-    """The same model as one network, zero wherever a group does not see another's units."""
+    """The same model as one group, with zero weights between units of different groups."""
     config = model.config
     gates, size, count = len(config.cell_row.gates), config.group_size, config.groups
     weights = dict(model.weights)
     for name, rows in model.weights.items():
         if not name.startswith("layers."):
             continue
-        apart = rows.reshape(count, gates, size, *rows.shape[1:])
+        blocks = rows.reshape(count, gates, size, *rows.shape[1:])
         if "weight" in name and name != "layers.0.weight_ih":
-            whole = np.zeros((gates, count, size, count, size), np.float32)
+            joined = np.zeros((gates, count, size, count, size), np.float32)
             for group in range(count):
-                whole[:, group, :, group] = apart[group]
-            weights[name] = whole.reshape(gates * config.hidden_size, config.hidden_size)
+                joined[:, group, :, group] = blocks[group]
+            weights[name] = joined.reshape(gates * config.hidden_size, config.hidden_size)
         else:
-            weights[name] = np.ascontiguousarray(apart.swapaxes(0, 1).reshape(rows.shape))
+            weights[name] = np.ascontiguousarray(blocks.swapaxes(0, 1).reshape(rows.shape))
     return replace(model, config=replace(config, groups=1), weights=weights)
 
 
@@ -128,10 +128,12 @@ def make_cycle_model(sharpness: float = 16.0) -> ModelFile:
         vocab_size=size, cell="lstm", hidden_size=size, num_layers=1, embedding_size=size
     )
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    one = np.eye(size, dtype=np.float32)
-    weights["embedding.weight"] = one * 9
-    weights["layers.0.weight_ih"][2 * size : 3 * size] = one
+    identity = np.eye(size, dtype=np.float32)
+    weights["embedding.weight"] = identity * 9
+    weights["layers.0.weight_ih"][2 * size : 3 * size] = identity
     bias = weights["layers.0.bias_ih"].reshape(4, size)
     bias[[0, 1, 3]] = [[9.0], [-9.0], [9.0]]
-    weights["head.weight"] = sharpness * (np.roll(one, 1, axis=0) + 0.9 * np.roll(one, 2, axis=0))
+    weights["head.weight"] = sharpness * (
+        np.roll(identity, 1, axis=0) + 0.9 * np.roll(identity, 2, axis=0)
+    )
     return ModelFile(config=config, tokenizer=tokenizer.to_state(), weights=weights)

@@ -1,4 +1,4 @@
-"""Networks side by side in one model: what each is alone, and all are together."""
+"""Groups: independent networks in one model, compared with each network as a model of its own."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def in_groups(cell, layers, groups=3):
     return make_model(cell, layers, groups=groups, hidden_size=12)
 
 
-def alone(model, group):
-    """One of the groups as a model of its own."""
+def single_group(model, group):
+    """A group as a network of its own."""
     config = model.config
     size = config.group_size
     weights = {}
@@ -56,24 +56,24 @@ def alone(model, group):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_it_writes_like_one_network_with_zeros_between(cell, layers):
+def test_it_writes_like_the_joined_network(cell, layers):
     model = in_groups(cell, layers)
-    whole = joined_groups(model)
+    joined = joined_groups(model)
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=300)
-    stepper, other = (Stepper(one.config, one.weights) for one in (model, whole))
-    found, end = stepper.logits_of(ids, stepper.zero_state())
-    expected, end_of_whole = other.logits_of(ids, other.zero_state())
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(end, end_of_whole, atol=1e-5)
+    stepper, other = (Stepper(file.config, file.weights) for file in (model, joined))
+    logits_of_groups, end = stepper.logits_of(ids, stepper.zero_state())
+    expected, end_of_joined = other.logits_of(ids, other.zero_state())
+    np.testing.assert_allclose(logits_of_groups, expected, atol=1e-4)
+    np.testing.assert_allclose(end, end_of_joined, atol=1e-5)
     state = stepper.zero_state()
     steps = [stepper.step(int(token), state, state).copy() for token in ids]
-    np.testing.assert_allclose(steps, found, atol=1e-5)
+    np.testing.assert_allclose(steps, logits_of_groups, atol=1e-5)
     for layer, twin in zip(stepper.layers, other.layers, strict=True):
         np.testing.assert_allclose(np.array(layer.gates), np.array(twin.gates), atol=1e-4)
-    many, rows = stepper.batched(3), ids.reshape(-1, 3)
-    state = many.zero_state()
+    batched, rows = stepper.batched(3), ids.reshape(-1, 3)
+    state = batched.zero_state()
     for row in rows:
-        logits = many.step(row, state, state)
+        logits = batched.step(row, state, state)
     last, _ = stepper.logits_of(rows[:, 1], stepper.zero_state())
     np.testing.assert_allclose(logits[1], last[-1], atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_each_group_learns_as_if_it_were_alone(cell, layers):
     """The loss is the mean of theirs, and so are the gradients, by every kernel."""
     model = in_groups(cell, layers)
     tokens = torch.from_numpy(np.random.default_rng(1).integers(10, size=(41, 4)))
-    networks = [alone(model, group) for group in range(3)]
+    networks = [single_group(model, group) for group in range(3)]
     losses, logits = [], []
     for network in networks:
         loss, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(4))
@@ -93,64 +93,64 @@ def test_each_group_learns_as_if_it_were_alone(cell, layers):
         with torch.no_grad():
             logits.append(network(tokens, network.zero_state(4))[0])
     for kernel in candidates(cell, "cpu", "auto", "fp32"):
-        whole = RecurrentLM(model.config, kernel=kernel)
-        whole.load_weights(model.weights)
-        loss, _ = NextTokenLoss(whole)(tokens[:-1], tokens[1:], whole.zero_state(4))
+        grouped = RecurrentLM(model.config, kernel=kernel)
+        grouped.load_weights(model.weights)
+        loss, _ = NextTokenLoss(grouped)(tokens[:-1], tokens[1:], grouped.zero_state(4))
         loss.backward()
         assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
-        for name, parameter in whole.named_parameters():
-            own = [dict(network.named_parameters())[name].grad for network in networks]
+        for name, parameter in grouped.named_parameters():
+            gradients = [dict(network.named_parameters())[name].grad for network in networks]
             if name.startswith("layers."):
-                expected = torch.cat(own)
+                expected = torch.cat(gradients)
             else:
-                expected = torch.cat(own, 1) if name == "head.weight" else sum(own)
+                expected = torch.cat(gradients, 1) if name == "head.weight" else sum(gradients)
             torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-3)
         with torch.no_grad():
-            together, _ = whole(tokens, whole.zero_state(4))
+            together, _ = grouped(tokens, grouped.zero_state(4))
         torch.testing.assert_close(together, sum(logits) / 3, atol=1e-4, rtol=1e-4)
-        for name, value in whole.to_weights().items():
+        for name, value in grouped.to_weights().items():
             np.testing.assert_allclose(value, model.weights[name], rtol=1e-6)
 
 
-def test_muon_turns_every_gate_of_every_group_by_itself():
+def test_muon_orthogonalizes_each_gate_of_each_group_by_itself():
     model = in_groups("lstm", 2)
-    networks = [alone(model, group) for group in range(3)]
-    whole = RecurrentLM(model.config)
-    whole.load_weights(model.weights)
+    networks = [single_group(model, group) for group in range(3)]
+    grouped = RecurrentLM(model.config)
+    grouped.load_weights(model.weights)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(10, size=(9, 4)))
-    for network in (whole, *networks):
+    for network in (grouped, *networks):
         optimizer = Optimizer(network, TrainConfig(steps=9))
         loss, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(4))
         loss.backward()
         optimizer.step(0.01)
-    for name, matrix in whole.recurrent_matrices().items():
-        own = torch.cat([network.recurrent_matrices()[name] for network in networks])
-        torch.testing.assert_close(matrix, own, atol=1e-5, rtol=1e-4)
+    for name, matrix in grouped.recurrent_matrices().items():
+        expected = torch.cat([network.recurrent_matrices()[name] for network in networks])
+        torch.testing.assert_close(matrix, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_is_shown_of_it_is_so(cell):
+def test_step_and_gradients_are_those_of_the_joined_network(cell):
     model = in_groups(cell, 2)
-    whole = joined_groups(model)
+    joined = joined_groups(model)
     ids = np.random.default_rng(3).integers(model.config.vocab_size, size=24)
-    stepper, other = (Stepper(one.config, one.weights) for one in (model, whole))
+    stepper, other = (Stepper(file.config, file.weights) for file in (model, joined))
     state = other.read(ids[:-1], other.zero_state())
-    found, expected = (break_down_step(one, int(ids[-1]), state) for one in (stepper, other))
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
-    for layer, twin in zip(found.layers, expected.layers, strict=True):
+    breakdown, expected = (break_down_step(each, int(ids[-1]), state) for each in (stepper, other))
+    np.testing.assert_allclose(breakdown.logits, expected.logits, atol=1e-5)
+    for layer, twin in zip(breakdown.layers, expected.layers, strict=True):
         for line, same in zip(layer, twin, strict=True):
             np.testing.assert_allclose(line.values, same.values, atol=1e-5)
-    reach, same = (
+    norms, same = (
         measure_gradient_norms(
-            one.config, one.weights, ids, steps=20, places=1, dtype=torch.float64
+            file.config, file.weights, ids, steps=20, places=1, dtype=torch.float64
         )
-        for one in (model, whole)
+        for file in (model, joined)
     )
-    np.testing.assert_allclose(reach.layers, same.layers, rtol=1e-4)
-    np.testing.assert_allclose(reach.inputs, same.inputs, rtol=1e-4)
+    np.testing.assert_allclose(norms.layers, same.layers, rtol=1e-4)
+    np.testing.assert_allclose(norms.inputs, same.inputs, rtol=1e-4)
 
 
-def test_a_trained_one_scores_alike_in_both_engines(prose, tmp_path):
+def test_a_trained_model_has_the_same_score_in_both_engines(prose, tmp_path):
     (tmp_path / "text.txt").write_text(prose[:20_000])
     settings = {"hidden_size": 32, "groups": 2, "steps": 30, "batch_size": 4, "threads": 1}
     for _ in chargen.train(str(tmp_path / "text.txt"), out=tmp_path / "run", **settings):
@@ -173,7 +173,7 @@ def test_a_trained_one_scores_alike_in_both_engines(prose, tmp_path):
     )
 
 
-def test_it_goes_on_learning_as_it_is(prose, tmp_path):
+def test_it_can_be_finetuned_and_learn_online(prose, tmp_path):
     save_model(tmp_path / "base.safetensors", make_model("gru", 2, groups=2, hidden_size=16))
     (tmp_path / "text.txt").write_text(prose[:5_000])
     events = chargen.finetune(
@@ -220,6 +220,6 @@ def test_its_size_in_words(sizes, label, short):
         ),
     ],
 )
-def test_what_cannot_be_is_one_line(sizes, message):
+def test_impossible_sizes_are_one_line(sizes, message):
     with pytest.raises(UsageError, match=message):
         ModelConfig(vocab_size=9, **sizes)

@@ -1,4 +1,4 @@
-"""chargen completion."""
+"""chargen completion: prints the shell script that click makes for the commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import click
 from chargen.cli.options import terminal_options
 from chargen.terminal.context import Terminal
 
-_HELP = """Print the completion script of a shell.
+_COMPLETION_HELP = """Print the completion script of a shell.
 
 \b
   eval "$(chargen completion bash)"                   # in ~/.bashrc
@@ -16,11 +16,11 @@ _HELP = """Print the completion script of a shell.
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_COMPLETION_HELP)
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @terminal_options
 def command(shell: str, terminal: Terminal) -> None:
-    """Print; see _HELP."""
+    """Print the script; see _COMPLETION_HELP."""
     from click.shell_completion import get_completion_class
 
     from chargen.cli.main import cli
@@ -29,5 +29,5 @@ def command(shell: str, terminal: Terminal) -> None:
     assert kind is not None
     terminal.out.write(kind(cli, {}, "chargen", "_CHARGEN_COMPLETE").source() + "\n")
     if shell == "bash":
-        # bash would cut builtin:NAME at the colon and complete the halves apart.
+        # Otherwise bash splits builtin:NAME at the colon and completes each half.
         terminal.out.write("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}\n")

@@ -1,12 +1,10 @@
-"""chargen corpora."""
+"""chargen corpora: lists the named corpora."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from chargen.cli.options import json_option, terminal_options
+from chargen.cli.options import json_option, terminal_options, write_json
 from chargen.terminal.context import Terminal
 
 
@@ -17,16 +15,18 @@ def command(as_json: bool, terminal: Terminal) -> None:
     """List the named corpora, for `chargen train builtin:NAME`."""
     from chargen.text.recipes import recipes
 
-    for one in recipes():
+    for recipe in recipes():
         if as_json:
             value = {
-                "name": one.name,
-                "description": one.description,
-                "size": one.size,
-                "license": one.license,
-                "needs_network": one.needs_network,
+                "name": recipe.name,
+                "description": recipe.description,
+                "size": recipe.size,
+                "license": recipe.license,
+                "needs_network": recipe.needs_network,
             }
-            terminal.out.write(json.dumps(value) + "\n")
+            write_json(terminal, value)
         else:
-            network = ", needs a network" if one.needs_network else ""
-            terminal.write_line(f"builtin:{one.name:<17}{one.description} ({one.size}{network})")
+            network = ", needs a network" if recipe.needs_network else ""
+            terminal.write_line(
+                f"builtin:{recipe.name:<17}{recipe.description} ({recipe.size}{network})"
+            )

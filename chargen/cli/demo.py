@@ -1,4 +1,4 @@
-"""chargen demo."""
+"""chargen demo: trains briefly on the built-in corpus, writes a text, and opens the REPL."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from chargen.cli.options import terminal_options
 from chargen.errors import ExitCode
 from chargen.terminal.context import Terminal
 
-_LENGTH = 600
+_TEXT_TOKENS = 600
 
 
 @click.command()
-@click.option("--minutes", type=float, default=1.0, show_default=True, help="How long to train.")
+@click.option(
+    "--minutes",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="M",
+    help="Minutes to train for.",
+)
 @terminal_options
 def command(minutes: float, terminal: Terminal) -> int:
     """Train for a minute on the built-in corpus, then write.
 
-    The corpus is Python's own language reference, which every Python carries. The run is
-    checkpoints/demo; an earlier demo is replaced. On a terminal, the REPL opens at the end.
+    The corpus is Python's language reference, which is part of Python. The run is
+    checkpoints/demo; it replaces an earlier demo. On a terminal, the REPL opens at the end.
     """
     from chargen.cli.train import run_training
     from chargen.training.config import check_settings
@@ -32,12 +39,12 @@ def command(minutes: float, terminal: Terminal) -> int:
     from chargen.api import load
     from chargen.terminal.safetext import safe
 
-    steps = load("demo").generate("The ", length=_LENGTH, temperature=0.6, seed=1)
+    steps = load("demo").generate("The ", length=_TEXT_TOKENS, temperature=0.6, seed=1)
     terminal.write_line(safe("The " + "".join(step.text for step in steps)))
     from chargen.repl.app import has_terminal, run_repl
     from chargen.repl.session import Session
 
     if has_terminal(terminal):
         return run_repl(Session(load("demo")), terminal)
-    terminal.note("go on: chargen repl demo; chargen train your-text.txt")
+    terminal.note("next: chargen repl demo, or chargen train your-text.txt")
     return ExitCode.DONE

@@ -1,13 +1,21 @@
-"""chargen eval."""
+"""chargen eval: scores how well a model predicts texts."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import MODEL, is_model, json_option, read_tokens, terminal_options
+from chargen.cli.options import (
+    MODEL,
+    column_option,
+    encoding_option,
+    is_model,
+    json_option,
+    read_tokens,
+    terminal_options,
+    write_json,
+)
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 
@@ -16,29 +24,30 @@ if TYPE_CHECKING:
     from chargen.model.score import Score
     from chargen.text.tokenizer import Tokens
 
-_HELP = """Score a text: how well a model predicts it.
+_EVAL_HELP = """Score how well a model predicts a text.
 
-Each FILE (any CORPUS of `chargen train` will do) is read once, from an empty memory, in one piece.
-With one argument, the model is the newest run.
+Each FILE (any CORPUS of `chargen train` is accepted) is read once, from an empty memory. With one
+argument, the model is the newest run.
 
 \b
   chargen eval bard chapter.txt
   chargen eval bard chapter.txt --json
-  chargen eval bard chapter.txt --dynamic     also as a model that learns while it reads
+  chargen eval bard chapter.txt --dynamic     also scores a model that learns while it reads
 
-The first token is read but nothing predicts it, so a text of N tokens is scored on N - 1. Bits
-per byte compare across tokenizers; nats per token do not.
+Nothing predicts the first token, so a text of N tokens is scored on N - 1 of them. Bits per byte
+can be compared across tokenizers; nats per token cannot.
 
-What would take long (from some 60 KB at 2x512) is read in lanes, each warmed up, through torch: in
-bfloat16 where the machine has it, so the last decimal may differ.
+A long text (from about 60 KB for a model of 2x512) is read in several rows at once by torch. Each
+row first reads some text before its own part. The products are in bfloat16 if the machine has it.
+So the last decimal may differ from that of one long reading.
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_EVAL_HELP)
 @click.argument("names", metavar="[MODEL] FILE...", nargs=-1, required=True, type=MODEL)
-@click.option("--encoding", metavar="NAME", help="Of the files; UTF-8 and marked UTF-16 need none.")
-@click.option("--column", metavar="NAME", help="Column of a table that holds the text.")
-@click.option("--dynamic", is_flag=True, help="Also score it learning while it reads; loads torch.")
+@encoding_option
+@column_option
+@click.option("--dynamic", is_flag=True, help="Also score the model while it learns from the text.")
 @json_option
 @terminal_options
 def command(
@@ -49,7 +58,7 @@ def command(
     as_json: bool,
     terminal: Terminal,
 ) -> None:
-    """Score; see _HELP."""
+    """Score; see _EVAL_HELP."""
     from chargen.api import load
 
     if names[1:].count("-") > 1:
@@ -61,35 +70,37 @@ def command(
     for name in files:
         ids = read_tokens(model, name, terminal, encoding=encoding, column=column)
         score = _score(model, ids, name)
-        learned = _score_dynamically(model, ids) if dynamic else None
+        dynamic_score = _score_dynamically(model, ids) if dynamic else None
         if as_json:
-            labelled = {"file": name} if len(files) > 1 else {}
-            extra = {} if learned is None else {"dynamic": learned.to_json()}
-            terminal.out.write(json.dumps({**labelled, **score.to_json(), **extra}) + "\n")
+            label = {"file": name} if len(files) > 1 else {}
+            extra = {} if dynamic_score is None else {"dynamic": dynamic_score.to_json()}
+            write_json(terminal, {**label, **score.to_json(), **extra})
             continue
-        terminal.write_line(_line(name, score))
-        if learned is not None:
-            terminal.write_line(_line(f"{name}, learning while it reads", learned))
+        terminal.write_line(_score_line(name, score))
+        if dynamic_score is not None:
+            terminal.write_line(_score_line(f"{name}, learning while it reads", dynamic_score))
 
 
 def _score(model: Model, ids: Tokens, name: str) -> Score:
-    try:
-        from chargen.scoring import score
+    """Score a text; an error names the file."""
+    from chargen.scoring import score
 
+    try:
         return score(model, ids)
     except CorpusError as error:
         raise CorpusError(f"{name}: {error}") from error
 
 
 def _score_dynamically(model: Model, ids: Tokens) -> Score:
+    """Score a text while the model learns from it; imports torch."""
     from chargen.scoring import score_online
 
     return score_online(model, ids)
 
 
-def _line(name: str, score: Score) -> str:
+def _score_line(label: str, score: Score) -> str:
     return (
-        f"{name}: {score.nats_per_token:.4f} nats per token (perplexity {score.perplexity:.3f}), "
+        f"{label}: {score.nats_per_token:.4f} nats per token (perplexity {score.perplexity:.3f}), "
         f"{score.bits_per_byte:.4f} bits per byte, {score.bits_per_character:.4f} bits per "
         f"character; {score.tokens:,} tokens, {score.bytes:,} bytes, "
         f"{score.characters:,} characters"

@@ -1,4 +1,8 @@
-"""chargen finetune."""
+"""chargen finetune: the options of fine-tuning, and its start.
+
+The options that fine-tuning shares with training are those of `chargen train`; `_parameters` says
+which. What the options mean is in `chargen.train_api`.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,22 @@ from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.finetune_dataset import VOCABULARIES
 
-_HELP = """Go on training a model on a text of yours.
+_FINETUNE_HELP = """Continue training a model on your own text.
 
-MODEL is a model file, a run folder or a run's name; it stays as it is. A small text is enough to
-learn a voice: 20 KB will do. Characters that the model never saw are taken in, made from their
-relatives (é from e); the report says which.
+MODEL is a model file, a run folder or a run's name; it is not changed. A small text is enough to
+learn a style: 20 KB suffice. Characters that the model never saw are added to its vocabulary,
+each initialised from a similar one (é from e); a report lists them.
 
 \b
   chargen finetune english diary.txt --run mine
-  chargen finetune english diary.txt --replay novels/    and not forget the novels
-  chargen finetune english chat.txt --documents lines    each line a document
+  chargen finetune english diary.txt --replay novels/    remembers the novels
+  chargen finetune english chat.txt --documents lines    each line is a document
 
-The result is a run like any other: `chargen sample`, `repl`, `info` and `resume` take it.
+The result is a run like any other: `chargen sample`, `repl`, `info` and `resume` accept it.
 """
 
-_OWN = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"}
-"""Options of `train` that mean something else here, or nothing."""
+_REDEFINED = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"}
+"""Parameters of `train` that mean something else here, or have no meaning."""
 
 
 @terminal_options
@@ -38,7 +42,7 @@ _OWN = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"
     type=click.Choice(VOCABULARIES),
     default="extend",
     show_default=True,
-    help="Take in new characters, or read the nearest known in their place.",
+    help="Add new characters to the vocabulary, or replace each by the most similar known one.",
 )
 @click.option(
     "--extend-vocab",
@@ -48,36 +52,41 @@ _OWN = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied_head"
     help="Pieces to add to a subword model, for words of the text.",
 )
 @click.option(
-    "--replay", metavar="CORPUS", help="The model's own text, of which some lanes go on reading."
+    "--replay",
+    metavar="CORPUS",
+    help="A second text, best the model's own, that most rows of the batch go on reading.",
 )
-@click.option("--replay-share", type=float, metavar="F", help="Their share; default 0.8.")
+@click.option("--replay-share", type=float, metavar="F", help="Share of those rows; default 0.8.")
 @click.option(
     "--l2-to-base",
     type=float,
     metavar="F",
-    help="Pull weights back to where they began; 1 is much.",
+    help="Strength of an L2 penalty towards the model's weights; 1 is strong.",
 )
 @click.option(
-    "--freeze", type=int, metavar="N", help="Lowest layers that learn only from half way on."
+    "--freeze",
+    type=int,
+    metavar="N",
+    help="Lowest layers to freeze for the first half of the training.",
 )
 @click.option(
     "--layer-decay",
     type=float,
     metavar="F",
-    help="Rate of a layer beside that of the one above it; default 1.",
+    help="Learning rate of each layer, as a share of that of the layer above; default 1.",
 )
 @click.option(
     "--minutes",
     type=float,
     metavar="M",
-    help="Wall time to take at most; default 2. A small text takes less.",
+    help="Minutes to train for at most; default 2. A small text takes less.",
 )
 @click.option(
     "--documents",
     type=click.Choice(DOCUMENT_MODES),
-    help="As for train; default: as the base was trained.",
+    help="What a document is, as for train; default: as in the model's training.",
 )
-@click.option("--tokenizer", metavar="KIND", help="The model's own; anything else is refused.")
+@click.option("--tokenizer", metavar="KIND", help="The model's own; any other is refused.")
 def run_finetuning(
     model: str,
     corpus: tuple[str, ...],
@@ -85,45 +94,42 @@ def run_finetuning(
     as_json: bool = False,
     **options: Any,
 ) -> int:
-    """Fine-tune; see _HELP."""
+    """Fine-tune; see _FINETUNE_HELP."""
     from chargen.api import load
-    from chargen.model.runs import MODEL as MODEL_FILE
-    from chargen.model.runs import choose_folder, locate_model
+    from chargen.cli.training_view import show_events
+    from chargen.model.runs import choose_folder, locate_model, run_name
     from chargen.train_api import finetune
 
     path = locate_model(model)
-    stem = path.parent.name if path.name == MODEL_FILE else path.stem
-    name = corpus[0].rpartition(":")[2].rstrip("/").rpartition("/")[2]
-    where = {key: options.pop(key) for key in ("run", "out", "overwrite")}
-    folder = choose_folder([f"{stem}-{name}"], **where)
-    load(path)  # complains, before anything else is begun
-    return train.follow(
-        folder,
-        partial(
-            finetune,
-            path,
-            corpus,
-            out=folder,
-            overwrite=where["overwrite"],
-            on_note=terminal.note,
-            **options,
-        ),
-        terminal,
-        as_json=as_json,
+    corpus_name = corpus[0].rpartition(":")[2].rstrip("/").rpartition("/")[2]
+    target = {name: options.pop(name) for name in ("run", "out", "overwrite")}
+    folder = choose_folder([f"{run_name(path)}-{corpus_name}"], **target)
+    load(path)  # a damaged model ends the command here, before anything else begins
+    begin = partial(
+        finetune,
+        path,
+        corpus,
+        out=folder,
+        overwrite=target["overwrite"],
+        on_note=terminal.note,
+        **options,
     )
+    return show_events(folder, begin, terminal, as_json=as_json)
 
 
 def _parameters() -> list[click.Parameter]:
-    """MODEL, CORPUS, the options of `train` that make sense, and those of fine-tuning."""
-    own: list[click.Parameter] = click.command()(run_finetuning).params
-    named = {one.name for one in own}
-    shared = [one for one in train.command.params if one.name not in _OWN | named]
+    """MODEL, CORPUS, the options of `train` that make sense here, and those of fine-tuning."""
+    options: list[click.Parameter] = click.command()(run_finetuning).params
+    replaced = _REDEFINED | {option.name for option in options}
+    shared = [option for option in train.command.params if option.name not in replaced]
     return [
         click.Argument(["model"], type=MODEL),
         click.Argument(["corpus"], nargs=-1, type=CORPUS, required=True),
         *shared,
-        *own,
+        *options,
     ]
 
 
-command = click.Command("finetune", callback=run_finetuning, params=_parameters(), help=_HELP)
+command = click.Command(
+    "finetune", callback=run_finetuning, params=_parameters(), help=_FINETUNE_HELP
+)

@@ -1,51 +1,75 @@
-"""chargen gradients."""
+"""chargen gradients: how far back the gradient reaches, in models or in a run in training."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import CORPUS, MODEL, TableName, json_option, read_tokens, terminal_options
+from chargen.cli.options import (
+    CORPUS,
+    MODEL,
+    NO_VALIDATION_TEXT,
+    TableName,
+    check_length,
+    finite,
+    finite_lists,
+    json_option,
+    read_tokens,
+    terminal_options,
+    write_json,
+)
 from chargen.cli.pictures import Pictures, picture_options
 from chargen.errors import CorpusError, UsageError
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import plural
 
 if TYPE_CHECKING:
     from chargen.api import Model
     from chargen.insight.gradients import GradientNorms
     from chargen.text.tokenizer import Tokenizer, Tokens
 
-_LEAST = 4
-_STEPS = 1000
-_HELP = """How far back the gradient reaches: does it vanish?
+_MIN_TOKENS = 4
+_MAX_STEPS_BACK = 10_000
+_DEFAULT_STEPS = 1000
+_DEFAULT_CELL = "lstm"
+_GRADIENTS_HELP = """Measure how far back the gradient reaches: does it vanish?
 
-The loss at one moment is traced back step by step; its gradient with respect to the state, and to
-the input, says how much could be learned there. Drawn on a logarithmic scale, averaged over many
-moments of the text. Without MODEL, the newest run; without --corpus, what it was validated on.
+The gradient of the loss at one position is followed back step by step. Its norm with respect to
+the state, and to the input, says how much could be learned from that step. The curves are means
+over many positions of the text, on a logarithmic scale. Without MODEL, the model is the newest run;
+without --corpus, the text is the model's validation text.
 
 \b
-  chargen gradients rnn lstm gru                          three models, a curve each
+  chargen gradients rnn lstm gru                          three models, one curve each
   chargen gradients bard --export gradients.svg
   chargen gradients --corpus novel.txt --cell rnn --every 200
-                                                          trains an RNN and looks every 200 steps
+                                                          trains an RNN, measures every 200 steps
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_GRADIENTS_HELP)
 @click.argument("names", metavar="[MODEL]...", nargs=-1, type=MODEL)
-@click.option("--corpus", type=CORPUS, metavar="FILE", help="The text that is read.")
+@click.option("--corpus", type=CORPUS, metavar="FILE", help="Text to read.")
 @click.option(
-    "--back", type=int, default=200, show_default=True, metavar="K", help="How many steps back."
+    "--back", type=int, default=200, show_default=True, metavar="K", help="Steps to trace back."
 )
-@click.option("--every", type=int, metavar="N", help="Train on --corpus, and look every N steps.")
-@click.option("--steps", type=int, metavar="N", help=f"With --every: so many; default {_STEPS:,}.")
-@click.option("--cell", type=TableName(CELLS), metavar="CELL", help="With --every: default lstm.")
+@click.option(
+    "--every", type=int, metavar="N", help="Train on --corpus, and measure every N steps."
+)
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    help=f"With --every: steps to train for; default {_DEFAULT_STEPS:,}.",
+)
+@click.option(
+    "--cell",
+    type=TableName(CELLS),
+    metavar="CELL",
+    help=f"With --every: cell to train; default {_DEFAULT_CELL}.",
+)
 @json_option
 @terminal_options
 @picture_options
@@ -60,72 +84,69 @@ def command(
     terminal: Terminal,
     pictures: Pictures,
 ) -> None:
-    """Show; see _HELP."""
-    if not 1 <= back <= 10_000:
-        raise UsageError(f"--back {back}: must be from 1 to 10,000")
+    """Measure; see _GRADIENTS_HELP."""
+    if not 1 <= back <= _MAX_STEPS_BACK:
+        raise UsageError(f"--back {back}: must be from 1 to {_MAX_STEPS_BACK:,}")
     if every is None and (steps is not None or cell is not None):
         raise UsageError("--steps and --cell are for --every: train a model with chargen train")
     if every is not None:
         if names or corpus is None:
             raise UsageError("--every trains a model of its own: give --corpus FILE, and no MODEL")
-        reaches = _in_training(corpus, every, steps or _STEPS, cell or "lstm", back, terminal)
+        measurements = _measure_in_training(
+            corpus, every, steps or _DEFAULT_STEPS, cell or _DEFAULT_CELL, back, terminal
+        )
     else:
-        reaches = _of_models(names, corpus, back, terminal)
+        measurements = _measure_models(names, corpus, back, terminal)
     from chargen.insight.gradients import describe_gradients, gradient_figure
     from chargen.insight.views import unit_of
 
-    found: dict[str, GradientNorms] = {}
+    norms_by_name: dict[str, GradientNorms] = {}
     unit = "token"
-    for name, tokenizer, reach in reaches:
-        found[name], unit = reach, unit_of(tokenizer)
+    for name, tokenizer, norms in measurements:
+        norms_by_name[name], unit = norms, unit_of(tokenizer)
         if as_json:
-            terminal.out.write(json.dumps({"model": name, **_plain(reach)}) + "\n")
+            write_json(terminal, {"model": name, **_gradients_record(norms)})
         elif every is not None:
-            terminal.note(f"{name}: {describe_gradients(reach, unit)}")
+            terminal.note(f"{name}: {describe_gradients(norms, unit)}")
     if pictures.target or not as_json:
-        pictures.show(gradient_figure(found, unit))
+        pictures.show(gradient_figure(norms_by_name, unit))
 
 
-def _of_models(
+def _measure_models(
     names: tuple[str, ...], corpus: str | None, back: int, terminal: Terminal
 ) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
+    """Yield the name, the tokenizer and the gradient norms of each model."""
     from chargen.api import load
+    from chargen.insight.gradients import measure_gradient_norms
     from chargen.model.runs import run_name
+    from chargen.terminal.progress import progress_line
 
     for name in names or (None,):
         model = load(name)
-        ids = _text(model, corpus, terminal)
+        ids = _text_of(model, corpus, terminal)
         assert model.path is not None
-        yield name or run_name(model.path), model.tokenizer, _measure(model, ids, back, terminal)
+        with progress_line(terminal, "tracing back") as progress:
+            norms = measure_gradient_norms(
+                model.config, model.file.weights, ids, steps=back, progress=progress
+            )
+        yield name or run_name(model.path), model.tokenizer, norms
 
 
-def _measure(model: Model, ids: Tokens, back: int, terminal: Terminal) -> GradientNorms:
-    from chargen.insight.gradients import measure_gradient_norms
-    from chargen.terminal.progress import progress_line
-
-    with progress_line(terminal, "tracing back") as progress:
-        return measure_gradient_norms(
-            model.config, model.file.weights, ids, steps=back, progress=progress
-        )
-
-
-def _text(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
+def _text_of(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
+    """The tokens of --corpus; without it, the model's validation text."""
     from chargen.api import validation_text
 
-    found = validation_text(model) if corpus is None else read_tokens(model, corpus, terminal)
-    if found is None:
-        raise UsageError("give --corpus FILE: what the model was validated on is not here")
-    if len(found) < _LEAST:
-        raise CorpusError(
-            f"{corpus or 'the text'}: {plural(len(found), 'token')}; give at least {_LEAST}"
-        )
-    return found
+    ids = validation_text(model) if corpus is None else read_tokens(model, corpus, terminal)
+    if ids is None:
+        raise UsageError(f"give --corpus FILE: {NO_VALIDATION_TEXT}")
+    check_length(corpus or "the text", ids, _MIN_TOKENS)
+    return ids
 
 
-def _in_training(
+def _measure_in_training(
     corpus: str, every: int, steps: int, cell: str, back: int, terminal: Terminal
 ) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
-    """Train a model, and look at it on its way."""
+    """Train a model; yield the step, the tokenizer and the gradient norms at each evaluation."""
     if not 1 <= every <= steps:
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
     from chargen.api import load, validation_text
@@ -148,22 +169,22 @@ def _in_training(
             assert config is not None
             if ids is None:
                 ids = validation_text(load(folder))
-                if ids is None or len(ids) < _LEAST:
-                    raise CorpusError(f"{corpus}: too short to look at; give a longer text")
-            reach = measure_gradient_norms(config, event.weights, ids, steps=back)
-            yield f"step {event.step:,}", tokenizer, reach
+                if ids is None or len(ids) < _MIN_TOKENS:
+                    raise CorpusError(
+                        f"{corpus}: its validation part has too few tokens; give a longer text"
+                    )
+            norms = measure_gradient_norms(config, event.weights, ids, steps=back)
+            yield f"step {event.step:,}", tokenizer, norms
 
 
-def _plain(reach: GradientNorms) -> dict[str, Any]:
-    def finite(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
+def _gradients_record(norms: GradientNorms) -> dict[str, Any]:
+    """The norms as plain values for JSON."""
     return {
-        "half_life": finite(reach.half_life),
-        "first_half": finite(reach.first_half),
-        "verdict": reach.verdict,
-        "places": reach.places,
-        "state": [finite(one) for one in reach.whole.tolist()],
-        "input": [finite(one) for one in reach.inputs.tolist()],
-        "layers": [[finite(one) for one in row] for row in reach.layers.T.tolist()],
+        "half_life": finite(norms.half_life),
+        "first_half": finite(norms.first_half),
+        "verdict": norms.verdict,
+        "places": norms.places,
+        "state": finite_lists(norms.whole),
+        "input": finite_lists(norms.inputs),
+        "layers": finite_lists(norms.layers.T),
     }

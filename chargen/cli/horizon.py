@@ -1,24 +1,21 @@
-"""chargen horizon."""
+"""chargen horizon: how far back a model remembers."""
 
 from __future__ import annotations
 
-import json
-import math
-
 import click
 
-from chargen.cli.options import MODEL, model_and_text
+from chargen.cli.options import MODEL, check_length, finite, model_and_text, write_json
 from chargen.cli.pictures import Pictures, display_options
-from chargen.errors import CorpusError, UsageError
+from chargen.errors import UsageError
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import plural
 
-_LEAST = 16
-_HELP = """How far back a model remembers: its loss against the text that it can see.
+_MIN_TOKENS = 16
+_HORIZON_HELP = """Measure how far back a model remembers: its loss against the text that it sees.
 
-FILE is read from many places with nothing before them; where the model predicts as well as with
-all of the text, its memory ends. A second curve begins with the farther text, shuffled. Without
-FILE, the text is what the model was validated on.
+The model reads FILE from many positions, each time from an empty memory. The horizon is the number
+of visible tokens from which on the model predicts as well as with the whole text before it. A
+second curve puts the text before the visible part in random order, instead of leaving it out.
+Without FILE, the text is the model's validation text.
 
 \b
   chargen horizon bard
@@ -26,7 +23,7 @@ FILE, the text is what the model was validated on.
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_HORIZON_HELP)
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @click.option(
     "--longest",
@@ -34,7 +31,7 @@ FILE, the text is what the model was validated on.
     default=256,
     show_default=True,
     metavar="N",
-    help="Most tokens to show it.",
+    help="Largest number of visible tokens to try.",
 )
 @display_options
 def command(
@@ -45,7 +42,7 @@ def command(
     terminal: Terminal,
     pictures: Pictures,
 ) -> None:
-    """Show; see _HELP."""
+    """Measure; see _HORIZON_HELP."""
     from chargen.insight.horizon import horizon_figure, measure_horizon
     from chargen.insight.views import unit_of
     from chargen.terminal.progress import progress_line
@@ -53,21 +50,20 @@ def command(
     if not 4 <= longest <= 100_000:
         raise UsageError(f"--longest {longest}: must be from 4 to 100,000")
     model, ids, name = model_and_text(names, terminal, encoding=encoding)
-    if len(ids) < _LEAST:
-        raise CorpusError(f"{name}: {plural(len(ids), 'token')}; give at least {_LEAST}")
+    check_length(name, ids, _MIN_TOKENS)
     with progress_line(terminal, "reading") as progress:
-        found = measure_horizon(model.stepper, ids, longest=longest, progress=progress)
+        horizon = measure_horizon(model.stepper, ids, longest=longest, progress=progress)
     if as_json:
         value = {
-            "horizon": found.horizon if math.isfinite(found.horizon) else None,
-            "order": found.order if math.isfinite(found.order) else None,
-            "full": found.full,
-            "visible": found.visible.tolist(),
-            "bits": found.bits.tolist(),
-            "shuffled": found.shuffled.tolist(),
-            "error": found.error.tolist(),
+            "horizon": finite(horizon.horizon),
+            "order": finite(horizon.order),
+            "full": horizon.full,
+            "visible": horizon.visible.tolist(),
+            "bits": horizon.bits.tolist(),
+            "shuffled": horizon.shuffled.tolist(),
+            "error": horizon.error.tolist(),
         }
-        terminal.out.write(json.dumps(value) + "\n")
-    picture = horizon_figure(found, unit_of(model.tokenizer))
+        write_json(terminal, value)
+    figure = horizon_figure(horizon, unit_of(model.tokenizer))
     if pictures.target or not as_json:
-        pictures.show(picture)
+        pictures.show(figure)

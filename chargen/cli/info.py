@@ -1,36 +1,43 @@
-"""chargen info."""
+"""chargen info: what a model or a run is; with --devices, what this machine can train with."""
 
 from __future__ import annotations
 
-import json
+import platform
+from importlib.metadata import version
 from typing import Any
 
 import click
 
-from chargen.cli.options import MODEL, json_option, terminal_options
+from chargen._version import __version__
+from chargen.cli.options import MODEL, json_option, terminal_options, write_json
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import is_figure
 from chargen.terminal.safetext import safe_line
 
-_GENERATIONS = 20
+_MAX_ANCESTORS = 20
+_MAX_CORPORA_OF_ANCESTOR = 3
 
 
 @click.command()
 @click.argument("model", required=False, type=MODEL)
-@click.option("--devices", is_flag=True, help="What training would use here, and why.")
+@click.option(
+    "--devices",
+    is_flag=True,
+    help="Show versions, this machine's devices, and which of them training would use.",
+)
 @json_option
 @terminal_options
 def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal) -> None:
-    """What a model file or a run is.
+    """Show what a model or a run is, or what this machine can train with.
 
-    MODEL is a model file, a run folder or a run's name; left out, it is the newest run. The file
-    is read and checked as a whole: exit code 3 says that it is damaged or not a model.
+    MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
+    whole file is read and checked: exit code 3 means that it is damaged or not a model.
     """
     from chargen.model.checkpoint import load_model
     from chargen.model.runs import locate_model
 
     if devices:
-        _tell_devices(as_json, terminal)
+        _show_machine(as_json, terminal)
         return
     path = locate_model(model)
     file = load_model(path)
@@ -43,7 +50,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
             "tokenizer": file.tokenizer.kind,
             "card": file.card,
         }
-        terminal.out.write(json.dumps(value) + "\n")
+        write_json(terminal, value)
         return
     config = file.config
     rows: list[tuple[str, Any]] = [
@@ -58,73 +65,82 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
         terminal.write_line(safe_line(f"{label:<12}{value}"))
 
 
-def _tell_devices(as_json: bool, terminal: Terminal) -> None:
+def _show_machine(as_json: bool, terminal: Terminal) -> None:
+    """Show the versions and the devices: all that a report of a fault needs."""
     from chargen.training.device import describe_devices
 
-    rows = describe_devices()
+    rows = [*_versions(), *describe_devices()]
     if as_json:
-        terminal.out.write(json.dumps(dict(rows)) + "\n")
+        write_json(terminal, dict(rows))
         return
     for label, value in rows:
         terminal.write_line(safe_line(f"{label:<14}{value}"))
 
 
+def _versions() -> list[tuple[str, str]]:
+    """Name and version of chargen and of what it runs on."""
+    return [
+        ("chargen", __version__),
+        ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("torch", version("torch")),
+        ("numpy", version("numpy")),
+        ("platform", platform.platform()),
+    ]
+
+
 def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What the card says, as far as it is what it should be: it may be anybody's."""
+    """Labels and values of a card; values of a wrong type, which a file may hold, are left out."""
     rows: list[tuple[str, Any]] = []
-    corpora = card.get("corpus")
-    for one in corpora if isinstance(corpora, list) else ():
-        if isinstance(one, dict):
-            digest = str(one.get("sha256", ""))[:12]
-            size = one.get("bytes")
-            shown = f"{size:,}" if is_figure(size) else "?"
-            rows.append(("corpus", f"{one.get('name')}, {shown} bytes, SHA-256 {digest}…"))
+    for corpus in _dicts(card.get("corpus")):
+        digest = str(corpus.get("sha256", ""))[:12]
+        size = corpus.get("bytes")
+        shown_size = f"{size:,}" if is_figure(size) else "?"
+        rows.append(("corpus", f"{corpus.get('name')}, {shown_size} bytes, SHA-256 {digest}…"))
     score = card.get("validation")
     if isinstance(score, dict):
         bits, nats = score.get("bits_per_byte"), score.get("nats_per_token")
         if is_figure(bits) and is_figure(nats):
-            shown = f"{bits:.4f} bits per byte, {nats:.4f} nats per token"
-            rows.append(("validation", shown))
-    rows += _tuning_rows(card)
+            rows.append(("validation", f"{bits:.4f} bits per byte, {nats:.4f} nats per token"))
+    rows += _finetuning_rows(card)
     labels = {"documents": "documents", "steps": "steps", "seed": "seed"}
     labels |= {"weights": "kept", "chargen": "chargen"}
     rows += [(label, card[key]) for key, label in labels.items() if key in card]
     return rows
 
 
-def _tuning_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Of a fine-tuned model: what it was before, and the chain of its ancestors."""
+def _finetuning_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Of a fine-tuned model: the scores before and after, and the models that it came from."""
     rows: list[tuple[str, Any]] = []
-    before = _bits(card.get("before"))
-    if before:
-        rows.append(("before", f"{before}, by the base"))
-    old = card.get("old_text")
-    if isinstance(old, dict):
-        pair = [_bits(old.get(one)) for one in ("before", "after")]
-        rows.append(("old text", f"{pair[0] or '?'} before, {pair[1] or '?'} after"))
-    base, depth = card.get("base"), 0
-    while isinstance(base, dict) and depth < _GENERATIONS:
-        own = base.get("card")
-        own = own if isinstance(own, dict) else {}
-        corpora = own.get("corpus")
-        names = (
-            [str(one.get("name")) for one in corpora if isinstance(one, dict)]
-            if (isinstance(corpora, list))
-            else []
-        )
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        score = _bits(own.get("validation"))
-        rows.append(
-            (
-                "base",
-                f"{base.get('name')}: {', '.join(names[:3])}{more}"
-                + (f"; {score}" if score else ""),
-            )
-        )
-        base, depth = own.get("base"), depth + 1
+    score_before = _bits(card.get("before"))
+    if score_before:
+        rows.append(("before", f"{score_before}, by the base"))
+    old_text = card.get("old_text")
+    if isinstance(old_text, dict):
+        before, after = (_bits(old_text.get(key)) or "?" for key in ("before", "after"))
+        rows.append(("old text", f"{before} before, {after} after"))
+    base = card.get("base")
+    for _ in range(_MAX_ANCESTORS):
+        if not isinstance(base, dict):
+            break
+        base_card = base.get("card")
+        base_card = base_card if isinstance(base_card, dict) else {}
+        names = [str(corpus.get("name")) for corpus in _dicts(base_card.get("corpus"))]
+        listed = ", ".join(names[:_MAX_CORPORA_OF_ANCESTOR])
+        if len(names) > _MAX_CORPORA_OF_ANCESTOR:
+            listed += f" and {len(names) - _MAX_CORPORA_OF_ANCESTOR} more"
+        score = _bits(base_card.get("validation"))
+        rows.append(("base", f"{base.get('name')}: {listed}" + (f"; {score}" if score else "")))
+        base = base_card.get("base")
     return rows
 
 
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The dictionaries in a list; none if the value is no list."""
+    items = value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, dict)]
+
+
 def _bits(score: Any) -> str:
+    """The bits per byte of a score of a card, in words; empty if it has none."""
     bits = score.get("bits_per_byte") if isinstance(score, dict) else None
     return f"{bits:.4f} bits per byte" if is_figure(bits) else ""

@@ -1,10 +1,15 @@
-"""Options that several commands share. Choices and ranges come from the tables they belong to.
+"""The arguments and options that several commands share, and what each of them gives a command.
 
-MODEL and FILE on the command line, loaded and read.
+MODEL, RUN, CORPUS and FILE complete in the shell; MODEL and FILE are loaded here. --json, --color,
+--ascii, --quiet and --debug are declared here. This file knows nothing of training or of pictures
+(see `training_view.py` and `pictures.py`). Allowed names and ranges come from the tables of the
+modules that use them.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -16,22 +21,24 @@ from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import COLOR_MODES, Terminal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from chargen.api import Model
     from chargen.text.tokenizer import Tokens
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def stacked(function: Any, decorators: Sequence[Callable[[Any], Any]]) -> Any:
-    """A function under several decorators, the first of them outermost."""
-    for one in reversed(decorators):
-        function = one(function)
+def decorated(function: Any, decorators: Sequence[Callable[[Any], Any]]) -> Any:
+    """Apply several decorators; the first one is the outermost."""
+    for decorator in reversed(decorators):
+        function = decorator(function)
     return function
 
 
 def terminal_options(function: F) -> F:
-    """--color, --ascii, --quiet and --debug; the command gets a `terminal`."""
+    """Add --color, --ascii, --quiet and --debug; pass the command a `terminal`."""
 
     @wraps(function)
     def with_terminal(*args: Any, color: str, ascii: bool, quiet: bool, **rest: Any) -> Any:
@@ -45,22 +52,58 @@ def terminal_options(function: F) -> F:
             type=click.Choice(COLOR_MODES),
             default="auto",
             show_default=True,
-            help="Colours; NO_COLOR is obeyed.",
+            help="When to use colours; auto obeys NO_COLOR.",
         ),
-        click.option("--ascii", is_flag=True, help="Draw with ASCII characters alone."),
-        click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors."),
+        click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
+        click.option("-q", "--quiet", is_flag=True, help="Write only errors to stderr."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
-    found: F = stacked(with_terminal, decorators)
-    return found
+    command: F = decorated(with_terminal, decorators)
+    return command
 
 
 def json_option(function: F) -> F:
-    """--json."""
+    """Add --json; the command gets `as_json` and writes with `write_json`."""
     option = click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object a line on stdout."
+        "--json", "as_json", is_flag=True, help="Write one JSON object per line to stdout."
     )
     return option(function)
+
+
+def encoding_option(function: F) -> F:
+    """Add --encoding, of the text files that a command reads."""
+    option = click.option(
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of the text; not needed for UTF-8, or with a byte order mark.",
+    )
+    return option(function)
+
+
+def column_option(function: F) -> F:
+    """Add --column, of the tables (.jsonl, .csv, .parquet) that a command reads."""
+    option = click.option("--column", metavar="NAME", help="Column of a table with the text.")
+    return option(function)
+
+
+def write_json(terminal: Terminal, value: object) -> None:
+    """Write a value to stdout as one line of JSON."""
+    terminal.out.write(json.dumps(value) + "\n")
+
+
+def finite(number: float) -> float | None:
+    """The number, or None (null in JSON) for NaN and infinity, which JSON does not have."""
+    return number if math.isfinite(number) else None
+
+
+def finite_lists(values: npt.NDArray[np.floating]) -> list[Any]:
+    """An array of any shape as nested lists, with None for NaN and infinity."""
+    import numpy as np
+
+    numbers = values.astype(object)
+    numbers[~np.isfinite(values)] = None
+    lists: list[Any] = numbers.tolist()
+    return lists
 
 
 class ModelName(click.ParamType[str]):
@@ -71,12 +114,12 @@ class ModelName(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[Any]:
-        """Names of runs, then files."""
+        """Offer the names of runs, then files."""
         from click.shell_completion import CompletionItem
 
         from chargen.model.runs import list_runs
 
-        names = [one.name for one in list_runs() if one.name.startswith(incomplete)]
+        names = [run.name for run in list_runs() if run.name.startswith(incomplete)]
         return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
 
 
@@ -88,14 +131,14 @@ class RunName(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[Any]:
-        """Names of runs, then folders."""
+        """Offer the names of runs, then folders."""
         from click.shell_completion import CompletionItem
 
         from chargen.model.runs import CHECKPOINTS, TRAINING
 
-        names = sorted(one.parent.name for one in CHECKPOINTS.glob(f"*/{TRAINING}"))
-        found = [CompletionItem(one) for one in names if one.startswith(incomplete)]
-        return [*found, CompletionItem(incomplete, type="dir")]
+        names = sorted(state.parent.name for state in CHECKPOINTS.glob(f"*/{TRAINING}"))
+        runs = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [*runs, CompletionItem(incomplete, type="dir")]
 
 
 class CorpusName(click.ParamType[str]):
@@ -106,41 +149,42 @@ class CorpusName(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[Any]:
-        """Named corpora, then files."""
+        """Offer named corpora after a "b", files otherwise."""
         from click.shell_completion import CompletionItem
 
         if incomplete.startswith("b"):
             from chargen.text.recipes import recipes
 
-            names = [f"builtin:{one.name}" for one in recipes()]
-            return [CompletionItem(one) for one in names if one.startswith(incomplete)]
+            names = [f"builtin:{recipe.name}" for recipe in recipes()]
+            return [CompletionItem(name) for name in names if name.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file")]
 
 
 class TableName(click.ParamType[str]):
-    """A row of a table: offered by the shell, and checked where the table is."""
+    """The name of a row of a table; completed here, checked by the module with the table."""
 
     name = "name"
 
-    def __init__(self, rows: Iterable[str]) -> None:
-        self._rows = tuple(rows)
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[Any]:
-        """The rows that begin so."""
+        """Offer the names that begin with what is typed."""
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(one) for one in self._rows if one.startswith(incomplete)]
+        return [CompletionItem(name) for name in self._names if name.startswith(incomplete)]
 
 
 MODEL = ModelName()
 RUN_NAME = RunName()
 CORPUS = CorpusName()
+NO_VALIDATION_TEXT = "the model's validation text is not on this machine"
 
 
 def is_model(name: str) -> bool:
-    """Whether a name means a model and nothing else."""
+    """Whether a name can only mean a model: a .safetensors file, or a run and no file."""
     from chargen.model.runs import CHECKPOINTS
 
     path = Path(name)
@@ -154,13 +198,20 @@ def model_and_text(
     encoding: str | None = None,
     needs_file: bool = False,
 ) -> tuple[Model, Tokens, str]:
-    """[MODEL] [FILE]: the model, the tokens (N,) of the text, and what the text is called.
+    """Load [MODEL] and read [FILE].
 
-    Without MODEL it is the newest run; without FILE, what the model was validated on, unless
-    `needs_file` is set.
+    Args:
+        names: the arguments. Without MODEL, the model is the newest run; without FILE, the text
+            is the model's validation text.
+        terminal: shows which characters the model never saw.
+        encoding: of FILE; None means UTF-8, or what a byte order mark says.
+        needs_file: refuse to run without FILE.
+
+    Returns:
+        The model, the tokens (N,) of the text, and the text's name for messages.
 
     Raises:
-        UsageError: too many names, or no FILE where none can be found.
+        UsageError: there are too many names, or FILE is missing and the validation text too.
         CorpusError: the file cannot be read, or is empty.
         ModelFileError: there is no such model, or it is damaged.
     """
@@ -174,10 +225,10 @@ def model_and_text(
     model = load(names[0] if names and names[0] != file else None)
     if file is not None:
         return model, read_tokens(model, file, terminal, encoding=encoding), file
-    found = validation_text(model)
-    if found is None or not len(found):
-        raise UsageError("name the FILE to read: what the model was validated on is not here")
-    return model, found, "its validation text"
+    tokens = validation_text(model)
+    if tokens is None or not len(tokens):
+        raise UsageError(f"name the FILE to read: {NO_VALIDATION_TEXT}")
+    return model, tokens, "its validation text"
 
 
 def read_tokens(
@@ -188,10 +239,17 @@ def read_tokens(
     encoding: str | None = None,
     column: str | None = None,
 ) -> Tokens:
-    """A text as tokens (N,) of a model; says which characters it never saw.
+    """Read a text as tokens (N,) of a model; report the characters that the model never saw.
+
+    Args:
+        model: whose tokenizer encodes the text.
+        name: a file or any other CORPUS.
+        terminal: shows the report.
+        encoding: of the file; None means UTF-8, or what a byte order mark says.
+        column: of a table, if the text is one.
 
     Raises:
-        CorpusError: it cannot be read, or is empty.
+        CorpusError: the text cannot be read, or is empty.
     """
     import numpy as np
 
@@ -212,15 +270,45 @@ def read_tokens(
     for piece in corpus.pieces():
         if isinstance(piece, str):
             characters += len(piece)
-            for one in model.tokenizer.unseen(piece):
-                unseen[one] = unseen.get(one, 0) + piece.count(one)
+            for character in model.tokenizer.unseen(piece):
+                unseen[character] = unseen.get(character, 0) + piece.count(character)
     if unseen:
         replaced = model.tokenizer.unseen("".join(unseen))
         for line in describe_unseen(replaced, unseen, characters, "nearest"):
             terminal.complain(f"{name}: {line}; the score is of the text with these replaced")
     dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
     batches = [ids for ids, _ in encoded_batches(corpus, model.tokenizer, dtype)]
-    found: Tokens = np.concatenate([np.empty(0, dtype), *batches])
-    if not len(found):
+    tokens: Tokens = np.concatenate([np.empty(0, dtype), *batches])
+    if not len(tokens):
         raise CorpusError(f"{name}: the text is empty")
-    return found
+    return tokens
+
+
+def check_length(name: str, ids: Tokens, min_tokens: int) -> None:
+    """Refuse a text that is too short for a command.
+
+    Raises:
+        CorpusError: it has fewer tokens than `min_tokens`.
+    """
+    from chargen.terminal.progress import plural
+
+    if len(ids) < min_tokens:
+        raise CorpusError(f"{name}: {plural(len(ids), 'token')}; give at least {min_tokens}")
+
+
+def note_unseen(model: Model, text: str, terminal: Terminal, policy: str = "nearest") -> None:
+    """Tell the person which characters of a short text the model never saw.
+
+    Args:
+        model: whose vocabulary counts.
+        text: the text.
+        terminal: shows a line or two.
+        policy: what becomes of these characters, one of `UNKNOWN_POLICIES`.
+    """
+    from collections import Counter
+
+    from chargen.text.tokenizer import describe_unseen
+
+    unseen = model.tokenizer.unseen(text)
+    for line in describe_unseen(unseen, Counter(text), len(text), policy):
+        terminal.note(line)

@@ -1,4 +1,9 @@
-"""--export and --background: a picture on the terminal, or in a file."""
+"""Where a command's picture goes: to the terminal, or with --export to a file.
+
+The options --export and --background are declared here, and `display_options` adds all options of
+a command that shows a text. What a picture shows is the business of `chargen.insight`; how it is
+drawn, that of `chargen.terminal`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chargen.cli.options import json_option, stacked, terminal_options
+from chargen.cli.options import decorated, encoding_option, json_option, terminal_options
 from chargen.errors import UsageError
 from chargen.terminal.context import Terminal
 from chargen.terminal.palette import BACKGROUNDS, Palette, is_dark, make_palette
@@ -24,21 +29,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Where pictures go."""
+    """Shows pictures on the terminal, or writes them to a file."""
 
     terminal: Terminal
     background: str
     target: Path | None
-    """A file instead of the terminal."""
+    """The file to write; None means the terminal."""
 
     @property
     def width(self) -> int:
-        """Columns that a picture may take."""
+        """Columns that a picture may fill."""
         return screen_width(self.terminal)
 
     @property
     def palette(self) -> Palette:
-        """Colours, as far as results can have them here."""
+        """The colours that the terminal of the results can show."""
         system = self.terminal.console(results=True).color_system
         terminal = self.terminal
         return make_palette(
@@ -46,7 +51,7 @@ class Pictures:
         )
 
     def show(self, picture: Picture) -> None:
-        """Draw it, or write it to the file."""
+        """Draw the picture on the terminal, or write it to the file."""
         if self.export(picture):
             return
         from chargen.insight.views import Grid
@@ -58,7 +63,7 @@ class Pictures:
         self.terminal.out.write("".join(f"{line}\n" for line in lines))
 
     def export(self, picture: Picture) -> bool:
-        """Write it to the file, if there is to be one."""
+        """Write the picture to the file; return False if there is no file."""
         if self.target is None:
             return False
         from chargen.terminal.export import export
@@ -69,12 +74,12 @@ class Pictures:
 
 
 def screen_width(terminal: Terminal) -> int:
-    """Columns that results may take: the terminal's, or 79."""
+    """Columns that results may fill: one fewer than the terminal has, or 79 without one."""
     return max(20, shutil.get_terminal_size().columns - 1) if terminal.out.isatty() else 79
 
 
 def picture_options(function: F) -> F:
-    """--export and --background; the command, which has a `terminal`, gets `pictures`."""
+    """Add --export and --background; pass `pictures` to a command that has a `terminal`."""
 
     @wraps(function)
     def with_pictures(*args: Any, target: str | None, background: str, **rest: Any) -> Any:
@@ -98,20 +103,18 @@ def picture_options(function: F) -> F:
             type=click.Choice(BACKGROUNDS),
             default="auto",
             show_default=True,
-            help="Colours are for this background.",
+            help="Choose colours for this background.",
         ),
         click.option(
-            "--export", "target", metavar="FILE", help="Write .svg, .html or .png instead."
+            "--export", "target", metavar="FILE", help="Write a .svg, .html or .png file instead."
         ),
     )
-    found: F = stacked(with_pictures, decorators)
-    return found
+    command: F = decorated(with_pictures, decorators)
+    return command
 
 
 def display_options(function: F) -> F:
-    """What every display of a text has: --encoding, --json, a terminal, --export."""
-    encoding = click.option(
-        "--encoding", metavar="NAME", help="Of FILE; UTF-8 and marked UTF-16 need none."
-    )
-    found: F = stacked(function, (encoding, json_option, terminal_options, picture_options))
-    return found
+    """Add the options of a command that shows a text: --encoding, --json, --color, --export, ..."""
+    options = (encoding_option, json_option, terminal_options, picture_options)
+    command: F = decorated(function, options)
+    return command

@@ -1,4 +1,4 @@
-"""chargen repl."""
+"""chargen repl: loads a model and opens the REPL."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import click
 from chargen.cli.options import MODEL, terminal_options
 from chargen.terminal.context import Terminal
 
-_HELP = """Write with a model, and watch its memory while it writes.
+_REPL_HELP = """Write with a model, and watch its memory while it writes.
 
-MODEL is a model file, a run folder or a run's name; left out, it is the newest run. Type how the
-text begins, and press Enter: the model goes on. An empty line writes on. /help lists the commands.
+MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. Type the
+beginning of a text and press Enter: the model continues it. An empty line lets it write more.
+/help lists the commands.
 
 \b
   chargen repl
   chargen repl bard --seed 1
-  echo "ROMEO:" | chargen repl bard     without a terminal: lines in, plain text out
+  echo "ROMEO:" | chargen repl bard     without a terminal: reads lines, writes plain text
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_REPL_HELP)
 @click.argument("model", required=False, type=MODEL)
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Same seed, same text.")
-@click.option("-l", "--length", type=int, metavar="N", help="Tokens to write at a time; 400.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", help="Seed; the same seed writes the same."
+)
+@click.option(
+    "-l", "--length", type=int, metavar="N", help="Tokens to write at a time; default 400."
+)
 @terminal_options
 def command(model: str | None, seed: int | None, length: int | None, terminal: Terminal) -> int:
-    """Write; see _HELP."""
+    """Open the REPL; see _REPL_HELP."""
     from chargen.api import load
     from chargen.repl.app import run_repl
     from chargen.repl.session import Session

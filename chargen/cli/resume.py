@@ -1,4 +1,4 @@
-"""chargen resume."""
+"""chargen resume: continues a run where it stopped, or for a further length."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import click
 from chargen.cli.options import RUN_NAME, json_option, terminal_options
 from chargen.terminal.context import Terminal
 
-_HELP = """Go on with a run, exactly where it stopped.
+_RESUME_HELP = """Continue a run exactly where it stopped.
 
-RUN is a run's folder, or its name below ./checkpoints; left out, it is the newest. An interrupted
-or killed run takes the very steps that it would have taken. With a length, the run, finished or
-not, goes on for that long from where it is: the learning rate rises again and decays to zero.
+RUN is a run's folder, or its name below ./checkpoints; without RUN, the newest run. An
+interrupted or killed run takes the very steps that it would have taken. With --minutes, --epochs
+or --steps, the run is trained further for that length, even if it is finished: the learning rate
+rises again and falls to zero.
 
 \b
   chargen resume novel                 to the end of its plan
   chargen resume novel --minutes 10    ten more minutes
 
-The text is the one the run began with, even if the file has changed since, as long as it is in the
-cache.
+The text is the one that the run began with, even if the file has changed since, as long as the
+encoded text is in the cache.
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_RESUME_HELP)
 @click.argument("run", required=False, type=RUN_NAME)
-@click.option("--minutes", type=float, metavar="M", help="Train for so long from here.")
-@click.option("--epochs", type=float, metavar="E", help="So many passes over the text, instead.")
-@click.option("--steps", type=int, metavar="N", help="So many optimizer steps, instead.")
+@click.option("--minutes", type=float, metavar="M", help="Minutes to train for from here.")
 @click.option(
-    "--allow-changed-corpus", is_flag=True, help="If the corpus changed, take it as it is now."
+    "--epochs", type=float, metavar="E", help="Further passes over the text, instead of minutes."
+)
+@click.option("--steps", type=int, metavar="N", help="Further optimizer steps, instead of minutes.")
+@click.option(
+    "--allow-changed-corpus", is_flag=True, help="If the corpus changed, read it as it is now."
 )
 @json_option
 @terminal_options
@@ -44,8 +47,8 @@ def command(
     as_json: bool,
     terminal: Terminal,
 ) -> int:
-    """Resume; see _HELP."""
-    from chargen.cli.train import follow
+    """Resume; see _RESUME_HELP."""
+    from chargen.cli.training_view import show_events
     from chargen.model.runs import locate_run
     from chargen.train_api import resume
     from chargen.training.config import check_settings
@@ -53,15 +56,11 @@ def command(
     lengths: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "steps": steps}
     check_settings({name: value for name, value in lengths.items() if value is not None})
     folder = locate_run(run)
-    return follow(
+    begin = partial(
+        resume,
         folder,
-        partial(
-            resume,
-            folder,
-            allow_changed_corpus=allow_changed_corpus,
-            on_note=terminal.note,
-            **lengths,
-        ),
-        terminal,
-        as_json=as_json,
+        allow_changed_corpus=allow_changed_corpus,
+        on_note=terminal.note,
+        **lengths,
     )
+    return show_events(folder, begin, terminal, as_json=as_json)

@@ -1,13 +1,12 @@
-"""chargen runs."""
+"""chargen runs: lists the runs in ./checkpoints."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from chargen.cli.options import json_option, terminal_options
+from chargen.cli.options import json_option, terminal_options, write_json
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import is_figure
 from chargen.terminal.safetext import safe_line
@@ -20,38 +19,41 @@ def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
     from chargen.model.runs import CHECKPOINTS, list_runs, read_run
 
-    found = list_runs()
-    if not found and not as_json:
+    folders = list_runs()
+    if not folders and not as_json:
         terminal.note(f"no run in {CHECKPOINTS}/ yet; train one with: chargen train corpus.txt")
-    if found and not as_json:
-        terminal.write_line(_row("run", "cell", "size", "validation", "took", "ended", "status"))
-    for folder in found:
-        run = read_run(folder)
+    if folders and not as_json:
+        terminal.write_line(
+            _columns("run", "cell", "size", "validation", "took", "ended", "status")
+        )
+    for folder in folders:
+        record = read_run(folder)
         if as_json:
-            terminal.out.write(json.dumps({**run, "name": folder.name}) + "\n")
+            write_json(terminal, {**record, "name": folder.name})
             continue
-        terminal.write_line(_line(folder.name, run))
+        terminal.write_line(_run_line(folder.name, record))
 
 
-def _line(name: str, run: dict[str, Any]) -> str:
-    """One run; its run.json may be damaged, or anybody's."""
+def _run_line(name: str, record: dict[str, Any]) -> str:
+    """One run of the list. Its run.json may be damaged, so values of a wrong type become `?`."""
     from chargen.model.runs import size_of
     from chargen.terminal.progress import duration
 
     model, score = (
         value if isinstance(value, dict) else {}
-        for value in (run.get("model"), run.get("validation"))
+        for value in (record.get("model"), record.get("validation"))
     )
-    bits, seconds = score.get("bits_per_byte"), run.get("seconds")
+    bits, seconds = score.get("bits_per_byte"), record.get("seconds")
     quality = f"{bits:.3f} bits/byte" if is_figure(bits) else "no score"
     took = duration(seconds) if is_figure(seconds) else "?"
     shape = size_of(model)
-    when = str(run.get("updated", "?"))[:16].replace("T", " ")
-    cell, status = model.get("cell", "?"), run.get("status", "?")
-    return safe_line(_row(name, cell, shape, quality, took, when, status))
+    when = str(record.get("updated", "?"))[:16].replace("T", " ")
+    cell, status = model.get("cell", "?"), record.get("status", "?")
+    return safe_line(_columns(name, cell, shape, quality, took, when, status))
 
 
-def _row(*cells: object) -> str:
+def _columns(*cells: object) -> str:
+    """The cells of one line, aligned."""
     widths = (24, 9, 8, 18, 8, 17, 0)
     return " ".join(
         f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=True)

@@ -1,80 +1,81 @@
-"""chargen sample."""
+"""chargen sample: writes texts to the terminal, a pipe, a file, or as JSON."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, F, json_option, terminal_options
+from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
 from chargen.errors import UsageError
 from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
-from chargen.text.tokenizer import UNKNOWN_POLICIES, describe_unseen, utf8
+from chargen.text.tokenizer import UNKNOWN_POLICIES, utf8
 
 if TYPE_CHECKING:
     from chargen.api import Model
     from chargen.inference.generate import Step
 
-_HELP = """Write with a model.
+_SAMPLE_HELP = """Write with a model.
 
-MODEL is a model file, a run folder or a run's name; left out, it is the newest run. The prompt
-comes from -p, from --prompt-file, or from standard input; it is part of the text, exactly as it
-is, white space included.
+MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
+prompt comes from -p, from --prompt-file, or from standard input. It is used exactly as it is, white
+space included, and is part of the output.
 
 \b
   chargen sample
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
   chargen sample bard -n 5 --temperature 0.6 --stop $'\\n\\n' > five.txt
 
-Into a pipe or a file goes the text and nothing else; several texts are divided by an empty line
-(use --json to keep them apart for certain).
+A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
+keeps them apart even if they contain empty lines.
 """
 
-_MOST = 10_000
-_LONGEST_PROMPT = 64_000_000
+_MAX_TEXTS = 10_000
+_MAX_PROMPT_BYTES = 64_000_000
 
 
-def _setting(name: str, *flags: str) -> Callable[[F], F]:
+def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
+    """The option of a setting of `SampleConfig`, with the help of its table."""
     row = SETTINGS[name]
     kind = int if row.whole else float
     default = SampleConfig.__dataclass_fields__[name].default
     help_text = f"{row.help}; default {default}."
     return click.option(
-        f"--{name.replace('_', '-')}", *flags, name, type=kind, metavar="X", help=help_text
+        f"--{name.replace('_', '-')}", *flags, name, type=kind, metavar=metavar, help=help_text
     )
 
 
-@click.command(help=_HELP)
+@click.command(help=_SAMPLE_HELP)
 @click.argument("model", required=False, type=MODEL)
-@click.option("-p", "--prompt", help="Text to go on from.")
-@click.option("--prompt-file", metavar="F", help="File to go on from; - is standard input.")
-@click.option("-n", "--count", type=int, default=1, show_default=True, help="Texts to write.")
-@_setting("length", "-l")
-@_setting("temperature", "-t")
-@_setting("top_k")
-@_setting("top_p")
-@_setting("min_p")
-@_setting("repetition_penalty")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeatable.")
-@click.option("--seed", type=int, metavar="N", help="Same seed, same text.")
+@click.option("-p", "--prompt", metavar="TEXT", help="Prompt: the beginning of the text.")
+@click.option("--prompt-file", metavar="FILE", help="File with the prompt; - is standard input.")
+@click.option(
+    "-n", "--count", type=int, default=1, show_default=True, metavar="N", help="Texts to write."
+)
+@_setting("length", "N", "-l")
+@_setting("temperature", "T", "-t")
+@_setting("top_k", "K")
+@_setting("top_p", "P")
+@_setting("min_p", "P")
+@_setting("repetition_penalty", "R")
+@click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; repeatable.")
+@click.option("--seed", type=int, metavar="N", help="Seed; the same seed writes the same.")
 @click.option(
     "--unknown",
     type=click.Choice(UNKNOWN_POLICIES),
     default="nearest",
     show_default=True,
-    help="What becomes of prompt characters the model never saw.",
+    help="What to do with characters of the prompt that the model never saw.",
 )
-@click.option("--echo/--no-echo", default=True, help="Whether the prompt is part of the text.")
+@click.option("--echo/--no-echo", default=True, help="Include the prompt in the output.")
 @json_option
 @terminal_options
 def command(
@@ -88,31 +89,30 @@ def command(
     terminal: Terminal,
     **given: Any,
 ) -> None:
-    """Write; see _HELP."""
+    """Write; see _SAMPLE_HELP."""
     from chargen.api import draw_seed, load
 
-    if not 1 <= count <= _MOST:
-        raise UsageError(f"--count {count}: must be from 1 to {_MOST:,}")
+    if not 1 <= count <= _MAX_TEXTS:
+        raise UsageError(f"--count {count}: must be from 1 to {_MAX_TEXTS:,}")
     settings = {name: value for name, value in given.items() if value is not None}
     settings.setdefault("seed", draw_seed())
-    config = SampleConfig(**settings)  # refuses bad settings before a model is read
-    text = _prompt(prompt, prompt_file)
+    config = SampleConfig(**settings)  # checks the settings before a model is loaded
+    text = _read_prompt(prompt, prompt_file)
     loaded = load(model)
     config.check_vocabulary(loaded.config.vocab_size)
-    loaded.encode(text, unknown)  # refuses what it must before anything is written
-    for line in describe_unseen(loaded.tokenizer.unseen(text), Counter(text), len(text), unknown):
-        terminal.note(line)
-    job = _Job(loaded, text, unknown, config.seed, settings, echo)
+    loaded.encode(text, unknown)  # refuses unknown characters before anything is written
+    note_unseen(loaded, text, terminal, unknown)
+    request = _Request(loaded, text, unknown, config.seed, settings, echo)
     if as_json:
-        _write_json(job, count, terminal)
+        _write_json(request, count, terminal)
     elif count == 1:
-        _stream(job, terminal)
+        _stream(request, terminal)
     else:
-        _write_all(job, count, terminal)
+        _write_texts(request, count, terminal)
 
 
-class _Job:
-    """What to write; and how often the prompt's text is shown."""
+class _Request:
+    """What to write: a model, a prompt and settings; and whether the prompt is shown."""
 
     def __init__(
         self,
@@ -127,31 +127,32 @@ class _Job:
         self.settings = settings
         self.echoed = prompt if echo else ""
 
-    def steps(self) -> Any:
+    def steps(self) -> Iterator[Step]:
+        """The steps of one text."""
         return self.model.generate(self.prompt, unknown=self.unknown, **self.settings)
 
     def texts(self, count: int) -> list[list[Step]]:
-        """All steps of each text."""
-        found: list[list[Step]] = [[] for _ in range(count)]
+        """All steps of several texts, which are written as one batch."""
+        texts: list[list[Step]] = [[] for _ in range(count)]
         for number, step in self.model.generate_batch(
             self.prompt, count, unknown=self.unknown, **self.settings
         ):
-            found[number].append(step)
-        return found
+            texts[number].append(step)
+        return texts
 
 
-def _stream(job: _Job, terminal: Terminal) -> None:
-    """One text, shown while it is written."""
-    steps = job.steps()
-    first = next(steps)  # a model that cannot write fails here, before anything is shown
-    steps = chain((first,), steps)
+def _stream(request: _Request, terminal: Terminal) -> None:
+    """Write one text, each token as soon as it is there."""
+    steps = request.steps()
+    first_step = next(steps)  # a model that cannot write fails here, before anything is shown
+    steps = chain((first_step,), steps)
     if not terminal.shows_text:
-        terminal.write_bytes(utf8(job.echoed))
+        terminal.write_bytes(utf8(request.echoed))
         for step in steps:
             terminal.write_bytes(step.data)
         return
     safe_stream, out = SafeStream(), terminal.out
-    out.write(safe_stream.feed(job.echoed))
+    out.write(safe_stream.feed(request.echoed))
     try:
         for step in steps:
             if step.text:
@@ -162,34 +163,38 @@ def _stream(job: _Job, terminal: Terminal) -> None:
         out.flush()
 
 
-def _write_all(job: _Job, count: int, terminal: Terminal) -> None:
-    """Several texts, an empty line between them."""
-    for number, steps in enumerate(job.texts(count)):
+def _write_texts(request: _Request, count: int, terminal: Terminal) -> None:
+    """Write several texts: under headings on a terminal, else with an empty line between them."""
+    for number, steps in enumerate(request.texts(count)):
         if terminal.shows_text:
             divider = f"{'-' if terminal.ascii else '─'}" * 20
             terminal.write_line(f"{divider} {number + 1} of {count}")
-            terminal.write_line(safe(job.echoed + "".join(step.text for step in steps)))
+            terminal.write_line(safe(request.echoed + "".join(step.text for step in steps)))
         else:
             terminal.write_bytes(b"\n\n" if number else b"")
-            terminal.write_bytes(utf8(job.echoed) + b"".join(step.data for step in steps))
+            terminal.write_bytes(utf8(request.echoed) + b"".join(step.data for step in steps))
 
 
-def _write_json(job: _Job, count: int, terminal: Terminal) -> None:
-    for number, steps in enumerate(job.texts(count)):
+def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
+    for number, steps in enumerate(request.texts(count)):
         value = {
-            "prompt": utf8(job.prompt).decode("utf-8", "replace"),
+            "prompt": utf8(request.prompt).decode("utf-8", "replace"),
             "text": "".join(step.text for step in steps),
             "tokens": len(steps),
             "finish": steps[-1].finish,
             "nats_per_token": -sum(step.logprob for step in steps) / len(steps),
-            "seed": job.seed,
+            "seed": request.seed,
             "number": number,
         }
-        terminal.out.write(json.dumps(value) + "\n")
+        write_json(terminal, value)
 
 
-def _prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """The prompt, from whichever place it was given in."""
+def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
+    """The prompt, from the option, the file or a pipe; empty without any of them.
+
+    Raises:
+        UsageError: both options are given, or the file cannot be read or is too long.
+    """
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file: give one of them")
     if prompt is not None:
@@ -201,14 +206,16 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
             if path.exists() and not (path.is_file() or path.is_fifo()):
                 raise UsageError(f"--prompt-file {prompt_file or repr('')}: not a file")
             with path.open("rb") as stream:
-                raw = stream.read(_LONGEST_PROMPT + 1)
+                raw = stream.read(_MAX_PROMPT_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"--prompt-file {prompt_file}: cannot be read ({reason})") from error
     elif prompt_file == "-" or _is_piped():
-        raw = sys.stdin.buffer.read(_LONGEST_PROMPT + 1)
-    if len(raw) > _LONGEST_PROMPT:
-        raise UsageError(f"the prompt is longer than {_LONGEST_PROMPT:,} bytes; give its end alone")
+        raw = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    if len(raw) > _MAX_PROMPT_BYTES:
+        raise UsageError(
+            f"the prompt is longer than {_MAX_PROMPT_BYTES:,} bytes; give only its end"
+        )
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -1,20 +1,18 @@
-"""chargen saturation."""
+"""chargen saturation: how often each gate is shut and open."""
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from chargen.cli.options import MODEL, model_and_text
+from chargen.cli.options import MODEL, model_and_text, write_json
 from chargen.cli.pictures import Pictures, display_options
 from chargen.terminal.context import Terminal
 
-_HELP = """How often each gate is shut and open while a model reads a text.
+_SATURATION_HELP = """Measure how often each gate is shut and open while a model reads a text.
 
-Shut is below 0.1, open above 0.9. A point is a unit: to the right, it is often shut; above, often
-open. A forget gate that stays open keeps what it has; one that stays shut only sees the present.
-Without FILE, the text is what the model was validated on.
+Shut means below 0.1, open above 0.9. Each point is a unit: far to the right if its gate is often
+shut, high up if it is often open. A forget gate that stays open keeps its unit's memory; one that
+stays shut sees only the present. Without FILE, the text is the model's validation text.
 
 \b
   chargen saturation bard
@@ -22,7 +20,7 @@ Without FILE, the text is what the model was validated on.
 """
 
 
-@click.command(help=_HELP)
+@click.command(help=_SATURATION_HELP)
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @display_options
 def command(
@@ -32,19 +30,19 @@ def command(
     terminal: Terminal,
     pictures: Pictures,
 ) -> None:
-    """Show; see _HELP."""
+    """Measure; see _SATURATION_HELP."""
     from chargen.insight.saturation import measure_saturation, saturation_figure, summary
     from chargen.terminal.progress import progress_line
 
     model, ids, _ = model_and_text(names, terminal, encoding=encoding)
     with progress_line(terminal, "reading") as progress:
-        found = measure_saturation(model.stepper, ids, progress=progress)
+        gates = measure_saturation(model.stepper, ids, progress=progress)
     cell = model.config.cell_row
     if as_json:
-        gates = {
-            one.name: {part: getattr(one, part).tolist() for part in ("left", "right", "mean")}
-            for one in found
+        record = {
+            gate.name: {part: getattr(gate, part).tolist() for part in ("left", "right", "mean")}
+            for gate in gates
         }
-        terminal.out.write(json.dumps({"gates": gates, "notes": summary(found, cell)}) + "\n")
+        write_json(terminal, {"gates": record, "notes": summary(gates, cell)})
     if pictures.target or not as_json:
-        pictures.show(saturation_figure(found, cell))
+        pictures.show(saturation_figure(gates, cell))

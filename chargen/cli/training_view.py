@@ -1,18 +1,22 @@
-"""Ctrl-C and termination while training: finish the step first, leave at once when asked twice.
+"""How a person follows a training run, and stops it.
 
-Shows a training run's events: the display, a sample now and then, and the last words.
+`show_events` runs a training command to its end: it shows each event on the display, writes the
+events as JSON if asked, and ends with a summary. `Interrupts` makes Ctrl-C and termination signals
+finish the step first; a second one leaves at once. Which options a run has is not known here.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 
+from chargen.cli.options import write_json
 from chargen.errors import ChargenError, ExitCode
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
@@ -21,7 +25,7 @@ from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.runs import CHECKPOINTS, MODEL
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import duration, plural, size
+from chargen.terminal.progress import duration, plural, reading_line, size
 from chargen.terminal.training_display import TrainingProgress, open_display
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.events import (
@@ -31,6 +35,7 @@ from chargen.training.events import (
     Recovered,
     StepDone,
     TrainEvent,
+    event_record,
 )
 from chargen.training.launch import this_process
 
@@ -39,19 +44,24 @@ _SIGNALS = {
     "SIGTERM": ExitCode.TERMINATED,
     "SIGHUP": ExitCode.TERMINATED,  # not on Windows
 }
+_SAMPLE_TOKENS = 240
 
 
 class Interrupts:
-    """While entered, signals set a flag; before `begin_waiting`, or the second time, they raise."""
+    """A context in which a signal asks the run to stop instead of ending the process.
+
+    A signal before `begin_waiting`, or a second one, ends the process at once.
+    """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
+        """Take the function that shows a person a line."""
         self.exit_code = ExitCode.DONE
         self._notice = notice
         self._waiting = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        """Take over the signals."""
+        """Install the handlers."""
         for name in _SIGNALS:
             number = getattr(signal, name, None)
             if number is not None:
@@ -64,25 +74,27 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the signals back."""
+        """Restore the handlers that were there before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def begin_waiting(self) -> None:
-        """From now on there is something worth saving: the first signal waits for the step."""
+        """Let the first signal wait for the step from now on: there is something to save."""
         self._waiting = True
 
     def stop_requested(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal has arrived."""
         return self.exit_code != ExitCode.DONE
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         code = _SIGNALS[signal.Signals(number).name]
         if self.stop_requested() and code == ExitCode.TERMINATED and this_process().count > 1:
-            return  # torchrun passes Ctrl-C on in this way, while the step is still being finished
+            return  # torchrun passes Ctrl-C on as SIGTERM while the step is still being finished
         if self.stop_requested() or not self._waiting:
             if code == ExitCode.INTERRUPTED:
-                self._notice("leaving at once" if self._waiting else "nothing was begun or saved")
+                self._notice(
+                    "leaving at once" if self._waiting else "stopped before anything was saved"
+                )
                 raise KeyboardInterrupt
             raise SystemExit(code)
         self.exit_code = code
@@ -90,13 +102,11 @@ class Interrupts:
             self._notice("finishing this step and saving; Ctrl-C again leaves at once")
 
 
-_SAMPLE_LENGTH = 240
-
-
-class Watch:
-    """What a person sees of a run."""
+class TrainingView:
+    """What a person sees of a run: the live display or plain lines, and the summary."""
 
     def __init__(self, terminal: Terminal, folder: Path) -> None:
+        """Take the terminal, and the folder of the run."""
         self._terminal = terminal
         self._folder = folder
         self._progress = TrainingProgress(title=folder.name)
@@ -105,18 +115,18 @@ class Watch:
         self._finished: Finished | None = None
 
     def close(self) -> None:
-        """Leave the terminal as it was, whatever happened."""
+        """Stop the display and leave the terminal as it was; may be called twice."""
         self._display.stop()
 
     def notice(self, text: str) -> None:
-        """A line for the person, within the display where there is one."""
+        """Show a line: within the live display if there is one, else on stderr."""
         if self._planned is not None and self._terminal.is_live:
             self._progress.notice = text
         else:
             self._terminal.note(text)
 
     def show(self, event: TrainEvent) -> None:
-        """Show what the event changes."""
+        """Show what an event changes."""
         progress = self._progress
         if isinstance(event, Planned):
             self._planned = event
@@ -135,8 +145,7 @@ class Watch:
             self._display.stepped()
         elif isinstance(event, Evaluated):
             progress.bits_per_byte = event.score.bits_per_byte
-            known = progress.best_bits_per_byte
-            if known is None or event.best:
+            if progress.best_bits_per_byte is None or event.best:
                 progress.best_bits_per_byte = event.score.bits_per_byte
             if self._terminal.is_live:
                 progress.sample = self._sample(event)
@@ -149,7 +158,7 @@ class Watch:
             self.notice(f"not saved: {event.problem}")
 
     def summarise(self) -> None:
-        """The last words: where the model is, how good it is, what to do next."""
+        """Write the summary: where the model is, how good it is, what to do next."""
         event, terminal = self._finished, self._terminal
         if event is None:
             return
@@ -161,7 +170,7 @@ class Watch:
             took += ", interrupted"
         score = event.score
         if score is None:
-            terminal.note(f"{path}: {took}; not scored, for want of a validation part")
+            terminal.note(f"{path}: {took}; not scored, because there is no validation part")
         else:
             terminal.note(
                 f"{path}: {score.bits_per_byte:.3f} bits per byte, "
@@ -177,27 +186,70 @@ class Watch:
         model, train = event.model, event.train
         self._terminal.note(
             f"{model.cell_row.label}, {model.units_label}, "
-            f"{size(model.num_parameters)} weights; {event.train_tokens:,} tokens to learn, "
-            f"{event.valid_tokens:,} to validate, of {model.vocab_size} kinds"
+            f"{size(model.num_parameters)} weights, {plural(model.vocab_size, 'token')} of "
+            f"vocabulary; {event.train_tokens:,} tokens to train on, {event.valid_tokens:,} to "
+            "validate on"
         )
         length = duration(train.minutes * 60) if train.minutes else plural(train.steps, "step")
-        window = f"{train.batch_size} places x {train.bptt} tokens a step"
-        self._terminal.note("; ".join((f"{length}, {window}", *event.reasons)))
+        batch = f"batch {train.batch_size} x {train.bptt} tokens"
+        self._terminal.note("; ".join((f"{length}, {batch}", *event.reasons)))
 
     def _sample(self, event: Evaluated) -> str:
         assert self._planned is not None
         try:
             return write_sample(self._planned.model, event.weights, self._planned.tokenizer)
         except ChargenError:
-            return ""  # numbers that overflow in mid-training are the trainer's to judge
+            return ""  # weights that overflow in mid-training are for the trainer to handle
 
 
 def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) -> str:
-    """A short text by weights in training, written by the sampling engine."""
+    """Write a short text with the weights of a run in training.
+
+    Raises:
+        ChargenError: the weights overflow.
+    """
     stepper = Stepper(config, weights)
-    settings = SampleConfig(length=_SAMPLE_LENGTH)
+    settings = SampleConfig(length=_SAMPLE_TOKENS)
     steps = generate(stepper, tokenizer, np.empty(0, np.int64), settings)
     text = "".join(step.text for step in steps)
-    # From an empty memory it begins in the middle of a word, and it ends in one.
+    # The text begins in the middle of a word, because the state is empty, and ends in one.
     start, end = text.find(" ") + 1, text.rfind(" ")
     return text[start:end].strip("\n") if start < end else text
+
+
+def show_events(
+    folder: Path,
+    begin: Callable[..., Iterator[TrainEvent]],
+    terminal: Terminal,
+    *,
+    as_json: bool,
+) -> int:
+    """Show a run until it ends or is interrupted; return the exit code.
+
+    Args:
+        folder: of the run.
+        begin: makes the run's events, given `should_stop` and `on_reading`.
+        terminal: where the run is shown.
+        as_json: also write each event to stdout, as one line of JSON.
+    """
+    view, is_closed = TrainingView(terminal, folder), False
+    with (
+        Interrupts(view.notice) as interrupts,
+        closing(view),
+        reading_line(terminal) as on_reading,
+    ):
+        events = begin(
+            should_stop=lambda: is_closed or interrupts.stop_requested(), on_reading=on_reading
+        )
+        for event in events:
+            interrupts.begin_waiting()
+            view.show(event)
+            if as_json:
+                try:
+                    write_json(terminal, event_record(event))
+                    terminal.out.flush()
+                except OSError:
+                    # Nobody reads stdout any more, or the disk is full: save the run and stop.
+                    as_json, is_closed = False, True
+    view.summarise()
+    return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

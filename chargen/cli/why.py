@@ -1,14 +1,13 @@
-"""chargen why."""
+"""chargen why: which earlier tokens, and which training passages, are behind a prediction."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, TableName, model_and_text
+from chargen.cli.options import MODEL, TableName, model_and_text, write_json
 from chargen.cli.pictures import Pictures, display_options
 from chargen.errors import CorpusError, UsageError
 from chargen.insight.why import CAUSES
@@ -19,30 +18,34 @@ if TYPE_CHECKING:
     from chargen.insight.why import Passage
     from chargen.text.tokenizer import Tokens
 
-_BEFORE, _FURTHER = 96, 8192
-_GUESSES, _PASSAGES = 5, 3
-_PLACE = re.compile(r"[0-9]{1,15}(:[0-9]{1,15})?")
-_HELP = """Which earlier tokens a prediction rests on, as heat over the text.
+_SHOWN_TOKENS = 96
+_WARM_UP_TOKENS = 8192
+"""Tokens read before those that are shown: earlier ones no longer change the state."""
+_LISTED_PREDICTIONS, _LISTED_PASSAGES = 5, 3
+_POSITION = re.compile(r"[0-9]{1,15}(:[0-9]{1,15})?")
+_WHY_HELP = """Show which earlier tokens a prediction depends on, as heat over the text.
 
-Also what was likely instead, and the passages of the training text after which the model was in
-the nearest state. Without MODEL, the newest run.
+It also shows the likeliest tokens instead, and the passages of the training text after which the
+state was most similar. Without MODEL, the model is the newest run.
 
 \b
   chargen why bard scene.txt                    the last token
-  chargen why bard scene.txt --at 1200          the 1200th
-  chargen why bard scene.txt --at 31:7          that of line 31, column 7, as `surprise` names it
+  chargen why bard scene.txt --at 1200          the 1200th token
+  chargen why bard scene.txt --at 31:7          line 31, column 7, as `chargen surprise` writes it
   chargen why bard scene.txt --by gradient
 
 \b
-Ways to ask: """ + "\n             ".join(f"{name:<10}{one.help}" for name, one in CAUSES.items())
+Ways to ask: """ + "\n             ".join(
+    f"{name:<10}{cause.help}" for name, cause in CAUSES.items()
+)
 
 
-@click.command(help=_HELP)
+@click.command(help=_WHY_HELP)
 @click.argument("names", metavar="[MODEL] FILE", nargs=-1, required=True, type=MODEL)
 @click.option("--at", metavar="N", help="Which token: its number, or LINE:COLUMN, from 1.")
 @click.option(
     "--by", type=TableName(CAUSES), default="input", show_default=True, metavar="WAY",
-    help="How to ask.",
+    help="How to measure what each token contributed.",
 )  # fmt: skip
 @display_options
 def command(
@@ -54,7 +57,7 @@ def command(
     terminal: Terminal,
     pictures: Pictures,
 ) -> None:
-    """Show; see _HELP."""
+    """Show; see _WHY_HELP."""
     import numpy as np
 
     from chargen.inference.engine import check_finite, log_softmax
@@ -64,89 +67,96 @@ def command(
 
     cause = find_cause(by)
     model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
-    place = _place(at, model, ids, name)
-    first = max(0, place - _BEFORE)
+    position = _find_position(at, model, ids, name)
+    first = max(0, position - _SHOWN_TOKENS)
     stepper = model.stepper
-    further = np.asarray(ids[max(0, first - _FURTHER) : first], np.int64)
-    before = stepper.read(further, stepper.zero_state())
-    part = np.asarray(ids[first : place + 1], np.int64)
-    values = cause.measure(stepper, part, before)
-    logits, state = stepper.logits_of(part[:-1], before)
+    warm_up = np.asarray(ids[max(0, first - _WARM_UP_TOKENS) : first], np.int64)
+    state_before = stepper.read(warm_up, stepper.zero_state())
+    shown = np.asarray(ids[first : position + 1], np.int64)
+    token = int(shown[-1])
+    values = cause.measure(stepper, shown, state_before)
+    logits, state = stepper.logits_of(shown[:-1], state_before)
     check_finite(logits)
-    chances = np.exp(log_softmax(logits[-1]))
-    guesses = np.argsort(-chances, kind="stable")[:_GUESSES].tolist()
-    shown = as_json or pictures.target is None
-    passages = _passages(model, state, terminal) if shown else []
-    labels = labels_of(model.tokenizer, part.tolist())
+    probabilities = np.exp(log_softmax(logits[-1]))
+    likeliest = np.argsort(-probabilities, kind="stable")[:_LISTED_PREDICTIONS].tolist()
+    lists_passages = as_json or pictures.target is None
+    passages = _find_passages(model, state, terminal) if lists_passages else []
+    labels = labels_of(model.tokenizer, shown.tolist())
+    guesses = [(alone(model.tokenizer, other), float(probabilities[other])) for other in likeliest]
     if as_json:
         value: dict[str, Any] = {
-            "position": place + 1,
-            "token": alone(model.tokenizer, int(part[-1])),
-            "probability": float(chances[part[-1]]),
+            "position": position + 1,
+            "token": alone(model.tokenizer, token),
+            "probability": float(probabilities[token]),
             "by": by,
             "tokens": labels[:-1],
             "values": values.tolist(),
             "instead": [
-                {"token": alone(model.tokenizer, one), "probability": float(chances[one])}
-                for one in guesses
+                {"token": text, "probability": probability} for text, probability in guesses
             ],
-            "passages": [vars(one) for one in passages],
+            "passages": [vars(passage) for passage in passages],
         }
-        terminal.out.write(json.dumps(value) + "\n")
+        write_json(terminal, value)
     if pictures.target is not None or not as_json:
         pictures.show(cause_view(cause, values, labels))
     if as_json or pictures.target is not None:
         return
-    told = why_lines(
-        alone(model.tokenizer, int(part[-1])), float(chances[part[-1]]), cause,
-        [(alone(model.tokenizer, one), float(chances[one])) for one in guesses], passages,
+    for line in why_lines(
+        alone(model.tokenizer, token), float(probabilities[token]), cause, guesses, passages,
         ascii=terminal.ascii,
-    )  # fmt: skip
-    for line in told:
+    ):  # fmt: skip
         terminal.write_line(line)
 
 
-def _place(at: str | None, model: Model, ids: Tokens, name: str) -> int:
-    """Which token is asked about, from 0.
+def _find_position(at: str | None, model: Model, ids: Tokens, name: str) -> int:
+    """The position, from 0, of the token that --at names; without --at, of the last token.
 
     Raises:
-        UsageError: there is no such token, or nothing before it.
+        UsageError: there is no such token, or none before it.
         CorpusError: the text is too short.
+    """
+    if len(ids) < 2:
+        raise CorpusError(f"{name}: a single token has nothing before it; give a longer text")
+    position = len(ids) - 1
+    if at is not None:
+        if _POSITION.fullmatch(at) is None:
+            raise UsageError(f"--at '{at}': write a token's number, or LINE:COLUMN")
+        line, _, column = at.partition(":")
+        if column:
+            position = _position_in_lines(at, int(line), int(column), model, ids)
+        else:
+            position = int(line) - 1
+    if not 1 <= position < len(ids):
+        raise UsageError(f"--at {at}: must be from 2 to the {len(ids):,} tokens of the text")
+    return position
+
+
+def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Tokens) -> int:
+    """The position, from 0, of the token at a line and a column, both from 1.
+
+    Raises:
+        UsageError: the text has no such line, or the line no such column.
     """
     import numpy as np
 
     from chargen.insight.views import labels_of
 
-    if len(ids) < 2:
-        raise CorpusError(f"{name}: one token rests on nothing; give a longer text")
-    place = len(ids) - 1
-    if at is not None:
-        if _PLACE.fullmatch(at) is None:
-            raise UsageError(f"--at '{at}': write a token's number, or LINE:COLUMN")
-        line, _, column = at.partition(":")
-        if not column:
-            place = int(line) - 1
-        else:
-            text = labels_of(model.tokenizer, ids.tolist())
-            rows = "".join(text).split("\n")
-            number, offset = int(line) - 1, int(column) - 1
-            if not 0 <= number < len(rows):
-                raise UsageError(f"--at {at}: the text has lines 1 to {len(rows):,}")
-            if not 0 <= offset <= len(rows[number]):
-                raise UsageError(
-                    f"--at {at}: line {line} has columns 1 to {len(rows[number]) + 1}, the line "
-                    "end included"
-                )
-            character = sum(len(one) + 1 for one in rows[:number]) + offset
-            ends = np.cumsum([len(one) for one in text])
-            place = min(int(np.searchsorted(ends, character, side="right")), len(ids) - 1)
-    if not 1 <= place < len(ids):
-        raise UsageError(f"--at {at}: must be from 2 to the {len(ids):,} tokens of the text")
-    return place
+    texts = labels_of(model.tokenizer, ids.tolist())
+    lines = "".join(texts).split("\n")
+    if not 1 <= line <= len(lines):
+        raise UsageError(f"--at {at}: the text has lines 1 to {len(lines):,}")
+    length = len(lines[line - 1])
+    if not 1 <= column <= length + 1:
+        raise UsageError(
+            f"--at {at}: line {line} has columns 1 to {length + 1}, the line end included"
+        )
+    character = sum(len(earlier) + 1 for earlier in lines[: line - 1]) + column - 1
+    ends = np.cumsum([len(text) for text in texts])
+    return min(int(np.searchsorted(ends, character, side="right")), len(ids) - 1)
 
 
-def _passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
-    """The nearest places of the training text, where that is on this machine."""
+def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
+    """The passages of the training text with the most similar states; none if it is not here."""
     from chargen.api import training_text
     from chargen.insight.why import build_passages, quote
     from chargen.terminal.progress import progress_line
@@ -156,6 +166,8 @@ def _passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
         terminal.note("the training text is not on this machine: no passages of it")
         return []
     with progress_line(terminal, "reading the training text") as progress:
-        index = build_passages(model.stepper, text.tokens, progress=progress)
-    near = index.nearest(state, _PASSAGES)
-    return [quote(text.tokens, model.tokenizer, place, cosine) for place, cosine in near]
+        passages = build_passages(model.stepper, text.tokens, progress=progress)
+    return [
+        quote(text.tokens, model.tokenizer, position, cosine)
+        for position, cosine in passages.nearest(state, _LISTED_PASSAGES)
+    ]

@@ -1,4 +1,4 @@
-"""The command line, called from within."""
+"""The command line, called without a new process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from chargen.cli.main import run
 
 @pytest.fixture
 def cli(capfdbinary):
-    """Run a command: (exit code, stdout, stderr)."""
+    """A function that runs a command: (exit code, stdout, stderr)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(one) for one in arguments])
+        code = run([str(argument) for argument in arguments])
         out, err = capfdbinary.readouterr()
         return int(code), out.decode("utf-8", "replace"), err.decode()
 

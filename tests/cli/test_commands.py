@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import platform
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,10 @@ from safetensors import safe_open
 
 import chargen
 from chargen.cli.main import COMMANDS, run
+from chargen.model.checkpoint import save_model
 from chargen.text import recipes
 from chargen.text.tokenizer import utf8
+from tests.conftest import make_model
 
 QUICK = [
     "--steps",
@@ -39,8 +45,9 @@ def corpus(prose) -> Path:
 def test_train_sample_eval_info_runs(cli, corpus):
     code, out, err = cli("train", corpus, "--run", "bard", *QUICK)
     assert (code, out) == (0, "")
+    assert "40 steps, batch 4 x 16 tokens" in err
     assert "write with it: chargen repl bard" in err
-    assert {one.name for one in Path("checkpoints/bard").iterdir()} == {
+    assert {path.name for path in Path("checkpoints/bard").iterdir()} == {
         "model.safetensors",
         "metrics.jsonl",
         "run.json",
@@ -134,7 +141,9 @@ def test_every_kind_trains_writes_and_is_scored(cli, corpus, options):
     ids=["Chinese", "Arabic", "emoji"],
 )
 @pytest.mark.parametrize(
-    "tokenizer", [["char"], ["byte"], ["subword", "--vocab-size", "1000"]], ids=lambda one: one[0]
+    "tokenizer",
+    [["char"], ["byte"], ["subword", "--vocab-size", "1000"]],
+    ids=lambda options: options[0],
 )
 def test_other_scripts(cli, text, tokenizer):
     Path("a.txt").write_text(text * 80, encoding="utf-8")
@@ -167,8 +176,8 @@ def test_two_runs_with_one_seed_are_the_same_file(cli, corpus):
         assert (
             cli("train", corpus, "--run", name, *QUICK, "--dropout", "0.2", "--seed", "3")[0] == 0
         )
-    one, other = (Path(f"checkpoints/{name}/model.safetensors").read_bytes() for name in "ab")
-    assert one == other
+    first, second = (Path(f"checkpoints/{name}/model.safetensors").read_bytes() for name in "ab")
+    assert first == second
 
 
 def test_runs_without_a_name_get_one(cli, corpus):
@@ -209,11 +218,11 @@ def test_samples_in_json_and_in_batches(cli, model_path):
     assert all(value["tokens"] == 9 and value["finish"] == "length" for value in values)
     _, plain, _ = cli("sample", model_path, "-n", "3", "-l", "9", "--seed", "1")
     assert plain == "\n\n".join(value["text"] for value in values)
-    _, one, _ = cli("sample", model_path, "-l", "9", "--seed", "1")
-    assert one == values[0]["text"]
+    _, single, _ = cli("sample", model_path, "-l", "9", "--seed", "1")
+    assert single == values[0]["text"]
 
 
-def test_unseen_characters_are_told_once(cli, model_path):
+def test_unseen_characters_are_reported_once(cli, model_path):
     code, out, err = cli("sample", model_path, "-p", "ä€c", "-l", "3", "--seed", "1")
     assert code == 0
     assert out.startswith("ä€c")
@@ -265,9 +274,7 @@ def test_corpora_completion_and_help(cli):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_says_what_the_commands_say(cli, name):
-    import importlib
-
+def test_the_table_has_the_first_line_of_each_commands_help(cli, name):
     command = importlib.import_module(f"chargen.cli.{name}").command
     assert COMMANDS[name].rstrip(".") in (command.help or "").replace("\n", " ")
     code, out, _ = cli(name, "--help")
@@ -348,11 +355,6 @@ def test_runs_survives_a_damaged_run_json(cli, model_path, text):
 
 
 def test_info_survives_a_strange_card(cli, tmp_path):
-    from dataclasses import replace
-
-    from chargen.model.checkpoint import save_model
-    from tests.conftest import make_model
-
     card = {
         "corpus": ["x", {"name": "a\x1b[2J", "bytes": None}, 7],
         "validation": {"bits_per_byte": 10**400, "nats_per_token": "two"},
@@ -365,13 +367,20 @@ def test_info_survives_a_strange_card(cli, tmp_path):
     assert cli("info", "m.safetensors", "--json")[0] == 0
 
 
-def test_info_says_what_training_would_use(cli):
+def test_info_shows_versions_and_what_training_would_use(cli):
     code, out, _ = cli("info", "--devices")
     assert code == 0
-    rows = dict(line.split(maxsplit=1) for line in out.splitlines() if "," not in line[:14])
+    rows = {line[:14].strip(): line[14:] for line in out.splitlines()}
     assert rows["used"].startswith("cuda" if torch.cuda.is_available() else "cpu: ")
     assert "cores" in rows["cpu"]
-    code, out, _ = cli("info", "--devices", "--json")
+    code, out, err = cli("info", "--devices", "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
     value = json.loads(out)
+    assert value == rows
+    assert value["chargen"] == chargen.__version__
+    assert value["python"].split()[0] == platform.python_version()
+    assert value["torch"] == version("torch")
+    assert value["numpy"] == np.__version__
+    assert platform.system() in value["platform"] or platform.machine() in value["platform"]
     for cell in ("lstm", "gru", "rnn", "rnn-relu"):
         assert "with --steps" in value[f"cpu, {cell}"]

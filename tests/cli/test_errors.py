@@ -18,7 +18,7 @@ def fails(capfd):
     """Run a command that fails: (exit code, the one line)."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        code = run([str(one) for one in arguments])
+        code = run([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
         assert out == ""
         assert err.startswith("chargen: "), err
@@ -89,7 +89,7 @@ def test_short_corpora_train_with_a_smaller_window(capfd):
         (["--lines"], "No such option"),
         (["--steps", "many"], "Invalid value"),
     ],
-    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_of_train(fails, arguments, message, prose, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -153,7 +153,7 @@ def test_an_output_folder_that_cannot_be_written(fails, prose):
         (["-p", "a", "--prompt-file", "b"], "give one of them"),
         (["--unknown", "maybe"], "Invalid value"),
     ],
-    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_of_sample(fails, model_path, arguments, message):
     code, line = fails("sample", model_path, *arguments)

@@ -36,11 +36,11 @@ def test_a_picture_of_a_file(cli, cycle):
 def test_the_text_on_the_command_line_and_on_standard_input(cli, cycle, monkeypatch):
     import io
 
-    _, spelled, _ = cli("heatmap", cycle, "-p", "abc")
+    _, typed, _ = cli("heatmap", cycle, "-p", "abc")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc")))
     _, piped, _ = cli("heatmap", cycle, "-")
-    assert spelled == piped
-    assert spelled.splitlines()[-2].endswith(" abc")
+    assert typed == piped
+    assert typed.splitlines()[-2].endswith(" abc")
 
 
 def test_values_as_json_are_those_of_the_model(cli):
@@ -56,7 +56,16 @@ def test_values_as_json_are_those_of_the_model(cli):
     assert code == 0
     np.testing.assert_allclose(value["values"], trace.gates[:, 1, 0].T, atol=1e-6)
     assert "".join(value["columns"]) == text
-    assert value["rows"] == [str(one) for one in range(12)]
+    assert value["rows"] == [str(unit) for unit in range(12)]
+
+
+def test_numbers_that_json_does_not_have_are_null(cli, cycle):
+    code, out, _ = cli("heatmap", cycle, "-p", "abc", "--json", "--view", "surprise")
+    (bits,) = json.loads(out)["values"]
+    assert code == 0
+    assert "NaN" not in out
+    assert bits[0] is None, "nothing predicts the first token"
+    assert all(isinstance(number, float) for number in bits[1:])
 
 
 def test_the_end_of_a_long_text_is_read_in_its_context(cli):
@@ -96,7 +105,7 @@ def test_exports_of_every_kind_of_view(cli, cycle, view):
     ],
 )
 def test_what_cannot_be_shown_is_one_line(cli, cycle, arguments, code, message):
-    found, out, err = cli("heatmap", cycle, *arguments)
-    assert (found, out) == (code, "")
+    exit_code, out, err = cli("heatmap", cycle, *arguments)
+    assert (exit_code, out) == (code, "")
     assert message in err
     assert len(err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""What is inside, from the outside: every display, on every cell, as text, JSON and files."""
+"""The commands that look inside a model: each one on every cell, as text, JSON and files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_display_in_every_form(cli, model, name):
     for target in ("a.svg", "a.html"):
         code, out, err = cli(name, *COMMANDS[name], "--export", target)
         assert code == 0
-        if name != "units":  # where no unit follows anything, there is no picture
+        if name != "units":  # if no unit follows a property, there is no picture
             assert f"written to {target}" in err
             assert "<svg" in Path(target).read_text() or "<table" in Path(target).read_text() or (
                 "<script>" in Path(target).read_text()
@@ -65,7 +65,7 @@ def test_every_display_in_every_form(cli, model, name):
         ElementTree.parse("a.svg")
 
 
-def test_surprise_names_places_as_compilers_do(cli, cycle):
+def test_surprise_writes_positions_as_compilers_do(cli, cycle):
     Path("text.txt").write_text("abcd\nxyz", encoding="utf-8", newline="\n")
     code, out, err = cli("surprise", cycle, "text.txt", "--top", "2")
     assert (code, err) == (0, "")
@@ -73,11 +73,11 @@ def test_surprise_names_places_as_compilers_do(cli, cycle):
     assert first.startswith("text.txt:1:5: ")
     assert first.endswith("bits for '⏎' after 'abcd', expected 'e' (77%)")
     model = Model(make_cycle_model())
-    found = measure_surprise(model.stepper, model.encode("abcd\nxyz"))
+    surprise = measure_surprise(model.stepper, model.encode("abcd\nxyz"))
     code, out, _ = cli("surprise", cycle, "text.txt", "--json", "--top", "100")
     rows = [json.loads(line) for line in out.splitlines()]
     assert len(rows) == 7
-    assert rows[0]["bits"] == pytest.approx(float(np.nanmax(found.bits)))
+    assert rows[0]["bits"] == pytest.approx(float(np.nanmax(surprise.bits)))
     assert (rows[0]["line"], rows[0]["column"], rows[0]["expected"]) == (1, 5, "e")
 
 
@@ -85,11 +85,11 @@ def test_surprise_is_a_linter(cli, cycle):
     assert cli("surprise", cycle, "text.txt", "--max-bits", "100")[:2] == (0, "")
     Path("text.txt").write_text("abd\nabcx\n", encoding="utf-8", newline="\n")
     code, out, _ = cli("surprise", cycle, "text.txt", "--max-bits", "3")
-    places = [line.split(": ")[0] for line in out.splitlines()]
+    positions = [line.split(": ")[0] for line in out.splitlines()]
     assert code == 4
-    assert places == sorted(places)
-    assert places[0] == "text.txt:1:4"
-    assert "text.txt:2:4" in places
+    assert positions == sorted(positions)
+    assert positions[0] == "text.txt:1:4"
+    assert "text.txt:2:4" in positions
 
 
 def test_surprise_of_standard_input_and_of_hostile_names(cli, cycle, monkeypatch):
@@ -102,7 +102,7 @@ def test_surprise_of_standard_input_and_of_hostile_names(cli, cycle, monkeypatch
     assert out.startswith("e␛[2Jvil.txt:1:4")
 
 
-def test_why_by_number_by_place_and_in_three_ways(cli, cycle):
+def test_why_by_number_by_line_and_column_and_in_three_ways(cli, cycle):
     for at in ("5", "1:5"):
         code, out, err = cli("why", cycle, "text.txt", "--at", at)
         assert code == 0
@@ -121,7 +121,7 @@ def test_a_step_as_numbers(cli, cycle):
     code, out, _ = cli("step", cycle, "-p", "abc", "--at", "2", "--json")
     value = json.loads(out)
     assert (code, value["token"], value["position"]) == (0, "b", 2)
-    assert [one["name"] for one in value["layers"][0]][1] == "forget gate"
+    assert [line["name"] for line in value["layers"][0]][1] == "forget gate"
     assert value["predictions"][0]["token"] == "c"
     code, out, _ = cli("step", cycle, "-p", "abc", "--at", "2")
     assert out.splitlines()[:2] == ["step 2 of 3", "a[b]c"]
@@ -134,13 +134,13 @@ def test_units_are_named_beside_the_model_and_known_by_name(cli):
     letters = np.random.default_rng(0).choice(list("abcdefghijklm nop"), 4000)
     Path("text.txt").write_text("".join(letters), encoding="utf-8")
     # Its own label: the letter m, for which this model has a unit of its own.
-    spans = [(one, one + 1) for one in np.flatnonzero(letters == "m")]
-    Path("l.tsv").write_text("".join(f"{a}\t{b}\tem\n" for a, b in spans))
+    spans = [(start, start + 1) for start in np.flatnonzero(letters == "m")]
+    Path("l.tsv").write_text("".join(f"{start}\t{end}\tem\n" for start, end in spans))
     command = ("units", "c.safetensors", "text.txt", "--labels", "l.tsv")
     code, out, err = cli(*command, "--ablate")
     assert code == 0
     assert "named in c.units.json" in err
-    line = next(one for one in out.splitlines() if one.startswith("em "))
+    line = next(row for row in out.splitlines() if row.startswith("em "))
     assert "L1:14, AUC 1.00, p" in line or "L1:14.cell, AUC 1.00" in line
     assert "bits a token" in line
     assert "digit            too rare in this text" in out
@@ -158,8 +158,8 @@ def test_gradients_of_several_models_and_during_training(cli, prose):
                        "--back", "10", "--json")  # fmt: skip
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [one["model"] for one in rows] == ["rnn.safetensors", "gru.safetensors"]
-    assert all(len(one["state"]) == len(one["input"]) == 11 for one in rows)
+    assert [row["model"] for row in rows] == ["rnn.safetensors", "gru.safetensors"]
+    assert all(len(row["state"]) == len(row["input"]) == 11 for row in rows)
     code, out, err = cli("gradients", "--corpus", "text.txt", "--every", "4", "--steps", "8",
                          "--cell", "gru", "--back", "8")  # fmt: skip
     assert code == 0, err
@@ -200,7 +200,7 @@ def test_gradients_of_several_models_and_during_training(cli, prose):
             1,
             "no/a.svg: cannot be written",
         ),
-        (("why", "cycle.safetensors", "one"), 3, "one token rests on nothing"),
+        (("why", "cycle.safetensors", "one"), 3, "a single token has nothing before it"),
         (("surprise", "cycle.safetensors", "empty"), 3, "empty"),
         (("surprise", "cycle.safetensors", "text.txt", "--top", "-1"), 2, "--top -1: must"),
         (("surprise", "cycle.safetensors", "text.txt", "--max-bits", "nan"), 2, "--max-bits nan"),
@@ -216,8 +216,8 @@ def test_what_cannot_be_shown_is_one_line(cli, cycle, arguments, code, message):
     Path("short").write_text("ab")
     Path("one").write_text("a")
     Path("empty").write_text("")
-    found, out, err = cli(*arguments)
-    assert (found, out) == (code, "")
+    exit_code, out, err = cli(*arguments)
+    assert (exit_code, out) == (code, "")
     assert message in err
     assert err.count("\n") == 1
 

@@ -39,9 +39,9 @@ def test_a_finished_run_says_what_to_do_and_does_it(corpus, capsys):
         "this run is over (done); to go on from there say for how long" in capsys.readouterr().err
     )
     assert run(["resume", "--steps", "10"]) == 0
-    said = capsys.readouterr().err
-    assert "goes on from step 20" in said
-    assert "30 steps" in said
+    err = capsys.readouterr().err
+    assert "goes on from step 20" in err
+    assert "30 steps" in err
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_a_finished_run_says_what_to_do_and_does_it(corpus, capsys):
 )
 def test_what_cannot_be_done_is_one_line(arguments, code, message, capsys):
     assert run(arguments) == code
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err

@@ -28,7 +28,7 @@ QUICK = ["--hidden-size", "24", "--batch-size", "4", "--bptt", "16", "--threads"
 
 
 @pytest.fixture(autouse=True)
-def not_measured(monkeypatch):
+def without_coverage(monkeypatch):
     """Processes that are interrupted run without coverage.
 
     An interrupt that falls into coverage's own code leaves its lock taken, and the process waits
@@ -114,7 +114,9 @@ def test_no_control_sequence_of_a_model_reaches_the_screen():
     text = data.decode()
     # The pseudo-terminal itself writes a carriage return before each line feed.
     controls = {
-        one for one in text if (ord(one) < 32 or 127 <= ord(one) < 160) and one not in "\r\n\t"
+        character
+        for character in text
+        if (ord(character) < 32 or 127 <= ord(character) < 160) and character not in "\r\n\t"
     }
     assert controls == set()
     assert not {"\u202e", "\u2028"} & set(text)
@@ -123,7 +125,7 @@ def test_no_control_sequence_of_a_model_reaches_the_screen():
 
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202e\u2066\u2028\u200b\ufeff\x00"
-NEVER = ["\x1b]", "\x07", "\x1b[2J", "\x9b", "\x7f", "\x00", *"\u202e\u2066\u2028"]
+FORBIDDEN = ["\x1b]", "\x07", "\x1b[2J", "\x9b", "\x7f", "\x00", *"\u202e\u2066\u2028"]
 
 
 @pytest.fixture(scope="module")
@@ -169,19 +171,19 @@ def hostile_run(hostile_folder) -> Path:
         ["resume", "RUN"], ["resume", "RUN", "--steps", "3"], ["resume", HOSTILE[:9]],
         [HOSTILE[:9]], ["train", f"--{HOSTILE[:9]}"], ["train", "--cell", HOSTILE[:9]],
     ],
-    ids=lambda one: " ".join(one).encode("unicode_escape").decode()[:40],
+    ids=lambda words: " ".join(words).encode("unicode_escape").decode()[:40],
 )  # fmt: skip
 def test_nothing_hostile_reaches_the_screen(hostile_run, arguments):
     corpus = next(Path().glob("evil*.txt"))
     words = {"RUN": str(hostile_run), "CORPUS": str(corpus)}
-    child = spawn(*(words.get(one, one) for one in arguments))
+    child = spawn(*(words.get(argument, argument) for argument in arguments))
     child.expect(pexpect.EOF)
     text = child.before.decode()
     child.close()
     assert child.exitstatus in (0, 2, 3), text
     assert text
     assert "Traceback" not in text
-    assert [one for one in NEVER if one in text] == []
+    assert [sequence for sequence in FORBIDDEN if sequence in text] == []
 
 
 def test_nothing_hostile_reaches_the_screen_from_the_repl(hostile_run):
@@ -204,7 +206,7 @@ def test_nothing_hostile_reaches_the_screen_from_the_repl(hostile_run):
     assert child.exitstatus == 0, text
     assert "activation: hidden state" in text
     assert "Traceback" not in text
-    assert [one for one in NEVER if one in text] == []
+    assert [sequence for sequence in FORBIDDEN if sequence in text] == []
 
 
 def test_the_same_model_writes_raw_bytes_into_a_pipe():
