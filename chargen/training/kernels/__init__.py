@@ -1,12 +1,10 @@
-"""Fast recurrences for CPU in plain torch, and which recurrence to use where.
+"""What a kernel is, and which kernels this machine has.
 
-torch's GRU and RNN go through autograd step by step, and its LSTM stays in float32. Here each
-window is one autograd function: one product for the inputs of all steps outside of it, one
-recurrent product a step into memory taken once, and a backward pass written by hand, whose
-factors are computed for the whole window at once and whose weight gradient is one product over
-time. Any float type; `bf16` multiplies in bfloat16 and keeps states and sums in float32.
+A kernel computes one recurrent layer over one window, forward and backward: in C (native.py), in
+plain torch (torch_kernels.py), or by torch's own functions (stock). The network calls `Kernel`;
+`candidates` lists the kernels of a machine; autotune.py measures them.
 
-Shape letters: T time, B batch, H hidden_size, G gates.
+Shape letters: T time, B batch rows, V vocabulary, I input size, H hidden_size, N positions.
 """
 
 from __future__ import annotations
@@ -36,25 +34,25 @@ class Kernel:
     """One way to compute a recurrence."""
 
     name: str
-    """`native` (C), `torch` (this file) or `stock` (torch's own: oneDNN, cuDNN)."""
+    """`native` (C), `torch` (torch_kernels.py) or `stock` (torch's own: oneDNN, cuDNN)."""
     bf16: bool
-    """Products in bfloat16; of torch's own, on a GPU, states within a window as well."""
+    """Products are in bfloat16; with `stock` on a GPU, states within a window are too."""
 
     @property
     def label(self) -> str:
-        """As shown to a person."""
+        """The name that a person sees."""
         return f"{self.name} {'bf16' if self.bf16 else 'fp32'}"
 
     def __call__(
         self, cell: str, inputs: Tensor, tokens: Tensor | None, weights: LayerWeights, state: State
     ) -> tuple[Tensor, State]:
-        """One layer over one window, in torch's equations.
+        """Computes one layer over one window, by torch's equations.
 
         Args:
             cell: a row of the table of cells.
             inputs: (T, B, I), or with `tokens` the embeddings (V, I) that they stand for.
             tokens: (T, B) ids, or None.
-            weights: of the layer.
+            weights: the layer's.
             state: S tensors (1, B, H).
 
         Returns:
@@ -67,12 +65,11 @@ class Kernel:
         if tokens is not None:
             inputs = functional.embedding(tokens, inputs)
         kind = torch.bfloat16 if self.bf16 else inputs.dtype
-        own = [one.to(kind) for one in weights]
-        before = tuple(one.to(kind) for one in state)
+        before = tuple(part.to(kind) for part in state)
         output, *after = _STOCK[cell](
             inputs.to(kind),
             before if len(before) > 1 else before[0],
-            own,
+            [tensor.to(kind) for tensor in weights],
             True,
             1,
             0.0,
@@ -81,11 +78,11 @@ class Kernel:
             False,
         )
         return output.to(inputs.dtype), tuple(
-            one.to(old.dtype) for one, old in zip(after, state, strict=True)
+            new.to(old.dtype) for new, old in zip(after, state, strict=True)
         )
 
     def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The head's product (N, H) to (N, V), in the precision of the recurrences' own."""
+        """The head's product, (N, H) to (N, V), in the precision of the recurrences."""
         if self.name == "native" and self.bf16:
             return native.linear(inputs, weight, bias)
         return functional.linear(inputs, weight, bias)
@@ -93,36 +90,37 @@ class Kernel:
 
 STOCK = Kernel("stock", bf16=False)
 MIN_CUDNN_BF16 = 91_300
-"""The first cuDNN whose recurrences torch lets multiply in bfloat16."""
+"""The first version of cuDNN whose recurrences torch lets multiply in bfloat16."""
 
 
 def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kernel]:
-    """What can compute this cell on this device, the one that is usually fastest first.
+    """The kernels that can compute a cell on a device, the usually fastest first.
 
     Args:
         cell: a row of the table of cells.
-        device: torch's name of it: cpu, cuda, mps.
+        device: torch's name: cpu, cuda, mps.
         kernel: a name of `KERNELS`; auto leaves the choice here.
         precision: a name of `PRECISIONS`; auto leaves the choice here.
     """
-    every = [STOCK]
+    kernels = [STOCK]
     version: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     if device == "cuda" and (version or 0) >= MIN_CUDNN_BF16:
-        every.insert(0, Kernel("stock", bf16=True))
+        kernels.insert(0, Kernel("stock", bf16=True))
     if device == "cpu":
-        every.append(Kernel("torch", bf16=False))
+        kernels.append(Kernel("torch", bf16=False))
         if cell != "lstm":
-            every.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
-        # Builds without oneDNN do not have the question, either.
+            kernels.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
+        # Builds of torch without oneDNN lack this function.
         supports_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
         if cpu_limits().bf16 and supports_bf16():
-            every.insert(0, Kernel("torch", bf16=True))
+            kernels.insert(0, Kernel("torch", bf16=True))
         if native.library() is not None:
-            every.insert(0, Kernel("native", bf16=False))
+            kernels.insert(0, Kernel("native", bf16=False))
         if native.has_bf16():
-            every.insert(0, Kernel("native", bf16=True))
+            kernels.insert(0, Kernel("native", bf16=True))
     return [
-        one
-        for one in every
-        if kernel in ("auto", one.name) and precision in ("auto", "bf16" if one.bf16 else "fp32")
+        candidate
+        for candidate in kernels
+        if kernel in ("auto", candidate.name)
+        and precision in ("auto", "bf16" if candidate.bf16 else "fp32")
     ]

@@ -1,6 +1,7 @@
 """Builds `recurrence.c` with the machine's own compiler, once, into the cache folder.
 
-A few hundred lines of C need no build system: one call compiles, one links, in about a second.
+A few hundred lines of C need no build system: one call compiles and one links, in about a second.
+`cpu_limits` makes this CPU look like a lesser one, for tests.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from chargen.files import cache_folder
 
 _SOURCE = Path(__file__).with_name("recurrence.c")
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
-_SECONDS = 60
-"""Longest that the compiler may take."""
+_MAX_COMPILE_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def cpu_limits() -> CpuLimits:
 
 
 def build_recurrences() -> Path:
-    """The shared library for this source, compiler, CPU and torch; compiled if it is not there.
+    """The shared library for this source, compiler, CPU and torch; compiles it when needed.
 
     Raises:
         OSError: there is no compiler, or the cache cannot be written.
@@ -73,7 +73,7 @@ def build_recurrences() -> Path:
     limits = cpu_limits()
     if compiler is None or os.name == "nt" or not limits.compiler:
         raise FileNotFoundError("cc")
-    # torch's own OpenMP: a second pool of threads would fight with its idle ones for the cores.
+    # torch's own OpenMP: a second pool of threads would compete with its idle threads.
     pools = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")) + sorted(
         (Path(torch.__file__).parent.parent / "torch.libs").glob("libgomp*.so*")
     )
@@ -88,18 +88,18 @@ def build_recurrences() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         compiled, linked = Path(scratch) / "recurrence.o", Path(scratch) / "recurrence.so"
-        flags = [one for one in compile_flags if pools or one != "-fopenmp"]
+        flags = [flag for flag in compile_flags if pools or flag != "-fopenmp"]
         for command in (
             [compiler, *flags, "-c", str(_SOURCE), "-o", str(compiled)],
             [compiler, "-shared", str(compiled), *map(str, pools), "-lm", "-o", str(linked)],
         ):
-            subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+            subprocess.run(command, check=True, capture_output=True, timeout=_MAX_COMPILE_SECONDS)
         linked.replace(target)
     return target
 
 
 def _processor() -> str:
-    """What the compiler's `native` means here: a cache shared by machines must not mix them."""
+    """What the compiler's `native` means here, so that machines can share a cache."""
     text = platform.machine() + platform.processor()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,9 +1,9 @@
 """The recurrences in C, for CPUs, as autograd functions; never required.
 
 A step of a small recurrent network is a small product and a little arithmetic; calling torch for
-each costs as much again. `recurrence.c` does a whole window in one call, each thread with lanes of
-its own, in bfloat16 products where the CPU has them. Without a compiler, or where building fails,
-`library()` is None and torch's own recurrences take over.
+each costs as much again. `recurrence.c` computes a whole window in one call. Each thread has batch
+rows of its own. Products are in bfloat16 where the CPU can. Without a compiler, or where building
+fails, `library()` is None and torch's own recurrences take over.
 
 Shape letters: T time, B batch, H hidden_size, G gates, V vocabulary, I input size.
 """
@@ -40,10 +40,10 @@ class _Window(ctypes.Structure):
 
 
 class _Pool(threading.local):
-    """Memory that goes round: fresh pages from the system cost as much as the arithmetic in them.
+    """Reuses memory, because fresh pages from the system cost as much as the arithmetic in them.
 
-    What a window takes in its forward pass comes back after its backward pass, for the next one.
-    Every thread has a pool of its own.
+    Memory that a window takes in its forward pass comes back after its backward pass, for the next
+    window. Every thread has a pool of its own.
     """
 
     def __init__(self, limit: int) -> None:
@@ -52,18 +52,18 @@ class _Pool(threading.local):
 
     def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """An uninitialised tensor."""
-        for number, one in enumerate(self._free):
-            if one.shape == shape and one.dtype == dtype:
+        for number, tensor in enumerate(self._free):
+            if tensor.shape == shape and tensor.dtype == dtype:
                 return self._free.pop(number)
         return torch.empty(shape, dtype=dtype)
 
     def give(self, *tensors: Tensor | None) -> None:
-        """Take back what nobody reads any more; the oldest of too many are let go."""
-        self._free += [one for one in tensors if one is not None]
+        """Takes back tensors that nobody reads any more; drops the oldest of too many."""
+        self._free += [tensor for tensor in tensors if tensor is not None]
         del self._free[: -self._limit]
 
     def clear(self) -> None:
-        """Let everything go."""
+        """Drops everything."""
         self._free.clear()
 
 
@@ -71,23 +71,23 @@ _POOL = _Pool(limit=24)
 
 
 def release() -> None:
-    """Give back the memory that waits for the next window: training is over."""
+    """Gives back the memory that waits for the next window, because training is over."""
     _POOL.clear()
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled recurrences, built on first use; None where that cannot be done."""
+    """The compiled recurrences, built on first use; None where building fails."""
     try:
         loaded = ctypes.CDLL(str(build_recurrences()))
     except (OSError, subprocess.SubprocessError):
         return None
-    whole, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-    loaded.packed_elements.restype = whole
-    loaded.packed_elements.argtypes = [whole, whole, flag]
-    loaded.pack.argtypes = [whole, whole, pointer, whole, whole, pointer, flag, flag]
-    loaded.product.argtypes = [whole, whole, whole, *[pointer] * 4, flag, flag]
-    loaded.to_operand.argtypes = [whole, whole, pointer, pointer, flag, flag]
+    long, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
+    loaded.packed_elements.restype = long
+    loaded.packed_elements.argtypes = [long, long, flag]
+    loaded.pack.argtypes = [long, long, pointer, long, long, pointer, flag, flag]
+    loaded.product.argtypes = [long, long, long, *[pointer] * 4, flag, flag]
+    loaded.to_operand.argtypes = [long, long, pointer, pointer, flag, flag]
     for function in (loaded.forward, loaded.backward):
         function.argtypes = [ctypes.POINTER(_Window)]
         function.restype = None
@@ -123,7 +123,7 @@ def recurrence(
     """
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     if tokens is not None:
-        # What each token of the vocabulary brings to the gates, once instead of at every place.
+        # The gates' share of each token of the vocabulary, once instead of at every position.
         bias = bias_ih if cell == "gru" else bias_ih + bias_hh
         inputs = torch.nn.functional.linear(inputs, weight_ih, bias)
     output, hidden, cells = _Recurrence.apply(  # type: ignore[no-untyped-call]
@@ -189,40 +189,40 @@ class _Recurrence(torch.autograd.Function):
         rows, size = weight_hh.shape
         steps, batch = inputs.shape[:2] if tokens is None else tokens.shape
         threads = torch.get_num_threads()
-        kept: dict[str, Tensor] = {
+        tensors: dict[str, Tensor] = {
             # Not from the pool: it goes out as the result.
             "hidden": inputs.new_empty(steps + 1, batch, size),
             "operands": _operands(steps + 1, batch, size, bf16),
             "packed": _pack(weight_hh, bf16, transposed=False),
             "gates": _POOL.take(steps, batch, rows),
         }
-        kept["hidden"][0] = hidden_before[0]
+        tensors["hidden"][0] = hidden_before[0]
         if cell_before is not None:
-            kept["cells"] = _POOL.take(steps + 1, batch, size)
-            kept["cells"][0] = cell_before[0]
+            tensors["cells"] = _POOL.take(steps + 1, batch, size)
+            tensors["cells"][0] = cell_before[0]
         if cell == "gru":
-            kept["products"] = _POOL.take(steps, batch, size)
-            kept["bias"] = bias_hh.detach()
+            tensors["products"] = _POOL.take(steps, batch, size)
+            tensors["bias"] = bias_hh.detach()
         ctx.inputs, vocab = None, 0
         if tokens is None:
             ctx.inputs = _to_operands(inputs.contiguous(), bf16)
             bias = bias_ih if cell == "gru" else bias_ih + bias_hh
-            _product(ctx.inputs, weight_ih, bias, bf16, kept["gates"], transposed=False)
+            _product(ctx.inputs, weight_ih, bias, bf16, tensors["gates"], transposed=False)
         else:
-            kept["tokens"], kept["table"] = tokens.contiguous(), inputs.contiguous()
+            tensors["tokens"], tensors["table"] = tokens.contiguous(), inputs.contiguous()
             vocab = len(inputs)
             if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
                 raise IndexError(f"a token is outside of the vocabulary of {vocab}")
         numbers = (_CELLS.index(cell), bf16, min(threads, batch), steps, batch, size, vocab)
         ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
-        _call("forward", ctx.numbers, kept)
-        _POOL.give(kept.pop("packed"))
-        ctx.kept, ctx.weights = kept, (weight_ih, weight_hh)
-        hidden = kept["hidden"]
+        _call("forward", ctx.numbers, tensors)
+        _POOL.give(tensors.pop("packed"))
+        ctx.tensors, ctx.weights = tensors, (weight_ih, weight_hh)
+        hidden = tensors["hidden"]
         last = hidden[-1:].clone()
-        cells = kept["cells"][-1:].clone() if "cells" in kept else None
+        cells = tensors["cells"][-1:].clone() if "cells" in tensors else None
         if not any(ctx.needs_input_grad):
-            _give_back(kept, ctx.inputs)
+            _give_back(tensors, ctx.inputs)
         return hidden[1:], last, cells
 
     @staticmethod
@@ -230,38 +230,38 @@ class _Recurrence(torch.autograd.Function):
     def backward(
         ctx: Any, d_output: Tensor, d_last: Tensor, d_cells: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        numbers, kept = ctx.numbers, ctx.kept
+        numbers, tensors = ctx.numbers, ctx.tensors
         weight_ih, weight_hh = ctx.weights
         rows = len(weight_hh)
         steps, batch, bf16 = numbers["steps"], numbers["batch"], bool(numbers["bf16"])
-        gru = "products" in kept
-        kept |= {
+        gru = "products" in tensors
+        tensors |= {
             "packed": _pack(weight_hh, bf16, transposed=True),
             "d_hidden": d_output.contiguous(),
             "d_state": d_last.clone(),
             "d_gates": _operands(steps, batch, rows, bf16),
             "d_bias": weight_hh.new_zeros(numbers["threads"], 2, rows),
         }
-        kept["d_inputs"] = _operands(steps, batch, rows, bf16) if gru else kept["d_gates"]
-        before = [kept["d_state"]]
+        tensors["d_inputs"] = _operands(steps, batch, rows, bf16) if gru else tensors["d_gates"]
+        before = [tensors["d_state"]]
         if d_cells is not None:
-            kept["d_cell"] = d_cells.clone()
-            before.append(kept["d_cell"])
-        if "table" in kept:
-            kept["d_table"] = _POOL.take(numbers["threads"], numbers["vocab"], rows).zero_()
-        _call("backward", numbers, kept)
-        d_weight_hh = _outer(kept["d_gates"], kept["operands"][:steps], weight_hh)
-        d_bias_ih, d_bias_hh = kept["d_bias"].sum(0)
-        if "table" in kept:
+            tensors["d_cell"] = d_cells.clone()
+            before.append(tensors["d_cell"])
+        if "table" in tensors:
+            tensors["d_table"] = _POOL.take(numbers["threads"], numbers["vocab"], rows).zero_()
+        _call("backward", numbers, tensors)
+        d_weight_hh = _outer(tensors["d_gates"], tensors["operands"][:steps], weight_hh)
+        d_bias_ih, d_bias_hh = tensors["d_bias"].sum(0)
+        if "table" in tensors:
             # Whatever is added to the inputs lies in the table; only the GRU adds more elsewhere.
-            d_inputs, d_weight_ih, d_bias_ih = kept["d_table"].sum(0), None, None
+            d_inputs, d_weight_ih, d_bias_ih = tensors["d_table"].sum(0), None, None
             d_bias_hh = d_bias_hh if gru else None
         else:
             d_inputs = weight_ih.new_empty(steps, batch, weight_ih.shape[1])
-            _product(kept["d_inputs"], weight_ih, None, bf16, d_inputs, transposed=True)
-            d_weight_ih = _outer(kept["d_inputs"], ctx.inputs, weight_ih)
+            _product(tensors["d_inputs"], weight_ih, None, bf16, d_inputs, transposed=True)
+            d_weight_ih = _outer(tensors["d_inputs"], ctx.inputs, weight_ih)
             d_bias_hh = d_bias_hh if gru else d_bias_ih
-        _give_back(kept, ctx.inputs)
+        _give_back(tensors, ctx.inputs)
         weights = d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
         return None, None, d_inputs, None, *weights, *before
 
@@ -269,22 +269,22 @@ class _Recurrence(torch.autograd.Function):
 def _call(name: str, numbers: dict[str, int], tensors: dict[str, Tensor]) -> None:
     loaded = library()
     assert loaded is not None
-    pointers = {key: one.data_ptr() for key, one in tensors.items()}
+    pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
     getattr(loaded, name)(ctypes.byref(_Window(**numbers, **pointers)))
 
 
 def _give_back(tensors: dict[str, Tensor], inputs: Tensor | None) -> None:
-    """Return to the pool what came from it; nothing may read it any more."""
+    """Returns to the pool what came from it; nothing may read it any more."""
     names = ("operands", "gates", "cells", "products", "packed", "d_gates", "d_table")
-    own = {tensors[name].data_ptr(): tensors[name] for name in names if name in tensors}
+    pooled = {tensors[name].data_ptr(): tensors[name] for name in names if name in tensors}
     if "d_inputs" in tensors:
-        own[tensors["d_inputs"].data_ptr()] = tensors["d_inputs"]
-    _POOL.give(inputs, *own.values())
+        pooled[tensors["d_inputs"].data_ptr()] = tensors["d_inputs"]
+    _POOL.give(inputs, *pooled.values())
     tensors.clear()
 
 
 def _operands(steps: int, batch: int, size: int, bf16: bool) -> Tensor:
-    """Room for what products read: bfloat16 rows have an even length."""
+    """Room for operands of products: bfloat16 rows have an even length."""
     if bf16:
         return _POOL.take(steps, batch, size + size % 2, dtype=torch.bfloat16)
     return _POOL.take(steps, batch, size)
@@ -342,7 +342,7 @@ def _product(
 
 
 def _outer(left: Tensor, right: Tensor, like: Tensor) -> Tensor:
-    """The gradient of a matrix like `like`: one product over all steps and lanes."""
+    """The gradient of a matrix of the shape of `like`: one product over all steps and rows."""
     rows, columns = like.shape
     left, right = left.flatten(0, 1)[:, :rows], right.flatten(0, 1)[:, :columns]
     return torch.mm(left.t(), right).float()

@@ -1,10 +1,10 @@
 /* The recurrences of the four cells, forward and backward, for one window of text.
 
-   Each thread takes some of the lanes and walks them through all time steps on its own: lanes do
-   not depend on each other, so nobody waits until the end. Per step there is one product of the
+   Each thread takes some of the batch rows through all time steps on its own: rows do not depend
+   on each other, so no thread waits until the end. Per step there is one product of the
    previous hidden states with the recurrent matrix and one pass of plain arithmetic.
 
-   Shape letters: T steps, B lanes, H units, G gates, K length of a product, N its columns.
+   Shape letters: T steps, B batch rows, H units, G gates, K length of a product, N its columns.
    Arrays are C-contiguous, (T, B, ...) as in torch. "Operand" is what a product reads: bfloat16
    (bf16 = 1; sums stay float32) or float32. */
 
@@ -236,8 +236,8 @@ struct window {
     float *d_bias;          /* (threads, 2, G H), zeros: of input's and recurrent share */
 };
 
-static void forward_row(const struct window *w, long t, long lane, float *scratch) {
-    const long H = w->size, at = t * w->batch + lane;
+static void forward_row(const struct window *w, long t, long b, float *scratch) {
+    const long H = w->size, at = t * w->batch + b;
     const float *restrict before = w->hidden + at * H;
     float *restrict after = w->hidden + (at + w->batch) * H;
     if (w->cell == LSTM) {
@@ -299,42 +299,42 @@ static long operand_bytes(const struct window *w, long k) {
     return w->bf16 ? (k + 1) / 2 * 4 : 4 * k;
 }
 
-static void forward_lanes(const struct window *w, long low, long high) {
+static void forward_rows(const struct window *w, long low, long high) {
     const long H = w->size, N = gates_of(w->cell) * H, stride = operand_bytes(w, H);
     float *scratch = w->cell == GRU ? malloc(4 * N * (high - low)) : NULL;
-    for (long lane = low; lane < high; lane++)
-        operand_row(w, w->hidden + lane * H, w->operands, lane, H);
+    for (long b = low; b < high; b++)
+        operand_row(w, w->hidden + b * H, w->operands, b, H);
     for (long t = 0; t < w->steps; t++) {
         long first = t * w->batch + low;
         float *out = scratch ? scratch : w->gates + first * N;
-        for (long lane = low; lane < high; lane++) {
+        for (long b = low; b < high; b++) {
             if (w->tokens)
-                memcpy(w->gates + (t * w->batch + lane) * N,
-                       w->table + w->tokens[t * w->batch + lane] * N, 4 * N);
+                memcpy(w->gates + (t * w->batch + b) * N,
+                       w->table + w->tokens[t * w->batch + b] * N, 4 * N);
             if (scratch)
-                memcpy(scratch + (lane - low) * N, w->bias, 4 * N);
+                memcpy(scratch + (b - low) * N, w->bias, 4 * N);
         }
         multiply(high - low, (char *)w->operands + first * stride, stride, w->packed, N, H, out, N,
                  w->bf16);
-        for (long lane = low; lane < high; lane++) {
-            forward_row(w, t, lane, scratch ? scratch + (lane - low) * N : NULL);
-            long row = (t + 1) * w->batch + lane;
-            operand_row(w, w->hidden + row * H, w->operands, row, H);
+        for (long b = low; b < high; b++) {
+            forward_row(w, t, b, scratch ? scratch + (b - low) * N : NULL);
+            long after = (t + 1) * w->batch + b;
+            operand_row(w, w->hidden + after * H, w->operands, after, H);
         }
     }
     free(scratch);
 }
 
-/* Gradients of one lane's gates at step t from dh and dc; dh leaves with what bypasses the product. */
-static void backward_row(const struct window *w, long t, long lane, float *restrict dh, float *restrict d,
+/* Gradients of one row's gates at step t from dh and dc; dh keeps what bypasses the product. */
+static void backward_row(const struct window *w, long t, long b, float *restrict dh, float *restrict d,
                          float *restrict di) {
-    const long H = w->size, at = t * w->batch + lane;
+    const long H = w->size, at = t * w->batch + b;
     const float *restrict before = w->hidden + at * H, *restrict after = w->hidden + (at + w->batch) * H;
     if (w->cell == LSTM) {
         const float *restrict i = w->gates + at * 4 * H, *restrict f = i + H, *restrict g = f + H;
         const float *restrict o = g + H, *restrict old = w->cells + at * H;
         const float *restrict now = w->cells + (at + w->batch) * H;
-        float *restrict dc = w->d_cell + lane * H;
+        float *restrict dc = w->d_cell + b * H;
 #pragma omp simd
         for (long u = 0; u < H; u++) {
             float squashed = tangent(now[u]);
@@ -382,16 +382,16 @@ static void add_to(float *restrict sum, const float *restrict x, long n) {
         sum[u] += x[u];
 }
 
-static void backward_lanes(const struct window *w, long low, long high, long thread) {
+static void backward_rows(const struct window *w, long low, long high, long thread) {
     const long H = w->size, N = gates_of(w->cell) * H, stride = operand_bytes(w, N);
     float *row = malloc(8 * N);
     for (long t = w->steps - 1; t >= 0; t--) {
-        for (long lane = low; lane < high; lane++) {
-            long at = t * w->batch + lane;
+        for (long b = low; b < high; b++) {
+            long at = t * w->batch + b;
             float *d = row, *di = w->cell == GRU ? row + N : row;
-            float *dh = w->d_state + lane * H;
+            float *dh = w->d_state + b * H;
             add_to(dh, w->d_hidden + at * H, H);
-            backward_row(w, t, lane, dh, d, di);
+            backward_row(w, t, b, dh, d, di);
             operand_row(w, d, w->d_gates, at, N);
             if (w->cell == GRU) {
                 operand_row(w, di, w->d_inputs, at, N);
@@ -418,9 +418,9 @@ static void walk(const struct window *w, int backward) {
 #endif
         long low = n * w->batch / threads, high = (n + 1) * w->batch / threads;
         if (backward)
-            backward_lanes(w, low, high, n);
+            backward_rows(w, low, high, n);
         else
-            forward_lanes(w, low, high);
+            forward_rows(w, low, high);
 #if defined(__SSE__)
         _mm_setcsr(kept);
 #endif

@@ -1,9 +1,9 @@
 """The recurrences in plain torch, as autograd functions, for any device and float type.
 
 torch's GRU and RNN go through autograd step by step, and its LSTM stays in float32. Here each
-window is one autograd function: one product for the inputs of all steps outside of it, one
-recurrent product a step into memory taken once, and a backward pass written by hand, whose
-factors are computed for the whole window at once and whose weight gradient is one product over
+window is one autograd function. The inputs of all steps are multiplied at once, outside of it; each
+step is one recurrent product into memory that was taken once. The backward pass is written by hand:
+its factors are computed for the whole window at once, and the weight gradient is one product over
 time. `bf16` multiplies in bfloat16 and keeps states and sums in float32.
 
 Shape letters: T time, B batch, H hidden_size, G gates.
@@ -37,10 +37,10 @@ def recurrence(
     share = functional.linear(inputs, weight_ih, bias)
     if tokens is not None:
         share = functional.embedding(tokens, share)
-    before = tuple(one[0] for one in state)
+    before = tuple(part[0] for part in state)
     function = _FUNCTIONS[cell]
     output, *after = function.apply(bf16, share, weight_hh, bias_hh, *before)
-    return output, tuple(one[None] for one in after)
+    return output, tuple(part[None] for part in after)
 
 
 def _multiply(bf16: bool, left: Tensor, right: Tensor, plus: Tensor, out: Tensor) -> None:
@@ -52,7 +52,7 @@ def _multiply(bf16: bool, left: Tensor, right: Tensor, plus: Tensor, out: Tensor
 
 
 def _outer(bf16: bool, left: Tensor, right: Tensor) -> Tensor:
-    """A weight gradient: (T, B, N) and (T, B, K) to (N, K), over all steps and lanes."""
+    """A weight gradient: (T, B, N) and (T, B, K) to (N, K), over all steps and rows."""
     left, right = left.flatten(0, 1), right.flatten(0, 1)
     if bf16:
         return (left.to(torch.bfloat16).t() @ right.to(torch.bfloat16)).to(left.dtype)
