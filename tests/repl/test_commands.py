@@ -14,7 +14,13 @@ from chargen.api import Model, training_text
 from chargen.model.checkpoint import save_model
 from chargen.model.unit_names import Unit, names_path, save_names
 from chargen.repl.commands.table import COMMANDS
-from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
+from chargen.repl.settings import (
+    TABLE,
+    Settings,
+    change_speed,
+    change_temperature,
+    set_value,
+)
 from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk
 
@@ -51,10 +57,10 @@ def test_undo_goto_and_what_is_left(talk):
     assert talk("/undo") == "[main, 3 tokens] abc", "the continuation, first"
     assert talk("/undo 2") == "[main, 1 token] a"
     assert talk("/undo 1") == "[main, 0 tokens]"
-    assert talk("/undo") == "there is nothing to undo"
+    assert talk("/undo") == "undo: the text is empty; /branches lists the texts that you left"
     assert talk("/goto main.1") == "[main.1, 13 tokens] abcdefghijklm"
     assert talk("/goto 4") == "[main.1, 4 tokens] abcd"
-    assert talk("/goto 40") == "goto 40: the text has 4 tokens, and can go no farther"
+    assert talk("/goto 40") == ("goto 40: the text has only 4 tokens; give a number up to that")
     assert talk("/goto nain") == "unknown branch 'nain': did you mean 'main'? (there are: " + (
         ", ".join(sorted(talk.session.tree.branches)) + ")"
     )
@@ -64,7 +70,9 @@ def test_undo_goto_and_what_is_left(talk):
 def test_branches_are_drawn_as_a_tree(talk):
     talk("abc")
     talk("/undo")
-    assert talk("/fork x") == "branch x, at 3 tokens; /branches lists all, /goto leads back"
+    assert talk("/fork x") == (
+        "branch x starts at 3 tokens; /goto main goes back, /branches lists all"
+    )
     talk("zz")
     talk("/goto main")
     talk("q")
@@ -78,7 +86,7 @@ def test_branches_are_drawn_as_a_tree(talk):
     )
     assert talk("/diff main x") == "\n".join(
         [
-            "both begin with 3 tokens: …abc",
+            "both begin with the same 3 tokens: …abc",
             "main                                     x",
             "qrstuvwxyz                               zz",
             "                                          abcdefgh",
@@ -92,7 +100,7 @@ def test_branches_are_drawn_as_a_tree(talk):
 
 def test_clear_begins_anew_and_keeps_the_old(talk):
     talk("abc")
-    assert talk("/clear") == "a new text; /branches shows where the old one is"
+    assert talk("/clear") == "a new text begins; /branches lists the old one"
     assert talk.session.text() == ""
     assert talk("") == " abcdefghi"
     assert talk("/goto main.1").endswith("abcdefghijklm")
@@ -108,7 +116,7 @@ def test_regen_writes_another_from_the_same_place():
     assert first != second
     assert talk.session.position == 33
     talk("/goto 3")
-    assert talk("/regen") == ("there is no continuation to write anew; press Enter to write one")
+    assert talk("/regen") == ("regen: no continuation stands here; press Enter to write one")
 
 
 def test_goto_and_the_same_seed_write_the_same_text():
@@ -146,7 +154,7 @@ def test_choose_and_words(talk):
     assert lines[0].split() == ["next", "token"]
     assert lines[1].split()[::2] == ["1", "c"]
     assert lines[2].split()[::2] == ["2", "d"]
-    assert lines[-1] == "/choose N takes one"
+    assert lines[-1] == "/choose N writes token N"
     assert talk("/choose 2") == "abd"
     assert talk("/choose 0") == "choose 0: must be a whole number from 1 to 28"
     talk.session.append("\n xy")
@@ -209,12 +217,12 @@ def test_every_setting_reads_back_what_was_written():
 def test_keys_change_speed_and_temperature_within_their_ranges():
     settings = Settings()
     for _ in range(99):
-        faster(settings, 1.5)
-        warmer(settings, -0.1)
+        change_speed(settings, 1.5)
+        change_temperature(settings, -0.1)
     assert settings.speed == 100_000
     assert settings.sample.temperature == 0
     for _ in range(99):
-        faster(settings, 1 / 1.5)
+        change_speed(settings, 1 / 1.5)
     assert settings.speed == 1
 
 
@@ -254,13 +262,13 @@ def test_views_of_the_text(talk):
     [
         ("/heat reset", "view 'reset': LSTM has no such thing"),
         ("/heat L3", "heat L3: the model has layers 1 to 1"),
-        ("/heat gates", "heat gates: is no map of units"),
+        ("/heat gates", "heat gates: this view is not a map of units; /gates shows it"),
         ("/heat sideways", "unknown view 'sideways'"),
         ("/unit L9:1", "unit 'L9:1': the model has layers 1 to 1"),
         ("/watch 4", "unit '4': write it as L1:41"),
         (
             "/pin L1:2=much",
-            "pin L1:2=much: the value must be a number from -1e+06 to 1e+06, or off",
+            "pin L1:2=much: the value must be a number from -1,000,000 to 1,000,000, or off",
         ),
         ("/pin L1:2=1e99", "the value must be a number"),
         ("/ablate", "ablate: name a unit"),
@@ -270,17 +278,17 @@ def test_views_of_the_text(talk):
         ("/load nothing", "nothing: no such model file"),
         ("/load nothing.json", "nothing.json: cannot be read"),
         ("/models", "no run in checkpoints/ yet"),
-        ("/export", "name a file"),
+        ("/export", "export: name a file"),
         ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .svg"),
         ("/export a.svg nonsense", "unknown view 'nonsense'"),
-        ("/save", "name a file"),
+        ("/save", "save: name a file"),
         ("/save no/where.json", "cannot be written"),
         ("/copy", "copy: needs a terminal"),
         ("/source", "the training text is not on this machine"),
         ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
         (
             "/s",
-            "command /s: is it /set or /show or /seed or /step or /surprise",
+            "command /s: could be /set, /show, /seed, /step, /surprise, /source, /save; type",
         ),
         ("/", "unknown command /"),
         ("/diff a b c", "name two branches"),
@@ -314,7 +322,7 @@ def test_help_tells_every_command(talk):
     assert all(f"/{name}" in said for name in COMMANDS)
     assert talk("/help pin").split("\n")[:2] == [
         "/pin [L1:41=0.9 ...|off]",
-        "hold units at a value",
+        "clamp units to a value",
     ]
     assert talk("/help /heat").startswith("/heat [on|off]")
     assert talk("/history").split("\n")[-1].endswith("/history")
@@ -322,24 +330,24 @@ def test_help_tells_every_command(talk):
 
 def test_pins_hold_units_and_are_let_go(talk):
     talk("ab")
-    assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "held: L1:4 = 0.9, L1:5.cell = -1"
+    assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "clamped: L1:4 = 0.9, L1:5.cell = -1"
     talk("")
     nodes = talk.session.tree.path(talk.session.tree.tip, 5)
     states = np.array([talk.session.tree.state(one)[0] for one in nodes])
     assert np.all(states[:, 0, 4] == np.float32(0.9))
     assert np.all(states[:, 1, 5] == -1)
-    assert talk("/ablate L1:6") == "held: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
-    assert talk("/pin L1:4=off") == "held: L1:5.cell = -1, L1:6 = 0"
-    assert talk("/pin off") == "nothing is held"
-    assert talk("/pin L1:7") == f"held: L1:7 = {states[-1, 0, 7]:g}"
+    assert talk("/ablate L1:6") == "clamped: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin L1:4=off") == "clamped: L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin off") == "no unit is clamped"
+    assert talk("/pin L1:7") == f"clamped: L1:7 = {states[-1, 0, 7]:g}"
 
 
 def test_watching_shows_a_units_course(talk):
-    assert talk("/watch") == "/watch L1:41 watches a unit"
+    assert talk("/watch") == "no unit is watched; /watch L1:41 watches one"
     talk("/set length 3")
     talk("ab")
     assert talk("/watch L1:4").split() == ["L1:4", "▅▅█▅▅", "+0.00"]
-    assert talk("/watch off") == "nothing is watched"
+    assert talk("/watch off") == "no unit is watched; /watch L1:41 watches one"
 
 
 def test_a_session_is_saved_and_brought_back(talk):
@@ -357,8 +365,8 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/pin off")
     talk("/set top-k 0")
     lines = talk("/load s.json").split("\n")
-    assert lines[0].startswith("what was here before is kept in ")
-    assert "2 branches by cycle" in lines
+    assert lines[0].startswith("the session from before is saved in ")
+    assert "loaded 2 branches; writing with cycle" in lines
     assert talk.session.text() == text
     assert talk.session.seed == seed
     assert talk.session.settings.sample.top_k == 3
@@ -402,7 +410,7 @@ def test_the_undamaged_one_of_those_is_taken(talk):
     good = json.loads(Path("good.json").read_text())
     value = {**damaged_sessions()[0], "kind": good["kind"], "weights": good["weights"]}
     Path("bare.json").write_text(json.dumps(value))
-    assert "1 branches by cycle" in talk("/load bare.json")
+    assert "loaded 1 branch; writing with cycle" in talk("/load bare.json")
     assert talk.session.text() == "a"
 
 
@@ -440,13 +448,15 @@ def test_a_session_of_another_model_brings_that_model(talk):
 
 def test_two_models_write_from_the_same_draws(talk):
     save_model(Path("other.safetensors"), make_model())
-    assert talk("/ab") == "ab: name the other model; this one was not fine-tuned from any"
+    assert talk("/ab") == (
+        "ab: name the other model; this model has no base (it is not fine-tuned)"
+    )
     talk("ab")
     said = talk("/ab cycle.safetensors").split("\n")
-    assert said[0] == "both: mnopqrstuv"
-    assert said[1] == "they part after 10 of 10 characters:"
+    assert said[0] == "both begin with: mnopqrstuv"
+    assert said[1] == "they agree on 10 of 10 characters, then write:"
     said = talk("/ab other.safetensors").split("\n")
-    assert said[0] == "they part after 0 of 10 characters:"
+    assert said[0] == "they agree on 0 of 10 characters, then write:"
     assert said[1].split() == ["cycle", "other"]
     assert said[2].startswith("mnopqrstuv")
     talk.session.model.card["base_path"] = "other.safetensors"
@@ -458,7 +468,7 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     talk = Talk(Model(make_model()))
     talk("/set length 40")
     assert talk("/learn on") == (
-        "learning is on: text that you go on from is learned; 0 tokens learned"
+        "learning is on: the model learns the text that you continue; 0 tokens learned"
     )
     file = {name: one.copy() for name, one in talk.session.model.file.weights.items()}
     talk("abcabcabc")
@@ -594,14 +604,14 @@ def test_the_source_of_a_copy_is_named(trained, monkeypatch):
     talk.session.append(f"###{copied}###")
     said = talk("/source").split("\n")
     line = 1 + text[:2000].count("\n")
-    assert said[0] == f"100 characters, in prose.txt, line {line}:"
+    assert said[0] == f"copied: 100 characters of prose.txt, line {line}:"
     assert copied in "\n".join(said[1:])
     assert list((folder / "cache").rglob("blocks.npy"))
     talk("/clear")
     talk.session.append("quite something else")
-    assert talk("/source") == "nothing in this text is a copy of more than 30 characters"
+    assert talk("/source") == ("this text contains no copy of more than 30 characters")
     talk("/set copies off")
-    assert talk("/source") == "source: copies are not looked for; /set copies on"
+    assert talk("/source") == ("source: the search for copies is off; /set copies on starts it")
 
 
 def test_a_corpus_that_left_the_cache_is_read_again_and_a_changed_one_is_not(trained, monkeypatch):
@@ -646,7 +656,7 @@ def test_units_have_names(talk):
     assert "vowel  L1:4" in talk("/units")
     assert talk("/unit vowel") == talk("/unit L1:4")
     assert "unit vowel L1:4" in talk("/unit vowel")
-    assert "held: vowel L1:4 = 1" in talk("/pin vowel=1")
+    assert "clamped: vowel L1:4 = 1" in talk("/pin vowel=1")
     assert "vowel L1:4 = 1" in talk("/show")
     talk("/pin off")
     assert talk("/watch vowel").startswith("vowel L1:4 ")
@@ -661,7 +671,7 @@ def test_names_of_other_weights_hinder_nobody(talk):
     talk("ab")
     assert "m.units.json: does not name units; chargen units makes it anew" in talk("/unit vowel")
     assert "unit L1:4" in talk("/unit L1:4")
-    assert "held: L1:4 = 1" in talk("/pin L1:4=1")
+    assert "clamped: L1:4 = 1" in talk("/pin L1:4=1")
 
 
 def test_why_asks_gradients_too(talk):

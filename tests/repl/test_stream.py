@@ -198,7 +198,7 @@ def test_white_space_is_shown_when_asked():
 def test_the_live_picture_is_that_of_the_text(view):
     desk = Desk(length="200000")
     desk.session.heat_on = True
-    desk.session.heat.look(view=view, layer=0, order="index")
+    desk.session.heat.set_view(view=view, layer=0, order="index")
     desk.session.append("abc")
     grids = []
     original = desk.session.heat.grid
