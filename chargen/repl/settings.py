@@ -23,7 +23,9 @@ MAX_SPEED = 0.0
 _MIN_CHARACTERS_PER_SECOND, _MAX_CHARACTERS_PER_SECOND = 1.0, 100_000.0
 _PACE_AFTER_MAX = 1000.0
 """Characters per second from which `+` and `-` start when the speed is `max`."""
+_SPEED_RANGE = f"from {_MIN_CHARACTERS_PER_SECOND:g} to {_MAX_CHARACTERS_PER_SECOND:,.0f}, or max"
 _MIN_COPY_CHARACTERS = 16
+_MAX_COPY_RANGE = f"at least {_MIN_COPY_CHARACTERS}, or off"
 
 
 @dataclass(kw_only=True)
@@ -144,20 +146,20 @@ def _set_stop(settings: Settings, text: str) -> None:
 
 
 def _set_speed(settings: Settings, text: str) -> None:
-    low, high = _MIN_CHARACTERS_PER_SECOND, _MAX_CHARACTERS_PER_SECOND
     try:
         speed = MAX_SPEED if text == "max" else float(text)
     except ValueError:
         speed = -1.0
-    if text != "max" and not low <= speed <= high:
-        raise UsageError(f"speed {text}: must be from {low:g} to {high:,.0f}, or max")
+    in_range = _MIN_CHARACTERS_PER_SECOND <= speed <= _MAX_CHARACTERS_PER_SECOND
+    if text != "max" and not in_range:
+        raise UsageError(f"speed {text}: must be {_SPEED_RANGE}")
     settings.speed = speed
 
 
 def _set_max_copy(settings: Settings, text: str) -> None:
     value = 0 if text == "off" else int(text) if text.isdecimal() else -1
     if value and value < _MIN_COPY_CHARACTERS:
-        raise UsageError(f"max-copy {text}: must be at least {_MIN_COPY_CHARACTERS}, or off")
+        raise UsageError(f"max-copy {text}: must be {_MAX_COPY_RANGE}")
     settings.max_copy = value
 
 
@@ -202,14 +204,14 @@ TABLE: dict[str, Setting] = {
         choices=("off",),
     ),
     "speed": Setting(
-        help="Characters per second on the screen (1 to 100,000, or max)",
+        help=f"Characters per second on the screen ({_SPEED_RANGE})",
         read=lambda settings: f"{settings.speed:g}" if settings.speed != MAX_SPEED else "max",
         write=_set_speed,
         choices=("max", "30", "120", "500"),
     ),
     "max-copy": Setting(
         help="Rewrite copies from the training text that are longer than this, in characters "
-        "(at least 16, or off)",
+        f"({_MAX_COPY_RANGE})",
         read=lambda settings: settings.max_copy or "off",
         write=_set_max_copy,
         choices=("off", "40"),

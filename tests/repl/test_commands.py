@@ -42,7 +42,7 @@ def test_lines_between_quotes_and_literal_slashes(talk):
     assert talk("//b").endswith(" bcdefghijkl")
 
 
-def test_unseen_characters_are_said_and_replaced(talk):
+def test_unseen_characters_are_named_and_replaced(talk):
     assert talk("É").startswith("1 of 1 characters unseen: É → e\nefgh")
     talk("/set unknown error")
     before = talk.session.text()
@@ -299,9 +299,9 @@ def test_what_cannot_be_done_is_one_line(talk, line, message):
     talk("/set length 3")
     talk("ab")
     before = talk.session.text()
-    said = talk(line).split("\n")
-    assert any(message in one for one in said), said
-    assert len(said) <= 2
+    lines = talk(line).split("\n")
+    assert any(message in shown for shown in lines), lines
+    assert len(lines) <= 2
     assert talk.session.text() == before
 
 
@@ -318,8 +318,8 @@ def test_what_begins_only_one_command_will_do(talk):
 
 
 def test_help_tells_every_command(talk):
-    said = talk("/help")
-    assert all(f"/{name}" in said for name in COMMANDS)
+    answer = talk("/help")
+    assert all(f"/{name}" in answer for name in COMMANDS)
     assert talk("/help pin").split("\n")[:2] == [
         "/pin [L1:41=0.9 ...|off]",
         "clamp units to a value",
@@ -333,7 +333,7 @@ def test_pins_hold_units_and_are_let_go(talk):
     assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "clamped: L1:4 = 0.9, L1:5.cell = -1"
     talk("")
     nodes = talk.session.tree.path(talk.session.tree.tip, 5)
-    states = np.array([talk.session.tree.state(one)[0] for one in nodes])
+    states = np.array([talk.session.tree.state(node)[0] for node in nodes])
     assert np.all(states[:, 0, 4] == np.float32(0.9))
     assert np.all(states[:, 1, 5] == -1)
     assert talk("/ablate L1:6") == "clamped: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
@@ -359,7 +359,7 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/set top-k 3")
     text, seed = talk.session.text(), talk.session.seed
     tree = talk.session.tree
-    states = [tree.state(one) for one in tree.path(tree.tip)]
+    states = [tree.state(node) for node in tree.path(tree.tip)]
     assert talk("/save s") == "saved to s.json; /load s.json brings it back"
     talk("/clear")
     talk("/pin off")
@@ -370,7 +370,7 @@ def test_a_session_is_saved_and_brought_back(talk):
     assert talk.session.text() == text
     assert talk.session.seed == seed
     assert talk.session.settings.sample.top_k == 3
-    assert [one.index for one in talk.session.pinned] == [3]
+    assert [unit.index for unit in talk.session.pinned] == [3]
     tree = talk.session.tree
     assert tree.branch == "other"
     for node, state in zip(tree.path(tree.tip), states, strict=True):
@@ -381,7 +381,7 @@ def test_a_session_is_saved_and_brought_back(talk):
 
 
 def damaged_sessions() -> list:
-    talk_value = {
+    sound = {
         "kind": "chargen session", "format": 1, "model": None, "weights": "", "settings": {},
         "seed": 1, "drawn": 0, "branch": "main", "branches": {"main": 1}, "held": [[]],
         "pinned": [], "nodes": [[0, 2, -0.5, 0, 0]], "starts": [[0, True]], "watched": [[0, 1, 0]],
@@ -401,7 +401,7 @@ def damaged_sessions() -> list:
         {"watched": [[3, 1, 0]]}, {"heat": ["gates", 0, "similar", False]}, {"heat": []},
         {"heat": ["hidden", 7, "similar", False]}, {"heat": ["hidden", 0, "size", False]},
     ]  # fmt: skip
-    return [{**talk_value, **one} for one in changes] + [[], 3, None, "x", {}]
+    return [{**sound, **change} for change in changes] + [[], 3, None, "x", {}]
 
 
 def test_the_undamaged_one_of_those_is_taken(talk):
@@ -414,7 +414,7 @@ def test_the_undamaged_one_of_those_is_taken(talk):
     assert talk.session.text() == "a"
 
 
-@pytest.mark.parametrize("value", damaged_sessions(), ids=lambda one: json.dumps(one)[-60:])
+@pytest.mark.parametrize("value", damaged_sessions(), ids=lambda value: json.dumps(value)[-60:])
 def test_a_damaged_session_is_refused_in_one_line(talk, value):
     talk("abc")
     talk("/save good.json")
@@ -423,9 +423,9 @@ def test_a_damaged_session_is_refused_in_one_line(talk, value):
         value = {**value, "weights": good["weights"]}
     Path("bad.json").write_text(json.dumps(value))
     text, settings = talk.session.text(), vars(talk.session.settings).copy()
-    said = talk("/load bad.json")
-    assert said.startswith("bad.json: ")
-    assert "\n" not in said
+    answer = talk("/load bad.json")
+    assert answer.startswith("bad.json: ")
+    assert "\n" not in answer
     assert talk.session.text() == text
     assert vars(talk.session.settings) == settings
 
@@ -435,8 +435,8 @@ def test_a_session_of_another_model_brings_that_model(talk):
     talk("/save a.json")
     other = make_model(seed=4)
     save_model(Path("other.safetensors"), other)
-    said = talk("/load other.safetensors").split("\n")
-    assert said[-1] == "writing with other, which has read the text"
+    answer = talk("/load other.safetensors").split("\n")
+    assert answer[-1] == "writing with other, which has read the text"
     assert talk.session.model.path == Path("other.safetensors")
     talk("/load a.json")
     assert talk.session.name == "cycle"
@@ -452,15 +452,15 @@ def test_two_models_write_from_the_same_draws(talk):
         "ab: name the other model; this model has no base (it is not fine-tuned)"
     )
     talk("ab")
-    said = talk("/ab cycle.safetensors").split("\n")
-    assert said[0] == "both begin with: mnopqrstuv"
-    assert said[1] == "they agree on 10 of 10 characters, then write:"
-    said = talk("/ab other.safetensors").split("\n")
-    assert said[0] == "they agree on 0 of 10 characters, then write:"
-    assert said[1].split() == ["cycle", "other"]
-    assert said[2].startswith("mnopqrstuv")
+    answer = talk("/ab cycle.safetensors").split("\n")
+    assert answer[0] == "both begin with: mnopqrstuv"
+    assert answer[1] == "the first 10 of 10 characters agree; then:"
+    answer = talk("/ab other.safetensors").split("\n")
+    assert answer[0] == "the first 0 of 10 characters agree; then:"
+    assert answer[1].split() == ["cycle", "other"]
+    assert answer[2].startswith("mnopqrstuv")
     talk.session.model.card["base_path"] = "other.safetensors"
-    assert talk("/ab").split("\n")[0] == said[0]
+    assert talk("/ab").split("\n")[0] == answer[0]
     assert talk.session.position == 12
 
 
@@ -470,7 +470,7 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     assert talk("/learn on") == (
         "learning is on: the model learns the text that you continue; 0 tokens learned"
     )
-    file = {name: one.copy() for name, one in talk.session.model.file.weights.items()}
+    file = {name: tensor.copy() for name, tensor in talk.session.model.file.weights.items()}
     talk("abcabcabc")
     assert talk("/learn").endswith("0 tokens learned"), "nothing was gone on from yet"
     before = talk.session.model.stepper
@@ -483,8 +483,8 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     talk("")
     assert talk("/learn") == "learning is off; 49 tokens learned"
     assert talk("/learn forget") == "learning is off; 0 tokens learned"
-    for name, one in file.items():
-        np.testing.assert_array_equal(one, talk.session.model.file.weights[name])
+    for name, tensor in file.items():
+        np.testing.assert_array_equal(tensor, talk.session.model.file.weights[name])
     learned = talk.session.model.stepper
     np.testing.assert_array_equal(learned._head, before._head)
     assert talk("/learn maybe") == "learn maybe: must be on, off or forget"
@@ -545,11 +545,11 @@ def test_another_model_reads_every_branch(talk):
 def test_undo_takes_back_what_was_typed_after_what_was_written(talk):
     talk("abc")
     talk("")
-    places = []
+    positions = []
     for _ in range(4):
         talk("/undo")
-        places.append(talk.session.position)
-    assert places == [13, 3, 0, 0]
+        positions.append(talk.session.position)
+    assert positions == [13, 3, 0, 0]
 
 
 def test_saved_and_loaded_the_last_continuation_can_be_written_anew(talk):
@@ -602,10 +602,10 @@ def test_the_source_of_a_copy_is_named(trained, monkeypatch):
     talk("/set length 1")
     copied = text[2000:2100]
     talk.session.append(f"###{copied}###")
-    said = talk("/source").split("\n")
+    answer = talk("/source").split("\n")
     line = 1 + text[:2000].count("\n")
-    assert said[0] == f"copied: 100 characters of prose.txt, line {line}:"
-    assert copied in "\n".join(said[1:])
+    assert answer[0] == f"copied: 100 characters of prose.txt, line {line}:"
+    assert copied in "\n".join(answer[1:])
     assert list((folder / "cache").rglob("blocks.npy"))
     talk("/clear")
     talk.session.append("quite something else")
@@ -618,8 +618,8 @@ def test_a_corpus_that_left_the_cache_is_read_again_and_a_changed_one_is_not(tra
     folder, text = trained
     model = chargen.load(folder / "run")
     monkeypatch.setenv("CHARGEN_CACHE", str(folder / "another"))
-    found = training_text(model)
-    assert model.tokenizer.decode(found.tokens.tolist()) == text
+    store = training_text(model)
+    assert model.tokenizer.decode(store.tokens.tolist()) == text
     corpus = folder / "prose.txt"
     original = corpus.read_text(encoding="utf-8")
     monkeypatch.setenv("CHARGEN_CACHE", str(folder / "third"))
@@ -678,18 +678,18 @@ def test_why_asks_gradients_too(talk):
     talk("/set length 3")
     talk("ab")
     for way in ("input", "gradient", "omission"):
-        said = talk(f"/why 3 {way}")
-        assert "'c' had a probability of" in said
-        assert "likeliest there: 'c'" in said
+        answer = talk(f"/why 3 {way}")
+        assert "'c' had a probability of" in answer
+        assert "likeliest there: 'c'" in answer
 
 
 def test_a_step_is_printed_where_there_are_no_keys(talk):
     talk("/set length 3")
     talk("ab")
-    said = talk("/step 2").split("\n")
-    assert said[0] == "step 2 of 5"
-    assert said[1] == "a[b]cde"
-    assert said[4].startswith("forget gate  f = σ(Wf·x + Uf·h + bf)")
+    answer = talk("/step 2").split("\n")
+    assert answer[0] == "step 2 of 5"
+    assert answer[1] == "a[b]cde"
+    assert answer[4].startswith("forget gate  f = σ(Wf·x + Uf·h + bf)")
     assert "must be a whole number from 1 to 5" in talk("/step 6")
 
 

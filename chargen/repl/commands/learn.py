@@ -78,7 +78,7 @@ def ab(context: Context, argument: str) -> None:
     label = name if other.path is None else run_name(other.path)
     if shared:
         screen.line(f"both begin with: {first[:shared]}", "dim")
-    screen.line(f"they agree on {shared} of {len(first)} characters, then write:", "dim")
+    screen.line(f"the first {shared} of {len(first)} characters agree; then:", "dim")
     screen.columns(first[shared:], second[shared:], (session.name, label))
 
 
