@@ -1,4 +1,4 @@
-"""What lasts from one prompt to the next: the model, its tree of texts, the settings.
+"""What lasts from one prompt to the next? The model, its tree of texts, the settings.
 
 The commands change a `Session`, and stream.py writes with it. This file knows no screen and no
 keys. Shape letters: T tokens, L layers, S states, H hidden_size.
@@ -37,7 +37,7 @@ MAX_SHOWN_TOKENS = 4000
 NO_TEXT = "there is no text yet; write something first"
 """The error of commands that need a text."""
 _LARGE_TEXT_TOKENS = 50_000_000
-"""Indexing a training text of more tokens takes so long that the person is told."""
+"""A larger training text takes long to index, so a note says that."""
 
 
 class Session:

@@ -18,7 +18,7 @@ from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
-MAX_SPEED = 0.0
+UNLIMITED_SPEED = 0.0
 """The speed `max`: no waiting at all."""
 _MIN_CHARACTERS_PER_SECOND, _MAX_CHARACTERS_PER_SECOND = 1.0, 100_000.0
 _PACE_AFTER_MAX = 1000.0
@@ -35,7 +35,7 @@ class Settings:
     sample: SampleConfig = field(default_factory=lambda: SampleConfig(length=400))
     """How tokens are drawn: length, temperature, top-k, ..., stop."""
     speed: float = 120.0
-    """Characters per second on the screen, or `MAX_SPEED`."""
+    """Characters per second on the screen, or `UNLIMITED_SPEED`."""
     max_copy: int = 0
     """The longest copy from the training text that stays, in characters; 0 is any length."""
     copies: bool = True
@@ -103,7 +103,7 @@ def change_sample(sample: SampleConfig, **changes: Any) -> SampleConfig:
 
 def change_speed(settings: Settings, factor: float) -> None:
     """Multiplies the speed by a factor, within its range; `max` becomes a number first."""
-    speed = settings.speed if settings.speed != MAX_SPEED else _PACE_AFTER_MAX
+    speed = settings.speed if settings.speed != UNLIMITED_SPEED else _PACE_AFTER_MAX
     settings.speed = min(
         _MAX_CHARACTERS_PER_SECOND, max(_MIN_CHARACTERS_PER_SECOND, speed * factor)
     )
@@ -147,7 +147,7 @@ def _set_stop(settings: Settings, text: str) -> None:
 
 def _set_speed(settings: Settings, text: str) -> None:
     try:
-        speed = MAX_SPEED if text == "max" else float(text)
+        speed = UNLIMITED_SPEED if text == "max" else float(text)
     except ValueError:
         speed = -1.0
     in_range = _MIN_CHARACTERS_PER_SECOND <= speed <= _MAX_CHARACTERS_PER_SECOND
@@ -205,7 +205,7 @@ TABLE: dict[str, Setting] = {
     ),
     "speed": Setting(
         help=f"Characters per second on the screen ({_SPEED_RANGE})",
-        read=lambda settings: f"{settings.speed:g}" if settings.speed != MAX_SPEED else "max",
+        read=lambda settings: f"{settings.speed:g}" if settings.speed != UNLIMITED_SPEED else "max",
         write=_set_speed,
         choices=("max", "30", "120", "500"),
     ),

@@ -21,7 +21,7 @@ from chargen.insight.views import ViewOptions
 from chargen.repl.live import HEAT_ROWS
 from chargen.repl.screen import Screen, fitting
 from chargen.repl.session import Session
-from chargen.repl.settings import MAX_SPEED, change_sample, change_speed, change_temperature
+from chargen.repl.settings import UNLIMITED_SPEED, change_sample, change_speed, change_temperature
 from chargen.terminal.charts import spark_line
 from chargen.terminal.heatmap import column_label, render
 from chargen.terminal.panel import Panel
@@ -133,7 +133,7 @@ class Stream:
         """Writes, shows what is due, draws the picture, and does what the keys say."""
         began = time.monotonic()
         speed = self._session.settings.speed
-        unpaced = self._keys is None or speed == MAX_SPEED
+        unpaced = self._keys is None or speed == UNLIMITED_SPEED
         self._due += 0 if self._paused else (began - self._last_frame) * speed
         self._due = min(self._due, max(1.0, speed * _MAX_BURST_SECONDS))
         self._last_frame = began
@@ -294,7 +294,7 @@ class Stream:
 
     def _key_line(self, columns: int) -> str:
         settings = self._session.settings
-        speed = "max" if settings.speed == MAX_SPEED else f"{settings.speed:.0f}/s"
+        speed = "max" if settings.speed == UNLIMITED_SPEED else f"{settings.speed:.0f}/s"
         parts = (
             f"t {settings.sample.temperature:g} [ ]",
             f"{speed} + -",

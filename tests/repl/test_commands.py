@@ -32,7 +32,7 @@ def test_a_text_is_read_and_written_on(talk):
     assert talk("/text 3") == "uvw"
 
 
-def test_what_is_typed_is_taken_exactly(talk):
+def test_blanks_are_read_as_typed(talk):
     talk("  a ")
     assert talk.session.text().startswith("  a a")
 
@@ -52,7 +52,7 @@ def test_unseen_characters_are_named_and_replaced(talk):
     assert talk.session.text() == before, "nothing is changed"
 
 
-def test_undo_goto_and_what_is_left(talk):
+def test_undo_and_goto(talk):
     talk("abc")
     assert talk("/undo") == "[main, 3 tokens] abc", "the continuation, first"
     assert talk("/undo 2") == "[main, 1 token] a"
@@ -308,16 +308,16 @@ def test_what_cannot_be_done_is_one_line(talk, line, message):
 @pytest.mark.parametrize(
     "line", ["/heat", "/unit", "/gates", "/predict", "/surprise", "/why", "/export a.svg"]
 )
-def test_of_no_text_there_is_nothing_to_see(talk, line):
+def test_views_of_an_empty_text_are_refused(talk, line):
     assert "write something first" in talk(line)
 
 
-def test_what_begins_only_one_command_will_do(talk):
+def test_the_beginning_of_a_command_is_enough(talk):
     talk("ab")
     assert talk("/und") == "[main, 2 tokens] ab"
 
 
-def test_help_tells_every_command(talk):
+def test_help_lists_every_command(talk):
     answer = talk("/help")
     assert all(f"/{name}" in answer for name in COMMANDS)
     assert talk("/help pin").split("\n")[:2] == [
@@ -328,7 +328,7 @@ def test_help_tells_every_command(talk):
     assert talk("/history").split("\n")[-1].endswith("/history")
 
 
-def test_pins_hold_units_and_are_let_go(talk):
+def test_pins_clamp_units_and_release_them(talk):
     talk("ab")
     assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "clamped: L1:4 = 0.9, L1:5.cell = -1"
     talk("")
@@ -342,7 +342,7 @@ def test_pins_hold_units_and_are_let_go(talk):
     assert talk("/pin L1:7") == f"clamped: L1:7 = {states[-1, 0, 7]:g}"
 
 
-def test_watching_shows_a_units_course(talk):
+def test_watching_plots_a_unit(talk):
     assert talk("/watch") == "no unit is watched; /watch L1:41 watches one"
     talk("/set length 3")
     talk("ab")
@@ -404,7 +404,7 @@ def damaged_sessions() -> list:
     return [{**sound, **change} for change in changes] + [[], 3, None, "x", {}]
 
 
-def test_the_undamaged_one_of_those_is_taken(talk):
+def test_the_undamaged_session_is_loaded(talk):
     talk("abc")
     talk("/save good.json")
     good = json.loads(Path("good.json").read_text())
@@ -513,7 +513,9 @@ def test_exports(talk):
 def test_no_other_file_is_written_over_by_a_session(talk):
     Path("run.json").write_text('{"status": "done"}')
     talk("abc")
-    assert talk("/save run.json").endswith("is there already, and no session; choose another name")
+    assert talk("/save run.json").endswith(
+        "exists already and is not a session; choose another name"
+    )
     assert Path("run.json").read_text() == '{"status": "done"}'
     talk("/save mine")
     assert talk("/save mine").startswith("saved to mine.json"), "a session may be saved again"
@@ -542,7 +544,7 @@ def test_another_model_reads_every_branch(talk):
     )
 
 
-def test_undo_takes_back_what_was_typed_after_what_was_written(talk):
+def test_undo_takes_back_written_and_typed_texts_in_turn(talk):
     talk("abc")
     talk("")
     positions = []
@@ -683,7 +685,7 @@ def test_why_asks_gradients_too(talk):
         assert "likeliest there: 'c'" in answer
 
 
-def test_a_step_is_printed_where_there_are_no_keys(talk):
+def test_a_step_is_printed_without_a_terminal(talk):
     talk("/set length 3")
     talk("ab")
     answer = talk("/step 2").split("\n")

@@ -369,7 +369,7 @@ def test_choosing_with_arrows():
     assert seat.leave() == 0
 
 
-def test_termination_leaves_the_terminal_as_it_was():
+def test_an_interrupt_ends_a_stream_and_restores_the_screen():
     seat = begun()
     seat.type("/set length 1000000")
     seat.type("/heat on")
@@ -397,7 +397,7 @@ def test_keys_that_stand_for_no_text_choose_nothing():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("where", ["prompt", "stream", "choose"])
-def test_a_signal_that_ends_it_gives_the_terminal_back(where, number):
+def test_a_signal_that_ends_the_program_restores_the_terminal(where, number):
     import termios
 
     seat = Seat()

@@ -1,7 +1,7 @@
 """What is a slash command, and what does its function receive?
 
 To add a command, write a function in write.py, inspect.py, files.py or learn.py, then add a row to
-`COMMANDS` in table.py. This file knows no command.
+`COMMANDS` in table.py, then a line for the test (see `Command`). This file knows no command.
 """
 
 from __future__ import annotations

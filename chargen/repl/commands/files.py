@@ -33,7 +33,7 @@ def save(context: Context, argument: str) -> None:
     if path.suffix != ".json":
         path = path.with_name(f"{path.name}.json")
     if path.exists() and not is_session(path):
-        raise UsageError(f"save {path}: is there already, and no session; choose another name")
+        raise UsageError(f"save {path}: exists already and is not a session; choose another name")
     write_session(path, context.session)
     context.screen.line(f"saved to {path}; /load {path} brings it back", "dim")
 
