@@ -1,4 +1,8 @@
-"""The loop: read a line, do what it says. With a terminal, or without any."""
+"""How does the session run: read a line, do what it says, until the person leaves?
+
+`run_repl` is the loop, for a person at a terminal and for lines from a pipe. What a line does is
+in commands/; how a line is typed is in prompt.py.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +23,19 @@ from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.terminal.context import Terminal
 
+_RESET_TERMINAL = "\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n"
+"""Makes the whole screen scroll, shows the cursor, ends bracketed paste, drops colours."""
+
 
 def run_repl(session: Session, terminal: Terminal) -> int:
-    """Read and do until the person leaves; the exit code."""
+    """Runs a session until the person leaves; returns the exit code."""
     if has_terminal(terminal):
-        return _with_terminal(session, terminal)
-    return _without(session, terminal, sys.stdin)
+        return _run_at_terminal(session, terminal)
+    return _run_without_terminal(session, terminal, sys.stdin)
 
 
 def has_terminal(terminal: Terminal) -> bool:
-    """Whether a person sits at both ends, at a terminal that obeys."""
+    """Whether input and output are a terminal that obeys escape codes."""
     source = sys.stdin
     return (
         source is not None
@@ -39,12 +46,12 @@ def has_terminal(terminal: Terminal) -> bool:
 
 
 def handle(context: Context, line: str, *, quoted: bool = False) -> None:
-    """Do what a line says.
+    """Does what a line says; shows an error as one line.
 
     Args:
         context: the session and its screen.
-        line: as it was typed.
-        quoted: it stood between three quotes, so that it is text whatever it begins with.
+        line: what was typed, without quotes around it.
+        quoted: three quotes stood around it, so it is text even when it begins with a slash.
 
     Raises:
         EOFError: the person wants to leave.
@@ -67,14 +74,14 @@ def handle(context: Context, line: str, *, quoted: bool = False) -> None:
 
 
 def is_command(line: str) -> bool:
-    """Whether a line is a command: one line, with one slash before it."""
+    """Whether a line is a command: a single line that begins with exactly one slash."""
     return line.startswith("/") and not line.startswith("//") and "\n" not in line
 
 
-def _with_terminal(session: Session, terminal: Terminal) -> int:
+def _run_at_terminal(session: Session, terminal: Terminal) -> int:
     from prompt_toolkit.input import create_input
 
-    from chargen.repl.keys import Keys, browse, choose_with_keys
+    from chargen.repl.keys import Keys, browse_steps, token_picker
 
     source, output = create_input(), open_output(terminal)
     screen = Screen(terminal, interactive=True)
@@ -82,16 +89,17 @@ def _with_terminal(session: Session, terminal: Terminal) -> int:
         session=session,
         screen=screen,
         keys=Keys(source),
-        pick=choose_with_keys(source, output),
-        browse=lambda view: browse(view, screen.palette, screen.size, source, output),
+        pick_token=token_picker(source, output),
+        browse_steps=lambda view: browse_steps(view, screen.palette, screen.size, source, output),
     )
     reader = LineReader(context, source, output)
     config = session.model.config
     screen.line(
         f"{session.name}: {config.cell_row.label}, {config.units_label}. "
-        "Type how the text begins, and it goes on; /help tells the rest, Ctrl-D leaves."
+        "Type the beginning of a text and press Enter; the model writes on. "
+        "/help lists the commands, Ctrl-D leaves."
     )
-    with _terminable(terminal):
+    with _resets_terminal(terminal):
         while True:
             try:
                 line = reader.read()
@@ -101,37 +109,36 @@ def _with_terminal(session: Session, terminal: Terminal) -> int:
                 with _interruptible():
                     handle(context, unquoted(line), quoted=line.startswith(QUOTES))
             except KeyboardInterrupt:
-                continue  # the line was given up, or a command that took long
+                continue  # Ctrl-C at the prompt drops the line
             except EOFError:
                 return ExitCode.DONE
 
 
 @contextmanager
-def _terminable(terminal: Terminal) -> Iterator[None]:
-    """Termination and a closed window leave the terminal as it was."""
+def _resets_terminal(terminal: Terminal) -> Iterator[None]:
+    """Gives the terminal back as it was when a signal ends the process or its window closes."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(ExitCode.TERMINATED)
 
-    signals = [one for one in ("SIGTERM", "SIGHUP") if hasattr(signal, one)]
-    before = {one: signal.signal(getattr(signal, one), leave) for one in signals}
-    modes = _modes()
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {name: signal.signal(getattr(signal, name), leave) for name in names}
+    modes = _terminal_modes()
     try:
         yield
     except SystemExit:
-        # The whole screen scrolls again, the cursor shows, pastes come plain.
         with suppress(OSError, ValueError):
-            terminal.out.write("\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n")
+            terminal.out.write(_RESET_TERMINAL)
             terminal.out.flush()
         raise
     finally:
-        _restore(modes)
-        for name, handler in before.items():
+        _set_terminal_modes(modes)
+        for name, handler in handlers.items():
             signal.signal(getattr(signal, name), handler)
 
 
-def _modes() -> list[Any] | None:
-    """The terminal's modes, where there are such."""
+def _terminal_modes() -> list[Any] | None:
+    """Returns the modes of the terminal (termios); None where the system has none."""
     if os.name == "nt":
         return None
     import termios
@@ -142,7 +149,7 @@ def _modes() -> list[Any] | None:
         return None
 
 
-def _restore(modes: list[Any] | None) -> None:
+def _set_terminal_modes(modes: list[Any] | None) -> None:
     if modes is not None:
         import termios
 
@@ -152,17 +159,17 @@ def _restore(modes: list[Any] | None) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command, not the session."""
+    """Lets Ctrl-C end a command, not the session."""
     try:
         yield
     except KeyboardInterrupt:
         sys.stdout.write("\n")
 
 
-def _without(session: Session, terminal: Terminal, source: IO[str] | None) -> int:
-    """Lines in, plain text out."""
+def _run_without_terminal(session: Session, terminal: Terminal, source: IO[str] | None) -> int:
+    """Reads lines from a stream and writes plain text."""
     context = Context(session=session, screen=Screen(terminal, interactive=False))
-    for line, quoted in _lines(source):
+    for line, quoted in _read_lines(source):
         try:
             handle(context, line, quoted=quoted)
         except EOFError:
@@ -170,8 +177,8 @@ def _without(session: Session, terminal: Terminal, source: IO[str] | None) -> in
     return ExitCode.DONE
 
 
-def _lines(source: IO[str] | None) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it is several between three quotes."""
+def _read_lines(source: IO[str] | None) -> Iterator[tuple[str, bool]]:
+    """Yields each line or quoted text, and whether three quotes stood around it."""
     if source is None:
         return
     collected: str | None = None

@@ -1,8 +1,8 @@
-"""Keys pressed while text is written; what is not for the stream is kept for the prompt.
+"""What do single keys do while no line is typed: in a stream, in the picker, among the steps?
 
-The picker of `/choose`: the likeliest next tokens as a list under the end of the text.
-
-Walking through the steps of a text by keys, on the whole screen.
+`Keys` reads the keys that steer a stream. `token_picker` runs the picker of `/choose`, a list of
+the likeliest next tokens under the end of the text. `browse_steps` moves through the steps of a
+text on the whole screen, for `/step` and `chargen step`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output import Output
 
 from chargen.repl.commands import Context
-from chargen.repl.commands.write import next_tokens, spelled, take
+from chargen.repl.commands.write import next_tokens, token_label, write_token
 from chargen.repl.prompt import open_output
 from chargen.repl.screen import fitting
 from chargen.terminal.context import Terminal
@@ -34,210 +34,201 @@ from chargen.terminal.safetext import safe_line
 from chargen.terminal.step_display import StepView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from os import terminal_size
 
-    from prompt_toolkit.input import Input
     from prompt_toolkit.key_binding import KeyPress
 
-
 STOP = "stop"
-_STOPS = {KeyNames.ControlC, KeyNames.ControlD, KeyNames.Escape}
-_FOR_STREAM = set("+-=[] ")
-_IGNORED = {KeyNames.CPRResponse, KeyNames.Ignore}
+"""Stands for the keys that stop a stream."""
+_STOP_KEYS = {KeyNames.ControlC, KeyNames.ControlD, KeyNames.Escape}
+_STREAM_KEYS = set("+-=[] ")
+_IGNORED_KEYS = {KeyNames.CPRResponse, KeyNames.Ignore}
+_ESCAPE_SECONDS = 0.05
+"""After this time a lone escape byte is the Esc key, and not the beginning of another key."""
+
+_CHOICES = 9
+_BAR_COLUMNS = 20
+_JOINING = frozenset(map(chr, (0x200D, *range(0xFE00, 0xFE10), *range(0x1F1E6, 0x1F200),
+                               *range(0x1F3FB, 0x1F400))))  # fmt: skip
+"""Characters that join others into one; terminals disagree on the width of the result."""
+
+_BROWSE_HINT = "q leaves; left, right, Home, End: through the text; up, down: through the layers"
+_MIN_BROWSE_COLUMNS = 20
 
 
 class Keys:
-    """Reads a terminal without waiting for a line.
+    """Reads the keys that are pressed while text is written; keeps the others for the prompt.
 
     Args:
-        source: prompt_toolkit's input, which also makes the prompt.
+        source: the keyboard, which the prompt reads as well.
     """
 
     def __init__(self, source: Input) -> None:
         self._source = source
-        self._ahead: list[KeyPress] = []
+        self._typed_ahead: list[KeyPress] = []
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While entered, keys are neither echoed nor turned into signals."""
-        self._ahead = []
+        """Inside, the terminal neither echoes keys nor turns them into signals."""
+        self._typed_ahead = []
         with self._source.raw_mode():
             try:
                 yield
             finally:
-                store_typeahead(self._source, self._ahead)
+                store_typeahead(self._source, self._typed_ahead)
 
     def wait(self, seconds: float) -> list[str]:
-        """Keys for the stream that came within a time: characters, and `STOP`."""
+        """Waits for keys, at most so long; returns those for the stream: characters and `STOP`.
+
+        From the first other key on, the person types the next line: characters go to the prompt.
+        """
         if os.name == "nt":
             time.sleep(seconds)
         elif not select.select([self._source.fileno()], [], [], seconds)[0]:
             return []
-        found = []
+        keys = []
         for press in [*self._source.read_keys(), *self._source.flush_keys()]:
-            if press.key in _STOPS:
-                found.append(STOP)
-            elif press.key in _FOR_STREAM and not self._ahead:
-                found.append(str(press.key))
-            elif press.key not in _IGNORED:
-                self._ahead.append(press)  # somebody types the next line already
-        return found
+            if press.key in _STOP_KEYS:
+                keys.append(STOP)
+            elif press.key in _STREAM_KEYS and not self._typed_ahead:
+                keys.append(str(press.key))
+            elif press.key not in _IGNORED_KEYS:
+                self._typed_ahead.append(press)
+        return keys
 
 
-_CHOICES = 9
-_BAR = 20
-_JOINED = frozenset(map(chr, (0x200D, *range(0xFE00, 0xFE10), *range(0x1F1E6, 0x1F200),
-                              *range(0x1F3FB, 0x1F400))))  # fmt: skip
-
-
-class Chooser:
-    """Token after token, until the person has enough."""
+class TokenPicker:
+    """The picker of `/choose`: appends token after token until the person ends it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._first = context.session.position
-        self._look()
+        self._update()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         self._guesses = next_tokens(self._context, _CHOICES)
         self._marked = 0
 
-    def move(self, step: int) -> None:
-        """Mark another one."""
-        self._marked = (self._marked + step) % len(self._guesses)
+    def move(self, steps: int) -> None:
+        """Moves the mark down the list, or up; it goes round at the ends."""
+        self._marked = (self._marked + steps) % len(self._guesses)
 
-    def accept(self, number: int | None = None) -> None:
-        """Write the marked one, or the one of a number from 0."""
-        number = self._marked if number is None else number
-        if number < len(self._guesses):
-            take(self._context, self._guesses[number][0])
-            self._look()
+    def accept(self) -> None:
+        """Appends the marked token."""
+        write_token(self._context, self._guesses[self._marked][0])
+        self._update()
 
     def type(self, text: str) -> None:
-        """Write what was typed."""
+        """Appends what the person typed."""
         self._context.session.append(text)
-        self._look()
+        self._update()
 
     def back(self) -> None:
-        """Take the last token back."""
+        """Takes the last token back, but no token from before `/choose`."""
         tree = self._context.session.tree
         if self._context.session.position > self._first:
             tree.branches[tree.branch] = tree.parent(tree.tip)
-            self._look()
+            self._update()
 
     def shown(self) -> StyleAndTextTuples:
-        """The end of the text, and the list."""
+        """Returns the end of the text, the list and the hints, with their styles."""
         context = self._context
         ascii = context.screen.palette.ascii
         line = context.session.text(context.screen.width - 2).rpartition("\n")[2]
-        # What joins characters into one is shown apart: terminals disagree on its width.
-        line = "".join("◌" if one in _JOINED else one for one in safe_line(line))
-        found: StyleAndTextTuples = [("bold", line), ("", "\n")]
+        line = "".join("◌" if char in _JOINING else char for char in safe_line(line))
+        fragments: StyleAndTextTuples = [("bold", line), ("", "\n")]
         full, mark = ("#", ">") if ascii else ("█", "›")
         for number, (token, chance) in enumerate(self._guesses):
-            here = number == self._marked
-            bar = full * max(1, round(chance * _BAR))
-            text = f"{mark if here else ' '} {spelled(context, token):<6} {chance:6.1%} {bar}\n"
-            found.append(("reverse" if here else "", text))
-        hints = ("Enter takes", "arrows move", "Esc ends", "Backspace goes back", "or type one")
-        found.append(("italic", fitting(hints, context.screen.width)))
-        return found
+            marked = number == self._marked
+            bar = full * max(1, round(chance * _BAR_COLUMNS))
+            label = f"{token_label(context, token):<6}"
+            text = f"{mark if marked else ' '} {label} {chance:6.1%} {bar}\n"
+            fragments.append(("reverse" if marked else "", text))
+        hints = (
+            "Enter takes", "arrows move", "Esc ends", "Backspace goes back", "or type a character"
+        )  # fmt: skip
+        fragments.append(("italic", fitting(hints, context.screen.width)))
+        return fragments
 
 
-def choose_with_keys(source: Input, output: Output) -> Callable[[Context], None]:
-    """A picker for `Context.pick`."""
+def token_picker(source: Input, output: Output) -> Callable[[Context], None]:
+    """Returns a function for `Context.pick_token`."""
 
     def pick(context: Context) -> None:
-        chooser = Chooser(context)
-        control = FormattedTextControl(chooser.shown, focusable=True, show_cursor=False)
-        application: Application[None] = Application(
-            layout=Layout(Window(control, always_hide_cursor=True, wrap_lines=False)),
-            key_bindings=_bindings(chooser),
-            erase_when_done=True,
-            input=source,
-            output=output,
-        )
-        application.ttimeoutlen = 0.05
-        application.run()
+        picker = TokenPicker(context)
+        _run(picker.shown, _picker_bindings(picker), source, output, full_screen=False)
 
     return pick
 
 
-def _bindings(chooser: Chooser) -> KeyBindings:
-    bindings = KeyBindings()
+def _picker_bindings(picker: TokenPicker) -> KeyBindings:
+    bindings = _leaving_bindings()
     steps = {"down": 1, "up": -1, "tab": 1, "s-tab": -1, "pagedown": 4, "pageup": -4}
     for key, step in steps.items():
 
         @bindings.add(key)
         def _(event: KeyPressEvent, step: int = step) -> None:
-            chooser.move(step)
+            picker.move(step)
 
     @bindings.add("enter")
     @bindings.add("right")
     def _(event: KeyPressEvent) -> None:
-        chooser.accept()
+        picker.accept()
 
     @bindings.add("backspace")
     @bindings.add("left")
     def _(event: KeyPressEvent) -> None:
-        chooser.back()
-
-    @bindings.add("escape", eager=True)
-    @bindings.add("c-c")
-    @bindings.add("c-d")
-    def _(event: KeyPressEvent) -> None:
-        event.app.exit()
+        picker.back()
 
     @bindings.add(KeyNames.Any)
     @bindings.add(KeyNames.BracketedPaste)
     def _(event: KeyPressEvent) -> None:
         key = event.key_sequence[-1].key
         if isinstance(key, KeyNames) and key != KeyNames.BracketedPaste:
-            return  # a key that stands for no text
-        chooser.type(event.data.replace("\r\n", "\n").replace("\r", "\n"))
+            return  # a key without a character, such as F5
+        picker.type(event.data.replace("\r\n", "\n").replace("\r", "\n"))
 
     return bindings
 
 
-_HINTS = "q leaves; left, right: through the text; up, down: layers; Home, End"
-
-
 def browse_here(view: StepView, palette: Palette, terminal: Terminal) -> None:
-    """`browse` at the process's own terminal."""
-    browse(view, palette, shutil.get_terminal_size, create_input(), open_output(terminal))
+    """Runs `browse_steps` at the process's own terminal."""
+    browse_steps(view, palette, shutil.get_terminal_size, create_input(), open_output(terminal))
 
 
-def browse(
-    view: StepView, palette: Palette, size: Callable[[], terminal_size], source: Input,
+def browse_steps(
+    view: StepView,
+    palette: Palette,
+    size: Callable[[], terminal_size],
+    source: Input,
     output: Output,
-) -> None:  # fmt: skip
-    """Let a person walk through the text, until they leave."""
+) -> None:
+    """Lets a person move through the steps and layers of a text, until they leave.
+
+    Args:
+        view: the text; its position and layer change.
+        palette: the colours.
+        size: returns the columns and rows of the screen.
+        source: the keyboard.
+        output: the terminal.
+    """
 
     def shown() -> ANSI:
         columns, rows = size()
-        lines = view.lines(palette, max(20, columns - 1), rows - 1)[: rows - 1]
-        return ANSI("\n".join([*lines, _HINTS[: columns - 1]]))
+        width = max(_MIN_BROWSE_COLUMNS, columns - 1)
+        lines = view.lines(palette, width, rows - 1)[: rows - 1]
+        return ANSI("\n".join([*lines, _BROWSE_HINT[: columns - 1]]))
 
-    control = FormattedTextControl(shown, focusable=True, show_cursor=False)
-    application: Application[None] = Application(
-        layout=Layout(Window(control, always_hide_cursor=True, wrap_lines=False)),
-        key_bindings=_browse_bindings(view),
-        full_screen=True,
-        input=source,
-        output=output,
-    )
-    application.ttimeoutlen = 0.05
-    application.run()
+    _run(shown, _browse_bindings(view), source, output, full_screen=True)
 
 
 def _browse_bindings(view: StepView) -> KeyBindings:
-    bindings = KeyBindings()
-    far = len(view.labels)
+    bindings = _leaving_bindings("q", "enter")
+    all_tokens = len(view.labels)
     moves = {
         "right": (1, 0), "l": (1, 0), " ": (1, 0), "left": (-1, 0), "h": (-1, 0),
-        "backspace": (-1, 0), "pagedown": (10, 0), "pageup": (-10, 0), "home": (-far, 0),
-        "end": (far, 0), "down": (0, -1), "j": (0, -1), "up": (0, 1), "k": (0, 1),
+        "backspace": (-1, 0), "pagedown": (10, 0), "pageup": (-10, 0), "home": (-all_tokens, 0),
+        "end": (all_tokens, 0), "down": (0, -1), "j": (0, -1), "up": (0, 1), "k": (0, 1),
     }  # fmt: skip
     for key, move in moves.items():
 
@@ -245,12 +236,43 @@ def _browse_bindings(view: StepView) -> KeyBindings:
         def _(event: KeyPressEvent, move: tuple[int, int] = move) -> None:
             view.move(*move)
 
-    @bindings.add("q")
-    @bindings.add("enter")
-    @bindings.add("escape", eager=True)
-    @bindings.add("c-c")
-    @bindings.add("c-d")
-    def _(event: KeyPressEvent) -> None:
+    return bindings
+
+
+def _leaving_bindings(*keys: str) -> KeyBindings:
+    """Returns bindings in which Esc, Ctrl-C, Ctrl-D and the given keys end the application."""
+    bindings = KeyBindings()
+
+    def leave(event: KeyPressEvent) -> None:
         event.app.exit()
 
+    bindings.add("escape", eager=True)(leave)
+    for key in ("c-c", "c-d", *keys):
+        bindings.add(key)(leave)
     return bindings
+
+
+def _run(
+    shown: Callable[[], StyleAndTextTuples | ANSI],
+    bindings: KeyBindings,
+    source: Input,
+    output: Output,
+    *,
+    full_screen: bool,
+) -> None:
+    """Shows what `shown` returns, again after each key, until a key ends the application.
+
+    On the full screen, or in the lines below the cursor, which are erased at the end.
+    """
+    control = FormattedTextControl(shown, focusable=True, show_cursor=False)
+    window = Window(control, always_hide_cursor=True, wrap_lines=False)
+    application: Application[None] = Application(
+        layout=Layout(window),
+        key_bindings=bindings,
+        full_screen=full_screen,
+        erase_when_done=not full_screen,
+        input=source,
+        output=output,
+    )
+    application.ttimeoutlen = _ESCAPE_SECONDS
+    application.run()

@@ -1,4 +1,7 @@
-"""The line that a person types: history, completion, several lines, an editor, a toolbar."""
+"""How does a person type a line: history, completion, several lines, an editor, a toolbar?
+
+It uses prompt_toolkit. What the line does is in app.py.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,16 @@ from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeText, safe_line
 
 QUOTES = '"""'
-_HISTORY = "repl_history"
+"""Three quotes begin and end a text of several lines."""
+_HISTORY_FILE = "repl_history"
+_MENU_ROWS = 6
+"""Rows below the prompt that stay free for the list of completions."""
+_MAX_PROMPT_UNITS = 3
+"""Clamped units that the prompt names."""
 
 
 class Completions(Completer):
-    """Commands after a slash, and what can stand after each."""
+    """Completes commands after a slash, and the arguments of each."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -39,42 +47,43 @@ class Completions(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterator[Completion]:
-        """What the line so far can become."""
+        """Yields the words that fit at the cursor."""
         line = document.text_before_cursor
         if not line.startswith("/") or line.startswith("//") or "\n" in line:
             return
         name, blank, argument = line[1:].partition(" ")
         if not blank:
-            for one, row in COMMANDS.items():
-                if one.startswith(name):
-                    yield Completion(one, -len(name), display_meta=row.help)
+            for command, row in COMMANDS.items():
+                if command.startswith(name):
+                    yield Completion(command, -len(name), display_meta=row.help)
             return
-        word = argument.rpartition(" ")[2]
-        for one in self._words(name, argument):
-            if one.startswith(word):
-                yield Completion(safe_line(one), -len(word))
+        begun = argument.rpartition(" ")[2]
+        for word in self._words(name, argument):
+            if word.startswith(begun):
+                yield Completion(safe_line(word), -len(begun))
 
     def _words(self, name: str, argument: str) -> tuple[str, ...]:
-        first, blank, _ = argument.partition(" ")
+        setting, blank, _ = argument.partition(" ")
         if name == "set" and blank:
-            return TABLE[first].choices if first in TABLE else ()
+            return TABLE[setting].choices if setting in TABLE else ()
         return COMMANDS[name].complete(self._context) if name in COMMANDS else ()
 
 
 class QuietOutput(Vt100_Output):
-    """Asks the terminal nothing: an answer could come in the middle of a stream, as keys.
+    """Output that never asks the terminal where the cursor is.
 
-    prompt_toolkit asks where the cursor is, to find room for menus and its toolbar; it is told that
-    there is one row, and takes what it needs.
+    prompt_toolkit asks, to find the rows for its menu and toolbar. The answer arrives as keys, and
+    it could arrive in the middle of a stream. With this answer prompt_toolkit does not ask, and
+    scrolls to make room.
     """
 
     def get_rows_below_cursor_position(self) -> int:
-        """Rows that are certain to be there."""
+        """Returns the rows that are certainly there."""
         return 1
 
 
 def open_output(terminal: Terminal) -> Output:
-    """prompt_toolkit's end of a terminal."""
+    """Returns prompt_toolkit's output to a terminal."""
     out = cast(TextIO, terminal.out)
     if os.name == "nt":
         return create_output(out)
@@ -85,8 +94,8 @@ class LineReader:
     """Reads lines from a terminal.
 
     Args:
-        context: for completion and the toolbar.
-        source: keys.
+        context: what completion and the toolbar show.
+        source: the keyboard.
         output: the terminal.
     """
 
@@ -96,24 +105,24 @@ class LineReader:
         self._session: PromptSession[str] = PromptSession(
             completer=Completions(context),
             complete_while_typing=Condition(self._is_command),
-            history=_history(),
+            history=_open_history(),
             key_bindings=self._bindings(),
             bottom_toolbar=self._toolbar,
             prompt_continuation=self._continuation,
             enable_open_in_editor=False,
             erase_when_done=True,
             color_depth=colours,
-            reserve_space_for_menu=6,
+            reserve_space_for_menu=_MENU_ROWS,
             input=source,
             output=output,
         )
 
     def read(self) -> str:
-        """A line, or several.
+        """Reads a line, or several.
 
         Raises:
-            EOFError: the person wants to leave.
-            KeyboardInterrupt: the line was given up.
+            EOFError: the person wants to leave (Ctrl-D).
+            KeyboardInterrupt: the person dropped the line (Ctrl-C).
         """
         return self._session.prompt(self._prompt)
 
@@ -123,39 +132,36 @@ class LineReader:
     def _prompt(self) -> StyleAndTextTuples:
         session = self._context.session
         mark = ">" if self._context.screen.palette.ascii else "›"
-        held = [one.spelled(session.model.config) for one in session.pinned]
-        shown = f"[{' '.join(held[:3])}{' …' if len(held) > 3 else ''}] " if held else ""
-        return [("bold", f"{shown}{mark} ")]
+        units = [unit.spelled(session.model.config) for unit in session.pinned]
+        more = " …" if len(units) > _MAX_PROMPT_UNITS else ""
+        clamped = f"[{' '.join(units[:_MAX_PROMPT_UNITS])}{more}] " if units else ""
+        return [("bold", f"{clamped}{mark} ")]
 
     def _continuation(self, width: int, line: int, wrapped: int) -> str:
         mark = "." if self._context.screen.palette.ascii else "·"
         return mark.rjust(max(1, width - 1)) + " " if not wrapped else " " * width
 
     def _toolbar(self) -> SafeText:
-        session = self._context.session
-        settings = session.settings
+        session, width = self._context.session, self._context.screen.width
         copies = session.longest_copy
-        place = f"{session.tree.branch}:{session.position}"
-        # In the order in which they are left out where there is no room.
-        shown = {
-            "/help": "/help",
+        position = f"{session.tree.branch}:{session.position}"
+        # In the order in which they are left out when the screen is too narrow.
+        parts = {
+            "help": "/help",
             "name": session.name,
             "seed": f"seed {session.seed}",
-            "held": f"{len(session.pinned)} held" if session.pinned else "",
-            "temperature": f"t {settings.sample.temperature:g}",
+            "clamped": f"{len(session.pinned)} clamped" if session.pinned else "",
+            "temperature": f"t {session.settings.sample.temperature:g}",
             "copies": f"longest copy {copies}" if copies else "",
-            "place": place,
+            "position": position,
         }
-        order = ("name", "temperature", "seed", "place", "copies", "held", "/help")
-        dropped = iter(shown.copy())
-        while len(line := "  ".join(shown[one] for one in order if shown.get(one))) > (
-            self._context.screen.width
-        ):
-            name = next(dropped, None)
-            if name is None:
-                return safe_line(place[: self._context.screen.width])
-            del shown[name]
-        return safe_line(line)
+        shown_order = ("name", "temperature", "seed", "position", "copies", "clamped", "help")
+        for dropped in list(parts):
+            line = "  ".join(parts[name] for name in shown_order if parts.get(name))
+            if len(line) <= width:
+                return safe_line(line)
+            del parts[dropped]
+        return safe_line(position[:width])
 
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
@@ -176,19 +182,19 @@ class LineReader:
         return bindings
 
     def _is_open(self) -> bool:
-        """Whether several lines were begun and not ended."""
+        """Whether Enter begins a new line, because three quotes are open."""
         return is_open(self._session.default_buffer.text)
 
 
 def is_open(text: str) -> bool:
-    """Whether a text begins with three quotes that nothing closes yet."""
+    """Whether a text begins with three quotes and does not end with three others."""
     return text.startswith(QUOTES) and not (
         len(text) >= 2 * len(QUOTES) and text.rstrip("\n").endswith(QUOTES)
     )
 
 
 def unquoted(text: str) -> str:
-    """What stands between three quotes; any other text as it is."""
+    """Returns the text between three quotes; a text without quotes as it is."""
     if not text.startswith(QUOTES):
         return text
     inner = text.removeprefix(QUOTES)
@@ -196,10 +202,10 @@ def unquoted(text: str) -> str:
     return stripped.removesuffix(QUOTES) if stripped.endswith(QUOTES) else inner
 
 
-def _history() -> History:
-    """Lines of earlier sessions, where they can be kept."""
+def _open_history() -> History:
+    """Opens the lines of earlier sessions; an empty history where their file cannot be written."""
     try:
-        path = cache_folder() / _HISTORY
+        path = cache_folder() / _HISTORY_FILE
         make_folder(path.parent)
         with path.open("a", encoding="utf-8"):
             pass

@@ -1,17 +1,19 @@
-"""A session as JSON: texts, branches, settings, and what was held; states are made again from them.
+"""How does a session become a JSON file, and come back from it?
 
-A session's file may be anybody's: everything in it is checked before anything is changed.
+The file has the texts, branches, settings and clamped units; states are computed again from them.
+A file may come from anybody, so everything in it is checked before the session changes.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chargen.api import load
+from chargen.api import Model, load
 from chargen.errors import ChargenError, UsageError
 from chargen.files import parse_json, write_json
 from chargen.inference.engine import Clamps
@@ -19,189 +21,232 @@ from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
 from chargen.model.config import ModelConfig
 from chargen.model.unit_names import Unit
-from chargen.repl.session import PIN_LIMIT, Session
+from chargen.repl.session import MAX_CLAMP_VALUE, Session
 from chargen.repl.settings import TABLE, Settings, set_value
 
 KIND, FORMAT = "chargen session", 1
-_MOST = 50_000_000
+_MAX_NODES = 50_000_000
+_LOGPROB_DIGITS = 6
+_KIND_BYTES = 200
+"""The kind stands in the first bytes of a session file."""
 
 
 def write_session(path: Path, session: Session) -> None:
-    """Write everything that a session is.
+    """Writes a session to a file: all nodes that some branch reaches, numbered from the root.
 
     Raises:
-        ChargenError: the file cannot be written; what was there is unchanged.
+        ChargenError: the file cannot be written; the file that was there is unchanged.
     """
     tree = session.tree
-    needed = sorted({ROOT}.union(*(_line(tree, end) for end in tree.branches.values())))
-    number = {node: place for place, node in enumerate(needed)}
-    held: list[Clamps] = []
-    nodes = []
-    for node in needed[1:]:
-        holds = tree.holds(node)
-        if holds not in held:
-            held.append(holds)
+    nodes = sorted({ROOT}.union(*(_nodes_up_to(tree, end) for end in tree.branches.values())))
+    number = {node: index for index, node in enumerate(nodes)}
+    clamps: list[Clamps] = []
+    node_rows = []
+    for node in nodes[1:]:
+        node_clamps = tree.holds(node)
+        if node_clamps not in clamps:
+            clamps.append(node_clamps)
         hidden = tree.position(node) == tree.position(tree.parent(node))
-        nodes.append(
-            [number[tree.parent(node)], tree.token(node), round(tree.logprob(node), 6),
-             held.index(holds), int(hidden)]
+        node_rows.append(
+            [number[tree.parent(node)], tree.token(node), round(tree.logprob(node),
+             _LOGPROB_DIGITS), clamps.index(node_clamps), int(hidden)]
         )  # fmt: skip
-    model = session.model
+    model, heat = session.model, session.heat
     write_json(
         path,
         {
             "kind": KIND,
             "format": FORMAT,
             "model": None if model.path is None else str(model.path.absolute()),
-            "weights": weights_digest(session),
+            "weights": weights_digest(model),
             "settings": {name: str(row.read(session.settings)) for name, row in TABLE.items()},
             "seed": session.seed,
             "drawn": session.drawn,
-            "starts": [[number[start], written] for start, written in session.starts
-                       if start in number],
-            "watched": [[one.layer, one.index, one.state] for one in session.watched],
-            "heat": [session.heat.view, session.heat.layer, session.heat.order, session.heat_on],
+            "starts": [
+                [number[start], written] for start, written in session.starts if start in number
+            ],
+            "watched": [_unit_row(unit) for unit in session.watched],
+            "heat": [heat.view, heat.layer, heat.order, session.heat_on],
             "branch": tree.branch,
             "branches": {name: number[end] for name, end in tree.branches.items()},
-            "held": [[[layer, *there] for layer, there in one.items()]
-                     for one in held],
-            "pinned": [[one.layer, one.index, one.state, value]
-                       for one, value in session.pinned.items()],
-            "nodes": nodes,
+            "held": [[[layer, *units] for layer, units in group.items()] for group in clamps],
+            "pinned": [[*_unit_row(unit), value] for unit, value in session.pinned.items()],
+            "nodes": node_rows,
         },
-    )  # fmt: skip
+    )
 
 
 def read_session(path: Path, session: Session) -> None:
-    """Bring a session back: the same texts, and, by the same steps, the same states.
+    """Replaces a session by the one in a file; the same steps compute the same states.
 
     Raises:
-        ChargenError: it is no session's file, or of a model that is not here; nothing is changed.
+        UsageError: the file is not a session, or its model is not here; nothing is changed.
     """
     try:
-        raw = path.read_bytes()
-        value = parse_json(raw.decode("utf-8"))
+        value = parse_json(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise UsageError(f"{path}: is no session's file") from error
+        raise UsageError(f"{path}: is not a session file; /save writes one") from error
     try:
         _restore(value, session)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: is no session's file, or is damaged") from error
+        raise UsageError(f"{path}: is not a session file, or is damaged") from error
     except ChargenError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _restore(value: Any, session: Session) -> None:
-    if value["kind"] != KIND:
-        raise ValueError("of another kind")
-    if value["format"] != FORMAT:
-        raise UsageError(f"is of format {value['format']}; this chargen reads {FORMAT}")
-    model = session.model
-    if not isinstance(value["weights"], str):
-        raise ValueError("its model")
-    if value["weights"] != weights_digest(session):
-        other = str(value["model"])
-        try:
-            fresh = Session(load(other), seed=0)
-        except ChargenError as error:
-            raise UsageError(f"was written with {other}, which is not here") from error
-        if value["weights"] != weights_digest(fresh):
-            raise UsageError(f"was written with {other}, which was trained on since")
-        model = fresh.model
-    settings = Settings()
-    for name, text in value["settings"].items():
-        set_value(settings, str(name), str(text))
-    config = model.config
-    held = [_holds(one, config.state_shape) for one in value["held"]]
-    tree = TextTree(model.stepper)
-    nodes = value["nodes"]
-    if not isinstance(nodes, list) or len(nodes) > _MOST:
-        raise ValueError("its nodes")
-    for parent, token, logprob, holds, hidden in nodes:
-        whole = all(type(one) is int for one in (parent, token, holds))
-        if not (whole and 0 <= parent < len(tree) and 0 <= token < config.vocab_size):
-            raise ValueError(f"node {len(tree)}")
-        tree.restore(parent, token, float(logprob), held[_index(holds, held)], bool(hidden))
-    for name in value["branches"]:
-        check_branch_name(name)
-    branches = {str(name): _index(end, range(len(tree))) for name, end in value["branches"].items()}
-    branch, seed, drawn = value["branch"], value["seed"], value["drawn"]
-    if branch not in branches or not all(type(one) is int and one >= 0 for one in (seed, drawn)):
-        raise ValueError("its branches or seed")
-    pinned = {_unit(place, config): float(number) for *place, number in value["pinned"]}
-    if not all(-PIN_LIMIT <= one <= PIN_LIMIT for one in pinned.values()):
-        raise ValueError("what it held")
-    starts = [
-        (_index(start, range(len(tree))), bool(written)) for start, written in value["starts"]
-    ]
-    watched = [_unit(one, config) for one in value["watched"]]
-    view, layer, order, live = value["heat"]
-    find_view(view, config.cell_row)
-    if not VIEWS[view].every or order not in ORDERS:
-        raise ValueError("its heatmap")
-    layer = _index(layer, range(config.num_layers))
-    session.use(model)
-    session.starts, session.watched, session.heat_on = starts, watched, bool(live)
-    session.heat.look(view=view, layer=layer, order=order)
-    session.settings, session.seed, session.drawn = settings, seed, drawn
-    tree.branches, tree.branch = branches, branch
-    session.tree = session.composer.tree = tree
-    for unit, number in pinned.items():
-        session.hold(unit, number)
-
-
-def _unit(place: Any, config: ModelConfig) -> Unit:
-    layer, index, state = place
-    return Unit(
-        _index(layer, range(config.num_layers)),
-        _index(index, range(config.hidden_size)),
-        _index(state, config.cell_row.states),
-    )
-
-
 def is_session(path: Path) -> bool:
-    """Whether a file is a session's, as far as its beginning tells."""
+    """Whether the first bytes of a file are those of a session file."""
     try:
         with path.open("rb") as stream:
-            return KIND.encode() in stream.read(200)
+            return KIND.encode() in stream.read(_KIND_BYTES)
     except OSError:
         return False
 
 
-def _index(number: Any, things: Any) -> int:
-    if type(number) is not int or not 0 <= number < len(things):
-        raise ValueError(f"number {number}")
-    return number
+def weights_digest(model: Model) -> str:
+    """Returns the SHA-256 of the names and values of a model's tensors, sorted by name.
 
-
-def _holds(value: Any, shape: tuple[int, int, int]) -> Clamps:
-    layers, states, size = shape
-    holds: dict[int, tuple[list[int], list[int], list[float]]] = {}
-    for layer, which, units, values in value:
-        holds[_index(layer, range(layers))] = (
-            [_index(one, range(states)) for one in which],
-            [_index(one, range(size)) for one in units],
-            [float(one) for one in values],
-        )
-        if not len(which) == len(units) == len(values):
-            raise ValueError("what it held")
-    return holds
-
-
-def _line(tree: TextTree, node: int) -> set[int]:
-    found = set()
-    while node != ROOT:
-        found.add(node)
-        node = tree.parent(node)
-    return found
-
-
-def weights_digest(session: Session) -> str:
-    """SHA-256 of the model's tensors: which model a session belongs to."""
+    A session file names its model by this digest. Session files that exist contain it, so another
+    function may take its place only if it returns the same digest.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(session.model.file.weights.items()):
+    for name, tensor in sorted(model.file.weights.items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()
+
+
+def _restore(value: Any, session: Session) -> None:
+    """Checks everything in a session file, then changes the session.
+
+    Raises:
+        ChargenError: a value is wrong, and the message says which.
+        ValueError: the file has another form. A `KeyError`, `TypeError`, `AttributeError` or
+            `OverflowError` says the same.
+    """
+    if value["kind"] != KIND:
+        raise ValueError("kind")
+    if value["format"] != FORMAT:
+        raise UsageError(f"has format {value['format']}; this version of chargen reads {FORMAT}")
+    model = _find_model(value, session)
+    config = model.config
+    settings = Settings()
+    for name, text in value["settings"].items():
+        set_value(settings, str(name), str(text))
+    tree = _read_tree(value, model)
+    branches, branch = tree.branches, value["branch"]
+    seed, drawn = value["seed"], value["drawn"]
+    if branch not in branches or not all(_is_count(number) for number in (seed, drawn)):
+        raise ValueError("branch, seed or drawn")
+    pinned = {_read_unit(row, config): float(number) for *row, number in value["pinned"]}
+    if not all(-MAX_CLAMP_VALUE <= number <= MAX_CLAMP_VALUE for number in pinned.values()):
+        raise ValueError("pinned")
+    starts = [(_read_index(start, tree), bool(written)) for start, written in value["starts"]]
+    watched = [_read_unit(row, config) for row in value["watched"]]
+    view, layer, order, heat_on = value["heat"]
+    find_view(view, config.cell_row)
+    if not VIEWS[view].every or order not in ORDERS:
+        raise ValueError("heat")
+    layer = _read_index(layer, range(config.num_layers))
+
+    session.use(model)
+    session.starts, session.watched, session.heat_on = starts, watched, bool(heat_on)
+    session.heat.set_view(view=view, layer=layer, order=order)
+    session.settings, session.seed, session.drawn = settings, seed, drawn
+    tree.branch = branch
+    session.tree = session.composer.tree = tree
+    for unit, number in pinned.items():
+        session.clamp(unit, number)
+
+
+def _find_model(value: Any, session: Session) -> Model:
+    """Returns the model that the session was written with; loads it if it is not the present one.
+
+    Raises:
+        UsageError: it is not here, or it has other weights now.
+    """
+    if not isinstance(value["weights"], str):
+        raise ValueError("weights")
+    if value["weights"] == weights_digest(session.model):
+        return session.model
+    path = str(value["model"])
+    try:
+        model = load(path)
+    except ChargenError as error:
+        raise UsageError(f"was written with {path}, which is not here") from error
+    if value["weights"] != weights_digest(model):
+        raise UsageError(f"was written with {path}, which has other weights now")
+    return model
+
+
+def _read_tree(value: Any, model: Model) -> TextTree:
+    """Returns the tree with its nodes and branches; its states are computed when needed."""
+    config = model.config
+    clamps = [_read_clamps(rows, config.state_shape) for rows in value["held"]]
+    tree = TextTree(model.stepper)
+    nodes = value["nodes"]
+    if not isinstance(nodes, list) or len(nodes) > _MAX_NODES:
+        raise ValueError("nodes")
+    for parent, token, logprob, clamps_index, hidden in nodes:
+        _read_index(parent, tree)
+        _read_index(token, range(config.vocab_size))
+        node_clamps = clamps[_read_index(clamps_index, clamps)]
+        tree.restore(parent, token, float(logprob), node_clamps, bool(hidden))
+    for name in value["branches"]:
+        check_branch_name(name)
+    tree.branches = {str(name): _read_index(end, tree) for name, end in value["branches"].items()}
+    return tree
+
+
+def _read_clamps(rows: Any, shape: tuple[int, int, int]) -> Clamps:
+    num_layers, num_states, size = shape
+    clamps: dict[int, tuple[list[int], list[int], list[float]]] = {}
+    for layer, states, units, values in rows:
+        clamps[_read_index(layer, range(num_layers))] = (
+            [_read_index(state, range(num_states)) for state in states],
+            [_read_index(unit, range(size)) for unit in units],
+            [float(number) for number in values],
+        )
+        if not len(states) == len(units) == len(values):
+            raise ValueError("held")
+    return clamps
+
+
+def _unit_row(unit: Unit) -> list[int]:
+    return [unit.layer, unit.index, unit.state]
+
+
+def _read_unit(row: Any, config: ModelConfig) -> Unit:
+    layer, index, state = row
+    return Unit(
+        _read_index(layer, range(config.num_layers)),
+        _read_index(index, range(config.hidden_size)),
+        _read_index(state, config.cell_row.states),
+    )
+
+
+def _read_index(number: Any, things: Sized) -> int:
+    """Returns the number if it is an index into `things`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _is_count(number) or number >= len(things):
+        raise ValueError(f"index {number}")
+    return int(number)
+
+
+def _is_count(number: object) -> bool:
+    """Whether a value is a whole number and at least 0; True and False are not."""
+    return type(number) is int and number >= 0
+
+
+def _nodes_up_to(tree: TextTree, node: int) -> set[int]:
+    """Returns a node and all nodes before it, without the root."""
+    nodes = set()
+    while node != ROOT:
+        nodes.add(node)
+        node = tree.parent(node)
+    return nodes

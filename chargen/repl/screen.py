@@ -1,10 +1,15 @@
-"""Where the session talks to: text, lines, tables; with a terminal's powers or without any."""
+"""How does the session show something: text, lines, pictures, tables?
+
+A `Screen` uses what the terminal can do, and prints plain text where there is none. It knows no
+command and no session.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from chargen.terminal.context import Terminal
@@ -13,13 +18,17 @@ from chargen.terminal.palette import RESET, Palette, make_palette
 from chargen.terminal.safetext import SafeText, rich_text, safe, safe_line
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from chargen.insight.views import Grid
 
-_DIM, _BOLD, _UNDERLINED = "\x1b[2m", "\x1b[1m", "\x1b[4m"
+_STYLE_CODES = {"dim": "\x1b[2m", "bold": "\x1b[1m", "underlined": "\x1b[4m"}
+_MIN_COLUMNS = 20
+"""Pictures and tables take at least this many columns, even on a narrower screen."""
 
 
 def fitting(parts: Iterable[str], width: int, between: str = ", ") -> SafeText:
-    """As many of the parts, in order, as stand on one line."""
+    """Joins the first parts, as many as fit in `width` columns."""
     line = ""
     for part in parts:
         longer = f"{line}{between}{part}" if line else part
@@ -30,66 +39,61 @@ def fitting(parts: Iterable[str], width: int, between: str = ", ") -> SafeText:
 
 
 class Screen:
-    """The person's end of a session.
+    """Where a session writes.
 
     Args:
-        terminal: streams and what they can show.
+        terminal: the streams, and what they can show.
         interactive: whether a person sits at a terminal that obeys escape codes.
     """
 
     def __init__(self, terminal: Terminal, *, interactive: bool) -> None:
         self.terminal, self.interactive = terminal, interactive
         self.out = terminal.out
-        system = terminal.console(results=True).color_system if self._may_colour() else None
-        self._system = system
-        self.palette = self._palette("auto")
+        colours = interactive or terminal.color == "always"
+        self._system = terminal.console(results=True).color_system if colours else None
+        self.set_background("auto")
 
-    def _may_colour(self) -> bool:
-        return self.interactive or self.terminal.color == "always"
-
-    def _palette(self, background: str) -> Palette:
+    def set_background(self, background: str) -> None:
+        """Chooses the colours for a dark or a light background; `auto` asks the environment."""
         terminal = self.terminal
-        return make_palette(
+        self.palette: Palette = make_palette(
             self._system, terminal.environ, ascii=terminal.ascii, background=background
         )
 
-    def set_background(self, background: str) -> None:
-        """Colours for a dark or a light background."""
-        self.palette = self._palette(background)
-
     def size(self) -> os.terminal_size:
-        """Columns and rows; 80 x 24 where there is no terminal."""
+        """Returns columns and rows; 80 x 24 where there is no terminal."""
         if not self.interactive:
             return os.terminal_size((80, 24))
         return shutil.get_terminal_size()
 
     @property
     def width(self) -> int:
-        """Columns that a picture or a table may take."""
-        return max(20, self.size().columns - 1)
+        """The columns that a picture or a table may take: all but the last."""
+        return max(_MIN_COLUMNS, self.size().columns - 1)
 
     def write(self, text: SafeText) -> None:
-        """Text as it is, without a line end."""
+        """Writes a text as it is, without a line end."""
         self.out.write(text)
 
     def styled(self, text: SafeText, style: str) -> str:
-        """Text in `dim`, `bold` or `underlined`, where the terminal can."""
-        codes = {"dim": _DIM, "bold": _BOLD, "underlined": _UNDERLINED}
-        return f"{codes[style]}{text}{RESET}" if self.interactive and text else text
+        """Returns the text in `dim`, `bold` or `underlined`; plain where there is no terminal."""
+        return f"{_STYLE_CODES[style]}{text}{RESET}" if self.interactive and text else text
 
     def line(self, text: object = "", style: str | None = None) -> None:
-        """A line of results, wrapped at words."""
-        from textwrap import wrap
+        """Writes a text as lines of results, wrapped between words.
 
-        for one in str(text).split("\n"):
-            pieces = wrap(safe_line(one), self.width, break_on_hyphens=False) or [""]
-            for piece in pieces:
+        Args:
+            text: made safe here.
+            style: `dim`, `bold`, `underlined` or None.
+        """
+        for line in str(text).split("\n"):
+            for piece in wrap(safe_line(line), self.width, break_on_hyphens=False) or [""]:
                 shown = SafeText(piece)
                 self.out.write((self.styled(shown, style) if style else shown) + "\n")
         self.out.flush()
 
     def complain(self, text: object) -> None:
-        """A line that says what is wrong and what to do; on stderr where there is no person."""
+        """Writes an error; goes to stderr where there is no terminal."""
         if self.interactive:
             self.line(text, "bold")
         else:
@@ -97,16 +101,16 @@ class Screen:
             self.terminal.complain(text)
 
     def picture(self, grid: Grid) -> None:
-        """A view, as wide as the screen."""
+        """Draws a view over the width of the screen."""
         self.lines(render(grid, self.palette, self.width))
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Finished lines of a picture."""
-        self.out.write("".join(f"{one}\n" for one in lines))
+        """Writes the finished lines of a picture."""
+        self.out.write("".join(f"{line}\n" for line in lines))
         self.out.flush()
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table without borders; every cell is made safe."""
+        """Writes a table without borders; empty headers are not shown. Makes every cell safe."""
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, show_header=any(headers))
@@ -114,19 +118,19 @@ class Screen:
             table.add_column(rich_text(header, "bold"), overflow="fold")
         for row in rows:
             table.add_row(*(rich_text(safe_line(cell)) for cell in row))
-        console = self.terminal.console(results=True)
-        console.width = self.width
-        console.print(table)
-        self.out.flush()
+        self._print(table)
 
     def columns(self, left: str, right: str, titles: tuple[str, str]) -> None:
-        """Two texts side by side."""
+        """Writes two texts side by side."""
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, expand=True, padding=(0, 1))
         for title in titles:
             table.add_column(rich_text(safe_line(title), "bold"), ratio=1, overflow="fold")
         table.add_row(rich_text(safe(left)), rich_text(safe(right)))
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
         console = self.terminal.console(results=True)
         console.width = self.width
         console.print(table)

@@ -1,14 +1,13 @@
-"""A session: a model, its tree of texts, the settings, what is held and what is watched.
+"""What lasts from one prompt to the next? The model, its tree of texts, the settings.
 
-Knows no screen and no keys; the commands change it, and stream.py writes with it.
-Shape letters: T tokens, H hidden_size.
+The commands change a `Session`, and stream.py writes with it. This file knows no screen and no
+keys. Shape letters: T tokens, L layers, S states, H hidden_size.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,99 +30,117 @@ from chargen.text.tokenizer import Tokens, describe_unseen
 if TYPE_CHECKING:
     from chargen.scoring import Learner
 
-PIN_LIMIT = 1e6
-"""The largest value that a unit can be held at."""
-LONGEST_TRACE = 4000
-"""Tokens of the text's end that a picture of the whole text shows at most."""
+MAX_CLAMP_VALUE = 1e6
+"""Units can be clamped to values from minus this to this."""
+MAX_SHOWN_TOKENS = 4000
+"""A picture of the whole text shows at most this many tokens, those at its end."""
+NO_TEXT = "there is no text yet; write something first"
+"""The error of commands that need a text."""
+_LARGE_TEXT_TOKENS = 50_000_000
+"""A larger training text takes long to index, so a note says that."""
 
 
 class Session:
-    """Everything between two prompts.
+    """A model, its texts and the settings, from the first prompt to the last.
 
     Args:
-        model: to write with.
-        seed: of the draws; None draws one.
+        model: the model that writes.
+        seed: the seed of the random draws; None chooses one.
     """
 
     def __init__(self, model: Model, seed: int | None = None) -> None:
         self.settings = Settings()
         self.seed = draw_seed() if seed is None else seed
         self.drawn = 0
-        """How many continuations were drawn from this seed."""
+        """How many continuations were begun with this seed."""
         self.history: list[str] = []
+        """The lines that the person typed."""
         self.heat_on = False
+        """Whether the heatmap is shown while the model writes."""
         self.watched: list[Unit] = []
         self.pinned: dict[Unit, float] = {}
+        """The clamped units and their values."""
         self.starts: list[tuple[int, bool]] = []
-        """Where texts were typed or written from, and whether written: what is taken back."""
+        """The nodes after which texts were added, and whether the model wrote them: for undo."""
         self.learner: Learner | None = None
-        """What learns; its weights are those that write. Nothing that is saved changes."""
+        """Trains a copy of the weights for `/learn`; the model file does not change."""
         self.model = model
         self.use(model)
 
     def use(self, model: Model) -> None:
-        """Write with this model from here on, from no text."""
-        if self.learner is not None:  # of the model that is left, nothing learned is kept
+        """Starts again with this model and an empty text; keeps settings, seed and history."""
+        if self.learner is not None:  # drop what the previous model learned
             self.model.stepper = Stepper(self.model.config, self.model.file.weights)
         self.model = model
         self.tree = TextTree(model.stepper)
         self.composer = Composer(model.stepper, model.tokenizer, self.tree)
-        self.composer.on_step = self._stepped
+        self.composer.on_step = self._update_heat
         self.heat = LiveHeat(model.config)
         self.pinned, self.watched, self.starts = {}, [], []
         self.learner = None
-        self.learns, self.learned, self.lessons = False, ROOT, 0
+        self.learning = False
+        self.learned_tip = ROOT
+        """The end of the text up to which `/learn` has learned."""
+        self.learned_tokens = 0
         self._copies: CopyWatch | None = None
         self._index: CopyIndex | str | None = None
         self._names: dict[str, Unit] | None = None
         self._passages: tuple[Tokens, Passages | None] | None = None
 
     def change_model(self, model: Model) -> None:
-        """Write with another model, which reads every branch."""
+        """Replaces the model; the new one reads the text of every branch."""
         texts = {name: self.text(node=end) for name, end in self.tree.branches.items()}
         branch = self.tree.branch
         self.use(model)
-        known: dict[tuple[int, int], int] = {}
+        children: dict[tuple[int, int], int] = {}
         for name, text in texts.items():
             node = self.composer.start(ROOT, empty=False)
-            ids = [int(one) for one in model.encode(text)]
-            while ids and (node, ids[0]) in known:  # what another branch begins with as well
-                node = known[node, ids.pop(0)]
+            ids = [int(token) for token in model.encode(text)]
+            while ids and (node, ids[0]) in children:  # read already, for another branch
+                node = children[node, ids.pop(0)]
             start, node = node, self.composer.read(node, ids)
-            for one in self.tree.path(node, after=start):
-                known[self.tree.parent(one), self.tree.token(one)] = one
+            for child in self.tree.path(node, after=start):
+                children[self.tree.parent(child), self.tree.token(child)] = child
             self.tree.branches[name] = node
         self.tree.branch = branch
 
     def swap(self, stepper: Stepper) -> None:
-        """Write with other weights of the same shape; the memory so far stays as it is."""
+        """Replaces the weights by others of the same shape; keeps the texts and their states."""
         self.model.stepper = self.composer.stepper = stepper
         self.tree.use(stepper)
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model: its run's, or its file's."""
         return "model" if self.model.path is None else run_name(self.model.path)
 
     @property
     def position(self) -> int:
-        """Tokens of text up to here."""
+        """The length of the text in tokens."""
         return self.tree.position(self.tree.tip)
 
     def text(self, count: int | None = None, node: int | None = None) -> str:
-        """The text that ends at the tip or a node, or the last `count` tokens of it."""
+        """Returns the text up to a node, or its last `count` tokens.
+
+        Args:
+            count: how many tokens; None is all.
+            node: the end of the text; None is the end of the present branch.
+        """
         node = self.tree.tip if node is None else node
         return "".join(self.labels(self.tree.path(node, count)))
 
     def labels(self, nodes: list[int]) -> tuple[str, ...]:
-        """The text of each node."""
-        return labels_of(self.model.tokenizer, (self.tree.token(one) for one in nodes))
+        """Returns the text of each node's token."""
+        return labels_of(self.model.tokenizer, (self.tree.token(node) for node in nodes))
 
     def append(self, text: str) -> list[str]:
-        """Read a text after the tip; lines that say which characters were never seen.
+        """Reads a text at the end of the branch.
+
+        Returns:
+            Lines that name the characters that the model has never seen.
 
         Raises:
-            UsageError: the policy is `error`, and there are such characters.
+            UsageError: there are such characters, and the setting `unknown` is `error`.
         """
         tokenizer, policy = self.model.tokenizer, self.settings.unknown
         ids = self.model.encode(text, policy)
@@ -133,7 +150,7 @@ class Session:
         return list(describe_unseen(unseen, Counter(text), len(text), policy))
 
     def begin(self) -> Writing:
-        """A new continuation after the tip."""
+        """Begins a continuation at the end of the branch, with the next draws of the seed."""
         self.starts.append((self.tree.tip, True))
         sample = change_sample(self.settings.sample, seed=self.seed)
         writing = self.composer.write(self.tree.tip, sample, self.drawn)
@@ -141,7 +158,10 @@ class Session:
         return writing
 
     def last_start(self) -> tuple[int, bool] | None:
-        """Where the last text of this branch that still stands was typed or written from."""
+        """Returns where the last text of this branch was added, and whether the model wrote it.
+
+        None when no added text is left. Forgets the texts that are no longer in the branch.
+        """
         tip = self.tree.tip
         while self.starts:
             start, written = self.starts[-1]
@@ -151,20 +171,29 @@ class Session:
         return None
 
     def reseed(self, seed: int) -> None:
-        """Draw from this seed from here on, from its beginning."""
+        """Sets the seed; the next continuation uses its first draws."""
         self.settings.sample = change_sample(self.settings.sample, seed=seed)
         self.seed, self.drawn = seed, 0
 
-    def hold(self, unit: Unit, value: float | None) -> None:
-        """Hold a unit at a value from the next step on; None lets it go."""
+    def clamp(self, unit: Unit, value: float | None) -> None:
+        """Clamps a unit to a value from the next step on; None releases the unit."""
         if value is None:
             self.pinned.pop(unit, None)
         else:
             self.pinned[unit] = value
         self.composer.hold(self.pinned)
 
+    def spell_clamped(self) -> str:
+        """Lists the clamped units and their values: `L1:4 = 0.9, L1:5.cell = -1`."""
+        return ", ".join(f"{self.unit_name(unit)} = {value:g}" for unit, value in
+                         self.pinned.items())  # fmt: skip
+
     def trace(self, count: int, node: int | None = None) -> tuple[Trace, ViewOptions]:
-        """The last tokens of the text, as the engine computed them, and how to see them.
+        """Computes states and gates of the last `count` tokens again, and labels them for a view.
+
+        Args:
+            count: how many tokens at most.
+            node: the end of the text; None is the end of the present branch.
 
         Raises:
             UsageError: there is no text.
@@ -172,32 +201,35 @@ class Session:
         node = self.tree.tip if node is None else node
         nodes = self.tree.path(node, count)
         if not nodes:
-            raise UsageError("there is no text yet; write something first")
-        ids = np.array([self.tree.token(one) for one in nodes])
+            raise UsageError(NO_TEXT)
+        ids = np.array([self.tree.token(node) for node in nodes])
         before = self.tree.state(self.tree.parent(nodes[0]))
-        holds = [self.tree.holds(one) for one in nodes]
-        trace = record(self.model.stepper, ids, before, holds)
+        clamps = [self.tree.holds(node) for node in nodes]
+        trace = record(self.model.stepper, ids, before, clamps)
         options = ViewOptions(labels=self.labels(nodes), tokenizer=self.model.tokenizer)
         return trace, options
 
     def unit_values(self, unit: Unit, nodes: list[int]) -> Array:
-        """One unit's values (T,) after each node."""
+        """Returns the values (T,) of a unit after each node."""
         state = self.tree.state
-        values = [state(one)[unit.layer, unit.state, unit.index] for one in nodes]
+        values = [state(node)[unit.layer, unit.state, unit.index] for node in nodes]
         return np.array(values, np.float32)
 
     def surprise(self, nodes: list[int]) -> Array:
-        """What each node cost, (T,) bits; NaN at the very beginning, which nothing predicted."""
-        bits = [-self.tree.logprob(one) / np.log(2) for one in nodes]
+        """Returns the surprise (T,) of each node's token in bits: -log2 of its probability.
+
+        The first token of a text has NaN, because nothing predicted it.
+        """
+        bits = [-self.tree.logprob(node) / np.log(2) for node in nodes]
         if nodes and self.tree.parent(nodes[0]) == ROOT:
             bits[0] = np.nan
         return np.array(bits, np.float32)
 
     def names(self) -> dict[str, Unit]:
-        """The units that `chargen units` named.
+        """Returns the units that `chargen units` named.
 
         Raises:
-            ModelFileError: the file of their names is damaged, or of other weights.
+            ModelFileError: the file with the names is damaged, or belongs to other weights.
         """
         if self._names is None:
             file, path = self.model.file, self.model.path
@@ -207,78 +239,78 @@ class Session:
         return self._names
 
     def unit(self, text: str) -> Unit:
-        """The unit that a person wrote, by its number or by its name.
+        """Returns the unit that a person wrote as a number (`L1:41`) or a name.
 
         Raises:
             UsageError: there is no such unit.
-            ModelFileError: it is no number, and the file of names is of no use.
+            ModelFileError: the text is a name, and the file with the names cannot be used.
         """
         config = self.model.config
         return parse_unit(text, config, None if is_spelled(text) else self.names())
 
     def unit_name(self, unit: Unit) -> str:
-        """How a unit is shown: with its name, where it has one."""
+        """Returns how a unit is shown: `L1:41`, or `in-quotes L1:41` when it has a name."""
         spelled = unit.spelled(self.model.config)
         try:
-            known = {one: name for name, one in reversed(self.names().items())}
-        except ModelFileError:  # said when somebody asks for a name
+            names = {named: name for name, named in reversed(self.names().items())}
+        except ModelFileError:  # reported when the person asks for a name
             return spelled
-        return f"{known[unit]} {spelled}" if unit in known else spelled
+        return f"{names[unit]} {spelled}" if unit in names else spelled
 
     def passages(self, state: Array, count: int) -> list[Passage]:
-        """Places of the training text with the nearest states; none where it is not here."""
-        if self._passages is None:  # looked for once: the whole text is checked when it is opened
+        """Returns passages of the training text after which the state was most similar.
+
+        Args:
+            state: the state (L, S, H) to compare with.
+            count: how many passages.
+
+        Returns:
+            The passages, the most similar first; none when the training text is not here.
+        """
+        if self._passages is None:  # opened once, because opening checks the whole text
             text = training_text(self.model)
             tokens = np.empty(0, np.uint8) if text is None else text.tokens
             index = None if text is None else build_passages(self.model.stepper, tokens)
             self._passages = tokens, index
         tokens, index = self._passages
-        near = [] if index is None else index.nearest(state, count)
-        return [quote(tokens, self.model.tokenizer, one, cosine) for one, cosine in near]
+        nearest = [] if index is None else index.nearest(state, count)
+        return [
+            quote(tokens, self.model.tokenizer, position, cosine) for position, cosine in nearest
+        ]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
-        """What finds copies from the training text; None where that text is not here, or unwanted.
+        """Returns what finds copies from the training text; indexes that text at the first call.
 
         Args:
-            note: is told, once, when the text is not here, or large.
+            note: receives a line when the training text is missing or large; called once.
+
+        Returns:
+            None when the training text is not here, or the setting `copies` is off.
         """
         if not self.settings.copies:
             return None
         if self._index is None:
-            found = training_text(self.model)
-            if found is None:
+            store = training_text(self.model)
+            if store is None:
                 self._index = "the training text is not on this machine: copies cannot be found"
                 note(self._index)
             else:
-                if len(found.tokens) > 50_000_000:
-                    note("indexing the training text, once")
-                self._index = build_index(found.tokens, self.model.tokenizer, found.path.parent)
+                if len(store.tokens) > _LARGE_TEXT_TOKENS:
+                    note("indexing the training text; this happens only once")
+                self._index = build_index(store.tokens, self.model.tokenizer, store.path.parent)
                 self._copies = CopyWatch(self._index)
         return self._copies
 
     @property
     def longest_copy(self) -> int:
-        """Symbols of the longest copy from the training text so far."""
+        """The length of the longest copy from the training text so far, in symbols."""
         return self._copies.longest if self._copies is not None else 0
 
-    def file_name(self, text: str) -> Path:
-        """A file that a person named.
-
-        Raises:
-            UsageError: no name, or a folder.
-        """
-        if not text:
-            raise UsageError("name a file")
-        path = Path(text).expanduser()
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder; name a file")
-        return path
-
-    def _stepped(self, node: int) -> None:
+    def _update_heat(self, node: int) -> None:
         if self.heat_on:
-            self.heat.stepped(node, self.model.stepper, self.tree.state(node))
+            self.heat.add_step(node, self.model.stepper, self.tree.state(node))
 
 
-def tips(tree: TextTree) -> Iterator[tuple[str, int]]:
-    """Branches and their ends, the oldest end first."""
-    yield from sorted(tree.branches.items(), key=lambda one: one[1])
+def branches_by_age(tree: TextTree) -> list[tuple[str, int]]:
+    """Returns the branches and their ends, the oldest end first."""
+    return sorted(tree.branches.items(), key=lambda branch: branch[1])

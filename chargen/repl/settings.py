@@ -1,4 +1,11 @@
-"""What `/set` can change: one table of names, ranges and what they are for."""
+"""What can `/set` change, and in which range?
+
+`TABLE` has a row for each setting; `Settings` has their values. To add a setting: add a field with
+its default to `Settings` (the fields of `SampleConfig` have a table of their own, `SETTINGS` in
+inference/filters.py, and appear here by themselves), add a row to `TABLE`, and add a value to
+`test_every_setting_reads_back_what_was_written` in tests/repl/test_commands.py. `/set`, `/show`,
+completion and session files take the row from the table.
+"""
 
 from __future__ import annotations
 
@@ -11,97 +18,118 @@ from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
-FASTEST = 0.0
-"""The speed `max`: no pace at all."""
-_SLOWEST, _FAST = 1.0, 100_000.0
-_LEAST_COPY = 16
+UNLIMITED_SPEED = 0.0
+"""The speed `max`: no waiting at all."""
+_MIN_CHARACTERS_PER_SECOND, _MAX_CHARACTERS_PER_SECOND = 1.0, 100_000.0
+_PACE_AFTER_MAX = 1000.0
+"""Characters per second from which `+` and `-` start when the speed is `max`."""
+_SPEED_RANGE = f"from {_MIN_CHARACTERS_PER_SECOND:g} to {_MAX_CHARACTERS_PER_SECOND:,.0f}, or max"
+_MIN_COPY_CHARACTERS = 16
+_MAX_COPY_RANGE = f"at least {_MIN_COPY_CHARACTERS}, or off"
 
 
 @dataclass(kw_only=True)
 class Settings:
-    """All of them, at their defaults."""
+    """The values of all settings; a new object has the defaults."""
 
     sample: SampleConfig = field(default_factory=lambda: SampleConfig(length=400))
+    """How tokens are drawn: length, temperature, top-k, ..., stop."""
     speed: float = 120.0
-    """Characters a second; `FASTEST` knows no pace."""
+    """Characters per second on the screen, or `UNLIMITED_SPEED`."""
     max_copy: int = 0
-    """Characters that may be copied word for word from the training text; 0: any number."""
+    """The longest copy from the training text that stays, in characters; 0 is any length."""
     copies: bool = True
-    """Whether copies are looked for and underlined."""
+    """Whether copies from the training text are searched and underlined."""
     whitespace: bool = False
     """Whether spaces and line ends are shown as marks."""
     background: str = "auto"
+    """The terminal's background, which decides the colours: a name in `BACKGROUNDS`."""
     unknown: str = "nearest"
+    """What happens to characters that the model never saw: a name in `UNKNOWN_POLICIES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A row of `TABLE`."""
+    """A row of `TABLE`; its key there is the setting's name, with `-` between words."""
 
     help: str
+    """What the setting does and which values it takes, for `/set`; begins with a capital."""
     read: Callable[[Settings], object]
-    """The value as it is shown."""
+    """Returns the value as `/set` shows it; `write` must accept its text."""
     write: Callable[[Settings, str], None]
+    """Changes the value to what the person typed.
+
+    Raises a `UsageError` for a wrong value, in the form `NAME VALUE: must be ...`, and then
+    changes nothing.
+    """
     choices: tuple[str, ...] = ()
-    """Words that can be completed."""
+    """Values that the Tab key offers."""
 
 
 def set_value(settings: Settings, name: str, text: str) -> None:
-    """Change one setting, as a person spelled it.
+    """Changes one setting to what a person typed.
 
     Raises:
-        UsageError: no such setting, or not in its range; nothing is changed.
+        UsageError: there is no such setting, or the value is wrong; nothing is changed.
     """
-    find(name).write(settings, text)
+    find_setting(name).write(settings, text)
 
 
-def find(name: str) -> Setting:
-    """The row of a setting; `top_p` will do for `top-p`.
+def find_setting(name: str) -> Setting:
+    """Returns the row of a setting; `top_p` and `Top-P` mean `top-p`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such setting.
     """
-    row = TABLE.get(name.replace("_", "-").lower())
+    row = TABLE.get(setting_name(name))
     if row is None:
         raise UsageError(unknown_name("setting", name, TABLE))
     return row
 
 
+def setting_name(text: str) -> str:
+    """Returns a name as it is spelled in `TABLE`."""
+    return text.replace("_", "-").lower()
+
+
 def change_sample(sample: SampleConfig, **changes: Any) -> SampleConfig:
-    """The same with some fields changed, checked.
+    """Returns a copy with some fields changed.
 
     Raises:
-        UsageError: out of range.
+        UsageError: a value is out of range.
     """
     return SampleConfig(**{**sample.__dict__, **changes})
 
 
-def faster(settings: Settings, factor: float) -> None:
-    """Change the pace; `max` is left for a pace, and never reached by it."""
-    speed = settings.speed if settings.speed != FASTEST else _FAST / 100
-    settings.speed = min(_FAST, max(_SLOWEST, speed * factor))
+def change_speed(settings: Settings, factor: float) -> None:
+    """Multiplies the speed by a factor, within its range; `max` becomes a number first."""
+    speed = settings.speed if settings.speed != UNLIMITED_SPEED else _PACE_AFTER_MAX
+    settings.speed = min(
+        _MAX_CHARACTERS_PER_SECOND, max(_MIN_CHARACTERS_PER_SECOND, speed * factor)
+    )
 
 
-def warmer(settings: Settings, step: float) -> None:
-    """Change the temperature by a step, within its range."""
+def change_temperature(settings: Settings, step: float) -> None:
+    """Adds a step to the temperature, unless that leaves its range."""
     value = round(max(0.0, settings.sample.temperature + step), 2)
     if SETTINGS["temperature"].problem("temperature", value) is None:
         settings.sample = change_sample(settings.sample, temperature=value)
 
 
-def _number(name: str, text: str) -> float:
+def _parse_number(name: str, text: str) -> float:
     row = SETTINGS[name]
     try:
         return int(text) if row.whole else float(text)
     except ValueError:
         kind = "a whole number" if row.whole else "a number"
-        label = name.replace("_", "-")
-        raise UsageError(f"{label} {text}: must be {kind}, {row.range()}") from None
+        raise UsageError(f"{setting_name(name)} {text}: must be {kind}, {row.range()}") from None
 
 
 def _sample_row(name: str) -> Setting:
+    """Returns the row of a number in `SampleConfig`."""
+
     def write(settings: Settings, text: str) -> None:
-        settings.sample = change_sample(settings.sample, **{name: _number(name, text)})
+        settings.sample = change_sample(settings.sample, **{name: _parse_number(name, text)})
 
     return Setting(
         help=f"{SETTINGS[name].help} ({SETTINGS[name].range()})",
@@ -111,36 +139,40 @@ def _sample_row(name: str) -> Setting:
 
 
 def _set_stop(settings: Settings, text: str) -> None:
-    r"""Texts between bars; \n is a line end."""
-    stops = tuple(one.replace("\\n", "\n") for one in text.split("|") if one and text != "off")
+    r"""Sets the texts between bars as stop texts; \n is a line end, `off` sets none."""
+    stops = () if text == "off" else tuple(filter(None, text.split("|")))
+    stops = tuple(stop.replace("\\n", "\n") for stop in stops)
     settings.sample = change_sample(settings.sample, stop=stops)
 
 
 def _set_speed(settings: Settings, text: str) -> None:
     try:
-        speed = FASTEST if text == "max" else float(text)
+        speed = UNLIMITED_SPEED if text == "max" else float(text)
     except ValueError:
         speed = -1.0
-    if text != "max" and not _SLOWEST <= speed <= _FAST:
-        raise UsageError(f"speed {text}: must be from {_SLOWEST:g} to {_FAST:,.0f}, or max")
+    in_range = _MIN_CHARACTERS_PER_SECOND <= speed <= _MAX_CHARACTERS_PER_SECOND
+    if text != "max" and not in_range:
+        raise UsageError(f"speed {text}: must be {_SPEED_RANGE}")
     settings.speed = speed
 
 
 def _set_max_copy(settings: Settings, text: str) -> None:
     value = 0 if text == "off" else int(text) if text.isdecimal() else -1
-    if value and value < _LEAST_COPY:
-        raise UsageError(f"max-copy {text}: must be at least {_LEAST_COPY}, or off")
+    if value and value < _MIN_COPY_CHARACTERS:
+        raise UsageError(f"max-copy {text}: must be {_MAX_COPY_RANGE}")
     settings.max_copy = value
 
 
 def _switch(name: str, help: str) -> Setting:
+    """Returns the row of a setting that is on or off; `name` is its field in `Settings`."""
+
     def write(settings: Settings, text: str) -> None:
         if text not in ("on", "off"):
             raise UsageError(f"{name} {text}: must be on or off")
         setattr(settings, name, text == "on")
 
     return Setting(
-        help=help,
+        help=f"{help} (on, off)",
         read=lambda settings: "on" if getattr(settings, name) else "off",
         write=write,
         choices=("on", "off"),
@@ -148,6 +180,8 @@ def _switch(name: str, help: str) -> Setting:
 
 
 def _choice(name: str, choices: tuple[str, ...], help: str) -> Setting:
+    """Returns the row of a setting that is one of some words; `name` is its field in `Settings`."""
+
     def write(settings: Settings, text: str) -> None:
         if text not in choices:
             raise UsageError(f"{name} {text}: must be one of {', '.join(choices)}")
@@ -162,28 +196,29 @@ def _choice(name: str, choices: tuple[str, ...], help: str) -> Setting:
 
 
 TABLE: dict[str, Setting] = {
-    **{name.replace("_", "-"): _sample_row(name) for name in SETTINGS},
+    **{setting_name(name): _sample_row(name) for name in SETTINGS},
     "stop": Setting(
-        help=r"Texts that end the writing, divided by |; \n is a line end; off",
+        help=r"Texts that end the writing, with | between them; \n is a line end; off: none",
         read=lambda settings: "|".join(settings.sample.stop).replace("\n", "\\n") or "off",
         write=_set_stop,
         choices=("off",),
     ),
     "speed": Setting(
-        help="Characters a second on the screen, or max",
-        read=lambda settings: f"{settings.speed:g}" if settings.speed != FASTEST else "max",
+        help=f"Characters per second on the screen ({_SPEED_RANGE})",
+        read=lambda settings: f"{settings.speed:g}" if settings.speed != UNLIMITED_SPEED else "max",
         write=_set_speed,
         choices=("max", "30", "120", "500"),
     ),
     "max-copy": Setting(
-        help="Characters that may be copied from the training text before it is written "
-        "differently, or off",
+        help="Rewrite copies from the training text that are longer than this, in characters "
+        f"({_MAX_COPY_RANGE})",
         read=lambda settings: settings.max_copy or "off",
         write=_set_max_copy,
         choices=("off", "40"),
     ),
-    "copies": _switch("copies", "Underline what is copied from the training text (on, off)"),
-    "whitespace": _switch("whitespace", "Show spaces as · and line ends as ⏎ (on, off)"),
-    "background": _choice("background", BACKGROUNDS, "Colours are for this background"),
-    "unknown": _choice("unknown", UNKNOWN_POLICIES, "What becomes of characters never seen"),
+    "copies": _switch("copies", "Find copies from the training text and underline them"),
+    "whitespace": _switch("whitespace", "Show spaces as · and line ends as ⏎"),
+    "background": _choice("background", BACKGROUNDS, "Choose colours for this background"),
+    "unknown": _choice("unknown", UNKNOWN_POLICIES, "What to do with unseen characters"),
 }
+"""The settings by name, in the order of `/set`; `Setting` explains a row."""

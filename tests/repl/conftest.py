@@ -1,4 +1,4 @@
-"""A session without a terminal, and what it says."""
+"""A session without a terminal, and what it shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import make_cycle_model
 
 
 class Talk:
-    """Says lines to a session and gives back what it answers, complaints included."""
+    """Types lines into a session and returns what it shows, errors included."""
 
     def __init__(self, model: Model, seed: int = 1) -> None:
         self.out, self.err = io.StringIO(), io.StringIO()

@@ -14,7 +14,13 @@ from chargen.api import Model, training_text
 from chargen.model.checkpoint import save_model
 from chargen.model.unit_names import Unit, names_path, save_names
 from chargen.repl.commands.table import COMMANDS
-from chargen.repl.settings import TABLE, Settings, faster, set_value, warmer
+from chargen.repl.settings import (
+    TABLE,
+    Settings,
+    change_speed,
+    change_temperature,
+    set_value,
+)
 from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk
 
@@ -26,7 +32,7 @@ def test_a_text_is_read_and_written_on(talk):
     assert talk("/text 3") == "uvw"
 
 
-def test_what_is_typed_is_taken_exactly(talk):
+def test_blanks_are_read_as_typed(talk):
     talk("  a ")
     assert talk.session.text().startswith("  a a")
 
@@ -36,7 +42,7 @@ def test_lines_between_quotes_and_literal_slashes(talk):
     assert talk("//b").endswith(" bcdefghijkl")
 
 
-def test_unseen_characters_are_said_and_replaced(talk):
+def test_unseen_characters_are_named_and_replaced(talk):
     assert talk("É").startswith("1 of 1 characters unseen: É → e\nefgh")
     talk("/set unknown error")
     before = talk.session.text()
@@ -46,15 +52,15 @@ def test_unseen_characters_are_said_and_replaced(talk):
     assert talk.session.text() == before, "nothing is changed"
 
 
-def test_undo_goto_and_what_is_left(talk):
+def test_undo_and_goto(talk):
     talk("abc")
     assert talk("/undo") == "[main, 3 tokens] abc", "the continuation, first"
     assert talk("/undo 2") == "[main, 1 token] a"
     assert talk("/undo 1") == "[main, 0 tokens]"
-    assert talk("/undo") == "there is nothing to undo"
+    assert talk("/undo") == "undo: the text is empty; /branches lists the texts that you left"
     assert talk("/goto main.1") == "[main.1, 13 tokens] abcdefghijklm"
     assert talk("/goto 4") == "[main.1, 4 tokens] abcd"
-    assert talk("/goto 40") == "goto 40: the text has 4 tokens, and can go no farther"
+    assert talk("/goto 40") == ("goto 40: the text has only 4 tokens; give a number up to that")
     assert talk("/goto nain") == "unknown branch 'nain': did you mean 'main'? (there are: " + (
         ", ".join(sorted(talk.session.tree.branches)) + ")"
     )
@@ -64,7 +70,9 @@ def test_undo_goto_and_what_is_left(talk):
 def test_branches_are_drawn_as_a_tree(talk):
     talk("abc")
     talk("/undo")
-    assert talk("/fork x") == "branch x, at 3 tokens; /branches lists all, /goto leads back"
+    assert talk("/fork x") == (
+        "branch x starts at 3 tokens; /goto main goes back, /branches lists all"
+    )
     talk("zz")
     talk("/goto main")
     talk("q")
@@ -78,7 +86,7 @@ def test_branches_are_drawn_as_a_tree(talk):
     )
     assert talk("/diff main x") == "\n".join(
         [
-            "both begin with 3 tokens: …abc",
+            "both begin with the same 3 tokens: …abc",
             "main                                     x",
             "qrstuvwxyz                               zz",
             "                                          abcdefgh",
@@ -92,7 +100,7 @@ def test_branches_are_drawn_as_a_tree(talk):
 
 def test_clear_begins_anew_and_keeps_the_old(talk):
     talk("abc")
-    assert talk("/clear") == "a new text; /branches shows where the old one is"
+    assert talk("/clear") == "a new text begins; /branches lists the old one"
     assert talk.session.text() == ""
     assert talk("") == " abcdefghi"
     assert talk("/goto main.1").endswith("abcdefghijklm")
@@ -108,7 +116,7 @@ def test_regen_writes_another_from_the_same_place():
     assert first != second
     assert talk.session.position == 33
     talk("/goto 3")
-    assert talk("/regen") == ("there is no continuation to write anew; press Enter to write one")
+    assert talk("/regen") == ("regen: no continuation stands here; press Enter to write one")
 
 
 def test_goto_and_the_same_seed_write_the_same_text():
@@ -146,7 +154,7 @@ def test_choose_and_words(talk):
     assert lines[0].split() == ["next", "token"]
     assert lines[1].split()[::2] == ["1", "c"]
     assert lines[2].split()[::2] == ["2", "d"]
-    assert lines[-1] == "/choose N takes one"
+    assert lines[-1] == "/choose N writes token N"
     assert talk("/choose 2") == "abd"
     assert talk("/choose 0") == "choose 0: must be a whole number from 1 to 28"
     talk.session.append("\n xy")
@@ -209,12 +217,12 @@ def test_every_setting_reads_back_what_was_written():
 def test_keys_change_speed_and_temperature_within_their_ranges():
     settings = Settings()
     for _ in range(99):
-        faster(settings, 1.5)
-        warmer(settings, -0.1)
+        change_speed(settings, 1.5)
+        change_temperature(settings, -0.1)
     assert settings.speed == 100_000
     assert settings.sample.temperature == 0
     for _ in range(99):
-        faster(settings, 1 / 1.5)
+        change_speed(settings, 1 / 1.5)
     assert settings.speed == 1
 
 
@@ -254,13 +262,13 @@ def test_views_of_the_text(talk):
     [
         ("/heat reset", "view 'reset': LSTM has no such thing"),
         ("/heat L3", "heat L3: the model has layers 1 to 1"),
-        ("/heat gates", "heat gates: is no map of units"),
+        ("/heat gates", "heat gates: this view is not a map of units; /gates shows it"),
         ("/heat sideways", "unknown view 'sideways'"),
         ("/unit L9:1", "unit 'L9:1': the model has layers 1 to 1"),
         ("/watch 4", "unit '4': write it as L1:41"),
         (
             "/pin L1:2=much",
-            "pin L1:2=much: the value must be a number from -1e+06 to 1e+06, or off",
+            "pin L1:2=much: the value must be a number from -1,000,000 to 1,000,000, or off",
         ),
         ("/pin L1:2=1e99", "the value must be a number"),
         ("/ablate", "ablate: name a unit"),
@@ -270,17 +278,17 @@ def test_views_of_the_text(talk):
         ("/load nothing", "nothing: no such model file"),
         ("/load nothing.json", "nothing.json: cannot be read"),
         ("/models", "no run in checkpoints/ yet"),
-        ("/export", "name a file"),
+        ("/export", "export: name a file"),
         ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .svg"),
         ("/export a.svg nonsense", "unknown view 'nonsense'"),
-        ("/save", "name a file"),
+        ("/save", "save: name a file"),
         ("/save no/where.json", "cannot be written"),
         ("/copy", "copy: needs a terminal"),
         ("/source", "the training text is not on this machine"),
         ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
         (
             "/s",
-            "command /s: is it /set or /show or /seed or /step or /surprise",
+            "command /s: could be /set, /show, /seed, /step, /surprise, /source, /save; type",
         ),
         ("/", "unknown command /"),
         ("/diff a b c", "name two branches"),
@@ -291,55 +299,55 @@ def test_what_cannot_be_done_is_one_line(talk, line, message):
     talk("/set length 3")
     talk("ab")
     before = talk.session.text()
-    said = talk(line).split("\n")
-    assert any(message in one for one in said), said
-    assert len(said) <= 2
+    lines = talk(line).split("\n")
+    assert any(message in shown for shown in lines), lines
+    assert len(lines) <= 2
     assert talk.session.text() == before
 
 
 @pytest.mark.parametrize(
     "line", ["/heat", "/unit", "/gates", "/predict", "/surprise", "/why", "/export a.svg"]
 )
-def test_of_no_text_there_is_nothing_to_see(talk, line):
+def test_views_of_an_empty_text_are_refused(talk, line):
     assert "write something first" in talk(line)
 
 
-def test_what_begins_only_one_command_will_do(talk):
+def test_the_beginning_of_a_command_is_enough(talk):
     talk("ab")
     assert talk("/und") == "[main, 2 tokens] ab"
 
 
-def test_help_tells_every_command(talk):
-    said = talk("/help")
-    assert all(f"/{name}" in said for name in COMMANDS)
+def test_help_lists_every_command(talk):
+    answer = talk("/help")
+    assert all(f"/{name}" in answer for name in COMMANDS)
     assert talk("/help pin").split("\n")[:2] == [
         "/pin [L1:41=0.9 ...|off]",
-        "hold units at a value",
+        "clamp units to a value",
     ]
     assert talk("/help /heat").startswith("/heat [on|off]")
     assert talk("/history").split("\n")[-1].endswith("/history")
 
 
-def test_pins_hold_units_and_are_let_go(talk):
+def test_pins_clamp_units_and_release_them(talk):
     talk("ab")
-    assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "held: L1:4 = 0.9, L1:5.cell = -1"
+    assert talk("/pin L1:4=0.9 L1:5.cell=-1") == "clamped: L1:4 = 0.9, L1:5.cell = -1"
     talk("")
     nodes = talk.session.tree.path(talk.session.tree.tip, 5)
-    states = np.array([talk.session.tree.state(one)[0] for one in nodes])
+    states = np.array([talk.session.tree.state(node)[0] for node in nodes])
     assert np.all(states[:, 0, 4] == np.float32(0.9))
     assert np.all(states[:, 1, 5] == -1)
-    assert talk("/ablate L1:6") == "held: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
-    assert talk("/pin L1:4=off") == "held: L1:5.cell = -1, L1:6 = 0"
-    assert talk("/pin off") == "nothing is held"
-    assert talk("/pin L1:7") == f"held: L1:7 = {states[-1, 0, 7]:g}"
+    assert talk("/ablate L1:6") == "clamped: L1:4 = 0.9, L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin L1:4=off") == "clamped: L1:5.cell = -1, L1:6 = 0"
+    assert talk("/pin off") == "no unit is clamped"
+    assert talk("/pin L1:7") == f"clamped: L1:7 = {states[-1, 0, 7]:g}"
 
 
-def test_watching_shows_a_units_course(talk):
-    assert talk("/watch") == "/watch L1:41 watches a unit"
+def test_watching_plots_a_unit(talk):
+    assert talk("/watch") == "no unit is watched; /watch L1:41 watches one"
     talk("/set length 3")
     talk("ab")
     assert talk("/watch L1:4").split() == ["L1:4", "▅▅█▅▅", "+0.00"]
-    assert talk("/watch off") == "nothing is watched"
+    assert talk("/watch off") == "no unit is watched; /watch L1:41 watches one"
 
 
 def test_a_session_is_saved_and_brought_back(talk):
@@ -351,18 +359,18 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/set top-k 3")
     text, seed = talk.session.text(), talk.session.seed
     tree = talk.session.tree
-    states = [tree.state(one) for one in tree.path(tree.tip)]
+    states = [tree.state(node) for node in tree.path(tree.tip)]
     assert talk("/save s") == "saved to s.json; /load s.json brings it back"
     talk("/clear")
     talk("/pin off")
     talk("/set top-k 0")
     lines = talk("/load s.json").split("\n")
-    assert lines[0].startswith("what was here before is kept in ")
-    assert "2 branches by cycle" in lines
+    assert lines[0].startswith("the session from before is saved in ")
+    assert "loaded 2 branches; writing with cycle" in lines
     assert talk.session.text() == text
     assert talk.session.seed == seed
     assert talk.session.settings.sample.top_k == 3
-    assert [one.index for one in talk.session.pinned] == [3]
+    assert [unit.index for unit in talk.session.pinned] == [3]
     tree = talk.session.tree
     assert tree.branch == "other"
     for node, state in zip(tree.path(tree.tip), states, strict=True):
@@ -373,7 +381,7 @@ def test_a_session_is_saved_and_brought_back(talk):
 
 
 def damaged_sessions() -> list:
-    talk_value = {
+    sound = {
         "kind": "chargen session", "format": 1, "model": None, "weights": "", "settings": {},
         "seed": 1, "drawn": 0, "branch": "main", "branches": {"main": 1}, "held": [[]],
         "pinned": [], "nodes": [[0, 2, -0.5, 0, 0]], "starts": [[0, True]], "watched": [[0, 1, 0]],
@@ -393,20 +401,20 @@ def damaged_sessions() -> list:
         {"watched": [[3, 1, 0]]}, {"heat": ["gates", 0, "similar", False]}, {"heat": []},
         {"heat": ["hidden", 7, "similar", False]}, {"heat": ["hidden", 0, "size", False]},
     ]  # fmt: skip
-    return [{**talk_value, **one} for one in changes] + [[], 3, None, "x", {}]
+    return [{**sound, **change} for change in changes] + [[], 3, None, "x", {}]
 
 
-def test_the_undamaged_one_of_those_is_taken(talk):
+def test_the_undamaged_session_is_loaded(talk):
     talk("abc")
     talk("/save good.json")
     good = json.loads(Path("good.json").read_text())
     value = {**damaged_sessions()[0], "kind": good["kind"], "weights": good["weights"]}
     Path("bare.json").write_text(json.dumps(value))
-    assert "1 branches by cycle" in talk("/load bare.json")
+    assert "loaded 1 branch; writing with cycle" in talk("/load bare.json")
     assert talk.session.text() == "a"
 
 
-@pytest.mark.parametrize("value", damaged_sessions(), ids=lambda one: json.dumps(one)[-60:])
+@pytest.mark.parametrize("value", damaged_sessions(), ids=lambda value: json.dumps(value)[-60:])
 def test_a_damaged_session_is_refused_in_one_line(talk, value):
     talk("abc")
     talk("/save good.json")
@@ -415,9 +423,9 @@ def test_a_damaged_session_is_refused_in_one_line(talk, value):
         value = {**value, "weights": good["weights"]}
     Path("bad.json").write_text(json.dumps(value))
     text, settings = talk.session.text(), vars(talk.session.settings).copy()
-    said = talk("/load bad.json")
-    assert said.startswith("bad.json: ")
-    assert "\n" not in said
+    answer = talk("/load bad.json")
+    assert answer.startswith("bad.json: ")
+    assert "\n" not in answer
     assert talk.session.text() == text
     assert vars(talk.session.settings) == settings
 
@@ -427,8 +435,8 @@ def test_a_session_of_another_model_brings_that_model(talk):
     talk("/save a.json")
     other = make_model(seed=4)
     save_model(Path("other.safetensors"), other)
-    said = talk("/load other.safetensors").split("\n")
-    assert said[-1] == "writing with other, which has read the text"
+    answer = talk("/load other.safetensors").split("\n")
+    assert answer[-1] == "writing with other, which has read the text"
     assert talk.session.model.path == Path("other.safetensors")
     talk("/load a.json")
     assert talk.session.name == "cycle"
@@ -440,17 +448,19 @@ def test_a_session_of_another_model_brings_that_model(talk):
 
 def test_two_models_write_from_the_same_draws(talk):
     save_model(Path("other.safetensors"), make_model())
-    assert talk("/ab") == "ab: name the other model; this one was not fine-tuned from any"
+    assert talk("/ab") == (
+        "ab: name the other model; this model has no base (it is not fine-tuned)"
+    )
     talk("ab")
-    said = talk("/ab cycle.safetensors").split("\n")
-    assert said[0] == "both: mnopqrstuv"
-    assert said[1] == "they part after 10 of 10 characters:"
-    said = talk("/ab other.safetensors").split("\n")
-    assert said[0] == "they part after 0 of 10 characters:"
-    assert said[1].split() == ["cycle", "other"]
-    assert said[2].startswith("mnopqrstuv")
+    answer = talk("/ab cycle.safetensors").split("\n")
+    assert answer[0] == "both begin with: mnopqrstuv"
+    assert answer[1] == "the first 10 of 10 characters agree; then:"
+    answer = talk("/ab other.safetensors").split("\n")
+    assert answer[0] == "the first 0 of 10 characters agree; then:"
+    assert answer[1].split() == ["cycle", "other"]
+    assert answer[2].startswith("mnopqrstuv")
     talk.session.model.card["base_path"] = "other.safetensors"
-    assert talk("/ab").split("\n")[0] == said[0]
+    assert talk("/ab").split("\n")[0] == answer[0]
     assert talk.session.position == 12
 
 
@@ -458,9 +468,9 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     talk = Talk(Model(make_model()))
     talk("/set length 40")
     assert talk("/learn on") == (
-        "learning is on: text that you go on from is learned; 0 tokens learned"
+        "learning is on: the model learns the text that you continue; 0 tokens learned"
     )
-    file = {name: one.copy() for name, one in talk.session.model.file.weights.items()}
+    file = {name: tensor.copy() for name, tensor in talk.session.model.file.weights.items()}
     talk("abcabcabc")
     assert talk("/learn").endswith("0 tokens learned"), "nothing was gone on from yet"
     before = talk.session.model.stepper
@@ -473,8 +483,8 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     talk("")
     assert talk("/learn") == "learning is off; 49 tokens learned"
     assert talk("/learn forget") == "learning is off; 0 tokens learned"
-    for name, one in file.items():
-        np.testing.assert_array_equal(one, talk.session.model.file.weights[name])
+    for name, tensor in file.items():
+        np.testing.assert_array_equal(tensor, talk.session.model.file.weights[name])
     learned = talk.session.model.stepper
     np.testing.assert_array_equal(learned._head, before._head)
     assert talk("/learn maybe") == "learn maybe: must be on, off or forget"
@@ -503,7 +513,9 @@ def test_exports(talk):
 def test_no_other_file_is_written_over_by_a_session(talk):
     Path("run.json").write_text('{"status": "done"}')
     talk("abc")
-    assert talk("/save run.json").endswith("is there already, and no session; choose another name")
+    assert talk("/save run.json").endswith(
+        "exists already and is not a session; choose another name"
+    )
     assert Path("run.json").read_text() == '{"status": "done"}'
     talk("/save mine")
     assert talk("/save mine").startswith("saved to mine.json"), "a session may be saved again"
@@ -532,14 +544,14 @@ def test_another_model_reads_every_branch(talk):
     )
 
 
-def test_undo_takes_back_what_was_typed_after_what_was_written(talk):
+def test_undo_takes_back_written_and_typed_texts_in_turn(talk):
     talk("abc")
     talk("")
-    places = []
+    positions = []
     for _ in range(4):
         talk("/undo")
-        places.append(talk.session.position)
-    assert places == [13, 3, 0, 0]
+        positions.append(talk.session.position)
+    assert positions == [13, 3, 0, 0]
 
 
 def test_saved_and_loaded_the_last_continuation_can_be_written_anew(talk):
@@ -592,24 +604,24 @@ def test_the_source_of_a_copy_is_named(trained, monkeypatch):
     talk("/set length 1")
     copied = text[2000:2100]
     talk.session.append(f"###{copied}###")
-    said = talk("/source").split("\n")
+    answer = talk("/source").split("\n")
     line = 1 + text[:2000].count("\n")
-    assert said[0] == f"100 characters, in prose.txt, line {line}:"
-    assert copied in "\n".join(said[1:])
+    assert answer[0] == f"copied: 100 characters of prose.txt, line {line}:"
+    assert copied in "\n".join(answer[1:])
     assert list((folder / "cache").rglob("blocks.npy"))
     talk("/clear")
     talk.session.append("quite something else")
-    assert talk("/source") == "nothing in this text is a copy of more than 30 characters"
+    assert talk("/source") == ("this text contains no copy of more than 30 characters")
     talk("/set copies off")
-    assert talk("/source") == "source: copies are not looked for; /set copies on"
+    assert talk("/source") == ("source: the search for copies is off; /set copies on starts it")
 
 
 def test_a_corpus_that_left_the_cache_is_read_again_and_a_changed_one_is_not(trained, monkeypatch):
     folder, text = trained
     model = chargen.load(folder / "run")
     monkeypatch.setenv("CHARGEN_CACHE", str(folder / "another"))
-    found = training_text(model)
-    assert model.tokenizer.decode(found.tokens.tolist()) == text
+    store = training_text(model)
+    assert model.tokenizer.decode(store.tokens.tolist()) == text
     corpus = folder / "prose.txt"
     original = corpus.read_text(encoding="utf-8")
     monkeypatch.setenv("CHARGEN_CACHE", str(folder / "third"))
@@ -646,7 +658,7 @@ def test_units_have_names(talk):
     assert "vowel  L1:4" in talk("/units")
     assert talk("/unit vowel") == talk("/unit L1:4")
     assert "unit vowel L1:4" in talk("/unit vowel")
-    assert "held: vowel L1:4 = 1" in talk("/pin vowel=1")
+    assert "clamped: vowel L1:4 = 1" in talk("/pin vowel=1")
     assert "vowel L1:4 = 1" in talk("/show")
     talk("/pin off")
     assert talk("/watch vowel").startswith("vowel L1:4 ")
@@ -661,25 +673,25 @@ def test_names_of_other_weights_hinder_nobody(talk):
     talk("ab")
     assert "m.units.json: does not name units; chargen units makes it anew" in talk("/unit vowel")
     assert "unit L1:4" in talk("/unit L1:4")
-    assert "held: L1:4 = 1" in talk("/pin L1:4=1")
+    assert "clamped: L1:4 = 1" in talk("/pin L1:4=1")
 
 
 def test_why_asks_gradients_too(talk):
     talk("/set length 3")
     talk("ab")
     for way in ("input", "gradient", "omission"):
-        said = talk(f"/why 3 {way}")
-        assert "'c' had a probability of" in said
-        assert "likeliest there: 'c'" in said
+        answer = talk(f"/why 3 {way}")
+        assert "'c' had a probability of" in answer
+        assert "likeliest there: 'c'" in answer
 
 
-def test_a_step_is_printed_where_there_are_no_keys(talk):
+def test_a_step_is_printed_without_a_terminal(talk):
     talk("/set length 3")
     talk("ab")
-    said = talk("/step 2").split("\n")
-    assert said[0] == "step 2 of 5"
-    assert said[1] == "a[b]cde"
-    assert said[4].startswith("forget gate  f = σ(Wf·x + Uf·h + bf)")
+    answer = talk("/step 2").split("\n")
+    assert answer[0] == "step 2 of 5"
+    assert answer[1] == "a[b]cde"
+    assert answer[4].startswith("forget gate  f = σ(Wf·x + Uf·h + bf)")
     assert "must be a whole number from 1 to 5" in talk("/step 6")
 
 

@@ -25,7 +25,7 @@ from tests.text.test_overlap import longest_copies
 
 
 class Fingers:
-    """Presses keys at looks of its own choosing; every look is a frame of the stream."""
+    """A keyboard: presses the next keys of a list in each frame of the stream."""
 
     def __init__(self, presses: Iterator[list[str]]) -> None:
         self._presses = presses
@@ -35,7 +35,7 @@ class Fingers:
 
 
 class Desk:
-    """A session, and a screen that keeps what was written to it."""
+    """A session, and a screen that keeps everything written to it."""
 
     def __init__(self, file=None, **settings: str) -> None:
         self.session = Session(Model(file or make_cycle_model()), seed=1)
@@ -57,9 +57,13 @@ class Desk:
         self.session._copies = CopyWatch(self.session._index)
 
     def write(self, presses=()) -> str:
-        """What the stream leaves on the screen, the picture below left out."""
+        """The text that the stream leaves on the screen, with the codes for underlining."""
         self.reason = Stream(self.session, self.screen, Fingers(iter(presses))).run()
-        # What a panel draws stands between saving the cursor and giving it back.
+        return self.shown()
+
+    def shown(self) -> str:
+        """The text on the screen so far, without the picture below it."""
+        # The panel saves the cursor before it draws, and restores it afterwards.
         text = re.sub(r"\x1b7.*?\x1b8", "", self.out.getvalue(), flags=re.DOTALL)
         return re.sub(r"\x1b\[[\d;?]*[A-Zhlr]|\x1b[78D]", "", text)
 
@@ -77,7 +81,13 @@ def test_stopping_keeps_exactly_what_was_shown(lag):
     if lag:
         desk.train_on(CYCLE * 3)
     desk.session.append("abc")
-    shown = re.sub(r"\x1b\[\d*m", "", desk.write([[], [], [STOP]]))
+
+    def presses():
+        while desk.session.position == 3:
+            yield []
+        yield [STOP]
+
+    shown = re.sub(r"\x1b\[\d*m", "", desk.write(presses()))
     assert desk.reason == "stopped"
     assert desk.session.text() == "abc" + shown.removesuffix("\n")
     assert 3 < desk.session.position < 100_000
@@ -101,26 +111,26 @@ def test_an_interrupt_from_outside_is_a_stop():
 
 def test_a_pause_shows_nothing_until_it_ends():
     desk = Desk(length="100000")
-    sizes = []
+    shown = []
 
     def presses():
         yield [" "]
         for _ in range(5):
-            sizes.append(len(desk.out.getvalue()))
+            shown.append(desk.shown())
             yield []
         yield [" "]
-        sizes.append(len(desk.out.getvalue()))
+        shown.append(desk.shown())
         yield []
-        sizes.append(len(desk.out.getvalue()))
+        shown.append(desk.shown())
         yield [STOP]
 
     desk.write(presses())
-    assert len(set(sizes[:5])) == 1
-    assert sizes[-1] > sizes[4]
+    assert len(set(shown[:5])) == 1
+    assert len(shown[-1]) > len(shown[4])
 
 
 def test_keys_change_the_speed():
-    desk = Desk(speed="120")
+    desk = Desk(speed="120", length="1000000")
     desk.write([["+"], ["+"], ["="], ["-"], [STOP]])
     assert desk.session.settings.speed == pytest.approx(120 * 1.5**2)
     desk = Desk(speed="max", length="1000000")
@@ -131,7 +141,15 @@ def test_keys_change_the_speed():
 def test_keys_change_the_temperature_of_what_was_not_shown_yet():
     desk = Desk(length="1000000")
     desk.train_on(CYCLE * 3)
-    desk.write([["]"] * 60, [], [STOP]])
+
+    def presses():
+        yield ["]"] * 60
+        before = desk.session.position
+        while desk.session.position < before + 100:
+            yield []
+        yield [STOP]
+
+    desk.write(presses())
     assert desk.session.settings.sample.temperature == pytest.approx(6.0)
     text = desk.session.text()
     cycle = (" " + CYCLE[2:] + "\n") * (2 + len(text) // len(CYCLE))
@@ -151,12 +169,11 @@ def test_copies_are_underlined_from_their_first_character_to_their_last():
     desk.session.append("\n")
     shown = desk.write()
     plain = re.sub(r"\x1b\[\d*m", "", shown)
-    training = [CYCLE.index(one) for one in "xyz" + CYCLE[1:] + CYCLE + "zzz"]
-    read = [CYCLE.index(one) for one in "\n" + plain.removesuffix("\n")]
+    training = [CYCLE.index(char) for char in "xyz" + CYCLE[1:] + CYCLE + "zzz"]
+    read = [CYCLE.index(char) for char in "\n" + plain.removesuffix("\n")]
     flags = [False] * len(read)
-    for place, length in enumerate(longest_copies(training, read)):
-        for one in range(place - length + 1, place + 1):
-            flags[one] = True
+    for end, length in enumerate(longest_copies(training, read), 1):
+        flags[end - length : end] = [True] * length
     expected, on = "", False
     for text, flag in zip(plain.removesuffix("\n"), flags[1:], strict=True):
         if flag != on:
@@ -177,8 +194,8 @@ def test_what_would_copy_too_much_is_written_otherwise(limit):
     shown = re.sub(r"\x1b\[\d*m", "", desk.write()).removesuffix("\n")
     assert desk.session.text() == "a" + shown
     assert desk.session.position == 301
-    ids = [CYCLE.index(one) for one in desk.session.text()]
-    longest = max(longest_copies([CYCLE.index(one) for one in training], ids))
+    ids = [CYCLE.index(char) for char in desk.session.text()]
+    longest = max(longest_copies([CYCLE.index(char) for char in training], ids))
     assert longest <= max(limit, SHORTEST - 1)
 
 
@@ -196,29 +213,33 @@ def test_white_space_is_shown_when_asked():
 
 @pytest.mark.parametrize("view", ["hidden", "cell", "forget"])
 def test_the_live_picture_is_that_of_the_text(view):
-    desk = Desk(length="200000")
+    desk = Desk(length="1000000")
     desk.session.heat_on = True
-    desk.session.heat.look(view=view, layer=0, order="index")
+    desk.session.heat.set_view(view=view, layer=0, order="index")
     desk.session.append("abc")
     grids = []
     original = desk.session.heat.grid
 
-    def grid(node, count, rows, options):
-        found = original(node, count, rows, options)
-        grids.append((node, found))
-        return found
+    def keep_grid(node, count, rows, options):
+        grid = original(node, count, rows, options)
+        grids.append((node, grid))
+        return grid
 
-    desk.session.heat.grid = grid
-    desk.write(iter([[]] * 30 + [[STOP]]))
-    assert len(grids) >= 2
-    node, found = grids[-1]
-    count = len(found.column_labels)
+    def presses():
+        while len(grids) < 2:
+            yield []
+        yield [STOP]
+
+    desk.session.heat.grid = keep_grid
+    desk.write(presses())
+    node, grid = grids[-1]
+    count = len(grid.column_labels)
     trace, _ = desk.session.trace(count, node)
     values = {"hidden": trace.states[:, 0, 0], "cell": trace.states[:, 0, 1],
               "forget": trace.gates[:, 0, 1]}[view]  # fmt: skip
-    units = [int(one) for one in found.row_labels]
-    np.testing.assert_allclose(found.values, values[:, units].T, atol=1e-5)
-    assert found.column_labels == desk.session.labels(desk.session.tree.path(node, count))
+    units = [int(label) for label in grid.row_labels]
+    np.testing.assert_allclose(grid.values, values[:, units].T, atol=1e-5)
+    assert grid.column_labels == desk.session.labels(desk.session.tree.path(node, count))
 
 
 def test_watched_units_have_a_line_each():

@@ -1,7 +1,10 @@
 """The REPL as a person sees it: a pseudo-terminal, its screen, and keys.
 
-Whole screens are kept in screens/*.txt. After a change that is meant, write them anew with
-CHARGEN_WRITE_SCREENS=1, and read what changed.
+Whole screens are kept in screens/*.txt. After an intended change, write them again with
+CHARGEN_WRITE_SCREENS=1 and read the diff.
+
+A program may draw a screen in several pieces, at any speed. So a test waits with `until` for
+everything that it asserts about a screen, or waits for the next prompt.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ ROWS = 30
 NEW_PROMPT = b"\x1b[?2004h"
 """What prompt_toolkit sends when it begins to read a line."""
 PATIENCE = 60
+"""Seconds without any output after which a test fails."""
 
 
 class Seat:
@@ -45,14 +49,14 @@ class Seat:
                              "-l", "20", *arguments],
             dimensions=(ROWS, columns), env=environment, timeout=PATIENCE,
         )  # fmt: skip
-        self.child.delaybeforesend = None  # what is waited for is on the screen
+        self.child.delaybeforesend = None  # a test waits for the screen itself
         self.screen = pyte.Screen(columns, ROWS)
         self.stream = pyte.ByteStream(self.screen)
         self.data = b""
         self.prompts = 0
 
     def read(self) -> bool:
-        """Take in what came; False at the end."""
+        """Take in the next output; False at the end."""
         if not select.select([self.child.fileno()], [], [], PATIENCE)[0]:
             raise AssertionError("nothing more came:\n" + "\n".join(self.lines()))
         try:
@@ -64,14 +68,18 @@ class Seat:
         return bool(data)
 
     def lines(self) -> list[str]:
-        """The screen, without what is empty at its end."""
+        """The screen, without the empty lines at its end."""
         shown = [line.rstrip() for line in self.screen.display]
         while shown and not shown[-1]:
             shown.pop()
         return shown
 
+    def first_line(self) -> str:
+        """The first line; empty while the screen is blank."""
+        return self.screen.display[0].rstrip()
+
     def until(self, condition) -> None:
-        """Wait until the screen is so."""
+        """Wait until the condition holds."""
         while not condition():
             assert self.read(), "it ended:\n" + "\n".join(self.lines())
 
@@ -79,20 +87,44 @@ class Seat:
         """Wait for the next prompt; the whole screen."""
         self.prompts += 1
         self.until(lambda: self.data.count(NEW_PROMPT) >= self.prompts)
-        self.until(lambda: any(re.search(r"(main|other):\d+", one) for one in self.lines()[-1:]))
+        self.until(self.has_prompt)
         return self.lines()
 
+    def has_prompt(self, typed: str = "") -> bool:
+        """Whether the prompt is drawn completely, with the toolbar and a line typed so far.
+
+        prompt_toolkit hides the cursor while it draws, and shows it at the end.
+        """
+        lines = self.lines()
+        row = self.screen.cursor.y
+        return (
+            not self.screen.cursor.hidden
+            and row < len(lines) - 1
+            and lines[row].endswith(typed)
+            and re.search(r"(main|other):\d+", lines[-1]) is not None
+        )
+
+    def type_slowly(self, text: str, menu: str) -> None:
+        """Type the beginning of a line, and wait for the menu of completions for it."""
+        self.child.send(text)
+        self.until(
+            lambda: (
+                self.has_prompt(text) and any(line.split()[:1] == [menu] for line in self.lines())
+            )
+        )
+
     def type(self, text: str) -> list[str]:
-        """A line, and the screen at the next prompt."""
+        """Type a line; the screen at the next prompt."""
         self.child.send(text + "\r")
         return self.prompt()
 
     def leave(self) -> int:
-        """Ctrl-D; the exit code."""
+        """Press Ctrl-D; the exit code."""
         self.child.send("\x04")
         return self.end()
 
     def end(self) -> int:
+        """Read to the end of the program; the exit code."""
         while self.read():
             pass
         self.child.close()
@@ -149,7 +181,7 @@ def test_whole_screens(columns, colour):
         (SCREENS / name).write_text(text, encoding="utf-8")
     assert text == (SCREENS / name).read_text(encoding="utf-8")
     codes = re.findall(rb"\x1b\[([\d;]*)m", seat.data)
-    coloured = [one for one in codes if b"38;5" in one or b"48;5" in one]
+    coloured = [code for code in codes if b"38;5" in code or b"48;5" in code]
     assert bool(coloured) == colour
 
 
@@ -157,26 +189,31 @@ def test_a_step_taken_apart_is_walked_through_by_keys():
     seat = begun(100)
     seat.type("abc")
     seat.child.send("/step\r")
-    seat.until(lambda: any(line.startswith("q leaves; left, right:") for line in seat.lines()))
-    first = seat.lines()
-    assert any("forget gate" in line and "f = σ(Wf·x" in line for line in first)
-    place = int(first[0].split()[1])
+    seat.until(lambda: any("f = σ(Wf·x" in line for line in seat.lines()))
+    seat.until(lambda: any(line.startswith("q leaves; left, right") for line in seat.lines()))
+    lines = seat.lines()
+    assert any("forget gate" in line and "f = σ(Wf·x" in line for line in lines)
+    position = int(lines[0].split()[1])
     seat.child.send("\x1b[D")  # left
-    seat.until(lambda: seat.lines()[0].startswith(f"step {place - 1} of {place}"))
-    assert any("what comes in the text had" in line for line in seat.lines())
+    seat.until(lambda: seat.first_line().startswith(f"step {position - 1} of {position}"))
+    seat.until(lambda: any("what comes in the text had" in line for line in seat.lines()))
     seat.child.send("\x1b[H")  # home
-    seat.until(lambda: seat.lines()[0].startswith("step 1 of"))
+    seat.until(lambda: seat.first_line().startswith("step 1 of"))
     seat.child.send("\x1b[C")
-    seat.until(lambda: seat.lines()[0].startswith("step 2 of"))
+    seat.until(lambda: seat.first_line().startswith("step 2 of"))
     seat.screen.resize(16, 100)  # few rows: the equations stay, the strips go
     seat.child.setwinsize(16, 100)
-    seat.until(lambda: any("candidate" in line for line in seat.lines()[4:5]))
-    assert "forget gate" in seat.lines()[3]
+    seat.until(
+        lambda: (
+            any("forget gate" in line for line in seat.lines()[3:4])
+            and any("candidate" in line for line in seat.lines()[4:5])
+        )
+    )
     seat.screen.resize(ROWS, 100)
     seat.child.setwinsize(ROWS, 100)
     seat.child.send("q")
     after = seat.prompt()
-    assert any("step 2 of" in line for line in after)  # what was looked at last stays
+    assert any("step 2 of" in line for line in after), "the last step shown stays on the screen"
     assert seat.leave() == 0
 
 
@@ -188,12 +225,12 @@ def test_ctrl_c_stops_at_a_token_and_keeps_the_text():
     seat.until(lambda: any("abcdefghij" in line for line in seat.lines()))
     seat.child.send("\x03")
     seat.prompt()
-    first = seat.type("/text")
-    text = "".join(first)
-    assert "abcdefghij" in text
-    count = int(re.search(r"main:(\d+)", first[-1])[1])
-    assert 13 <= count < 5000
-    assert f"main:{count + 20}" in "".join(seat.type("/set length 20") + seat.type(""))
+    screen = seat.type("/text")
+    assert any("abcdefghij" in line for line in screen)
+    count = int(re.search(r"main:(\d+)", screen[-1])[1])
+    assert len("abcdefghij") <= count < 1_000_000
+    seat.type("/set length 20")
+    assert f"main:{count + 20} " in seat.type("")[-1]
     assert seat.leave() == 0
 
 
@@ -264,8 +301,8 @@ def test_a_paste_of_many_lines_is_one_text():
     seat.prompt()
     screen = seat.type("/text")
     assert "main:32" in screen[-1]
-    place = screen.index("abc", screen.index("› /text"))
-    assert screen[place : place + 4] == ["abc", "def", "ghi", " abcdefghijklmnopqrs"]
+    row = screen.index("abc", screen.index("› /text"))
+    assert screen[row : row + 4] == ["abc", "def", "ghi", " abcdefghijklmnopqrs"]
     assert seat.leave() == 0
 
 
@@ -278,8 +315,8 @@ def test_several_lines_by_quotes_and_by_alt_enter():
     screen = seat.prompt()
     assert "main:48" in screen[-1]
     screen = seat.type("/text 23")
-    place = screen.index("› /text 23")
-    assert screen[place + 1 : place + 3] == ["x", "yz"]
+    row = screen.index("› /text 23")
+    assert screen[row + 1 : row + 3] == ["x", "yz"]
     assert seat.leave() == 0
 
 
@@ -289,7 +326,7 @@ def test_the_editor_is_opened():
     script.chmod(0o755)
     seat = begun(EDITOR=str(script.absolute()), VISUAL="")
     seat.child.send("\x07")
-    seat.prompt()  # the line is shown anew
+    seat.prompt()  # the prompt is drawn again
     seat.until(lambda: any("two" in line for line in seat.lines()))
     seat.child.send("\r")
     assert "main:27" in seat.prompt()[-1]
@@ -298,15 +335,15 @@ def test_the_editor_is_opened():
 
 def test_commands_are_completed():
     seat = begun()
-    seat.child.send("/sur")
-    seat.until(lambda: any("surprise" in line for line in seat.lines()))
+    seat.type_slowly("/sur", menu="surprise")
     seat.child.send("\t")
     seat.until(lambda: any("/surprise" in line for line in seat.lines()))
     seat.child.send("\x03")
     seat.prompt()
-    seat.child.send("/set temp")
-    seat.until(lambda: any(line.strip() == "temperature" for line in seat.lines()))
-    seat.child.send("\t 0.5\r")
+    seat.type_slowly("/set temp", menu="temperature")
+    seat.child.send("\t")
+    seat.until(lambda: any("/set temperature" in line for line in seat.lines()))
+    seat.child.send(" 0.5\r")
     assert any("temperature 0.5" in line for line in seat.prompt())
     assert seat.leave() == 0
 
@@ -332,7 +369,7 @@ def test_choosing_with_arrows():
     assert seat.leave() == 0
 
 
-def test_termination_leaves_the_terminal_as_it_was():
+def test_an_interrupt_ends_a_stream_and_restores_the_screen():
     seat = begun()
     seat.type("/set length 1000000")
     seat.type("/heat on")
@@ -360,11 +397,10 @@ def test_keys_that_stand_for_no_text_choose_nothing():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("where", ["prompt", "stream", "choose"])
-def test_a_signal_that_ends_it_gives_the_terminal_back(where, number):
+def test_a_signal_that_ends_the_program_restores_the_terminal(where, number):
     import termios
 
     seat = Seat()
-    modes = termios.tcgetattr(seat.child.fileno())
     seat.prompt()
     seat.type("/set length 1000000")
     seat.type("/heat on")
@@ -374,14 +410,13 @@ def test_a_signal_that_ends_it_gives_the_terminal_back(where, number):
     if where == "choose":
         seat.child.send("/choose\r")
         seat.until(lambda: any("Enter takes" in line for line in seat.lines()))
-    held = os.dup(seat.child.fileno())
+    terminal = os.dup(seat.child.fileno())
     seat.child.kill(number)
     code = seat.end()
     assert code == 143
-    assert termios.tcgetattr(held)[3] & (termios.ECHO | termios.ICANON | termios.ISIG) == (
-        modes[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
-    )
-    os.close(held)
+    line_modes = termios.ECHO | termios.ICANON | termios.ISIG  # all are on in a new terminal
+    assert termios.tcgetattr(terminal)[3] & line_modes == line_modes
+    os.close(terminal)
     assert seat.data.rfind(b"\x1b[?25h") > seat.data.rfind(b"\x1b[?25l")
     assert seat.data.rfind(b"\x1b[r") > seat.data.rfind(b"\x1b[1;")
 

@@ -1,4 +1,8 @@
-"""What a slash command is, and what it is given."""
+"""What is a slash command, and what does its function receive?
+
+To add a command, write a function in write.py, inspect.py, files.py or learn.py, then add a row to
+`COMMANDS` in table.py, then a line for the test (see `Command`). This file knows no command.
+"""
 
 from __future__ import annotations
 
@@ -17,47 +21,69 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Context:
-    """What commands work on."""
+    """What a command's function receives: the session, the screen and the keyboard.
+
+    The last three fields are None where there is no terminal; the command then prints instead.
+    """
 
     session: Session
+    """The model, its texts and the settings: what a command changes."""
     screen: Screen
+    """Where a command writes its answer."""
     keys: KeySource | None = None
-    """What steers a stream; None where nobody can."""
-    pick: Callable[[Context], None] | None = None
-    """The picker of `/choose`; None where there is no terminal."""
-    browse: Callable[[StepView], None] | None = None
-    """What lets a person walk through the steps of `/step`; None where there is no terminal."""
-    told: set[str] = field(default_factory=set)
-    """Notes that were given once."""
+    """The keys that steer a stream."""
+    pick_token: Callable[[Context], None] | None = None
+    """Runs the picker of `/choose`."""
+    browse_steps: Callable[[StepView], None] | None = None
+    """Lets the person move through the steps of `/step` by keys."""
+    shown_notes: set[str] = field(default_factory=set)
+    """The notes that `note_once` has shown."""
 
     def note_once(self, text: str) -> None:
-        """A line for the person, the first time only."""
-        if text not in self.told:
-            self.told.add(text)
+        """Shows a line the first time that it is called with this text."""
+        if text not in self.shown_notes:
+            self.shown_notes.add(text)
             self.screen.line(text, "dim")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A row of `COMMANDS`."""
+    """A row of `COMMANDS`; its key there is the command's name without the slash.
+
+    The tests want a line with the command in `LINES` of tests/repl/test_terminal.py, and with it
+    new screens in tests/repl/screens (write them with CHARGEN_WRITE_SCREENS=1).
+    """
 
     arguments: str
+    """The arguments as `/help` shows them: `[N]` may be left out, `A|B` is a choice."""
     help: str
+    """One line for `/help`; begins with a verb."""
     run: Callable[[Context, str], None]
+    """Does the command: `def fork(context: Context, argument: str) -> None`.
+
+    `argument` is the rest of the line, without blanks at its ends; it may be empty. The function
+    answers through `context.screen` and raises a `UsageError` for a wrong argument.
+    """
     complete: Callable[[Context], tuple[str, ...]] = lambda context: ()
-    """Words that its argument may be."""
+    """Returns the words that the Tab key offers for an argument."""
     more: tuple[str, ...] = ()
-    """Lines for `/help NAME`."""
+    """Further lines for `/help NAME`."""
 
 
-def whole_number(text: str, what: str, default: int, most: int = 1_000_000) -> int:
-    """A count that a person wrote, or the default.
+def whole_number(text: str, command: str, default: int, maximum: int = 1_000_000) -> int:
+    """Reads a number from 1 to `maximum`; an empty text gives the default.
+
+    Args:
+        text: what the person typed.
+        command: names the command in the error.
+        default: the number for an empty text; not checked.
+        maximum: the largest number allowed.
 
     Raises:
-        UsageError: it is none, or out of range.
+        UsageError: the text is not a whole number, or it is out of range.
     """
     if not text:
         return default
-    if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= most):
-        raise UsageError(f"{what} {text}: must be a whole number from 1 to {most:,}")
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= maximum):
+        raise UsageError(f"{command} {text}: must be a whole number from 1 to {maximum:,}")
     return int(text)

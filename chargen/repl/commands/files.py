@@ -1,4 +1,7 @@
-"""Commands that keep and bring back: save, load, models, export, copy."""
+"""The commands about files: how does a person save, load and export a session, a model or a text?
+
+What a session file contains is in repl/record.py; where models lie is in model/runs.py.
+"""
 
 from __future__ import annotations
 
@@ -11,67 +14,78 @@ from chargen.files import atomic_writer, cache_folder, make_folder
 from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_of
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
-from chargen.repl.commands.write import show_place
+from chargen.repl.commands.write import show_position
 from chargen.repl.record import is_session, read_session, write_session
 from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
-from chargen.terminal.progress import is_figure
+from chargen.terminal.progress import is_figure, plural
 from chargen.text.tokenizer import utf8
 
-_ASIDE = "before-load.json"
-_CLIPBOARD = 70_000
-"""Bytes that terminals take, as a rule."""
+_BACKUP = "before-load.json"
+_MAX_CLIPBOARD_BYTES = 70_000
+"""Most terminals accept a clipboard text of this size."""
 
 
 def save(context: Context, argument: str) -> None:
-    """Keep texts, branches and settings."""
-    path = context.session.file_name(argument)
+    """Saves the texts, branches and settings of the session to a JSON file."""
+    path = _named_file("save", argument)
     if path.suffix != ".json":
         path = path.with_name(f"{path.name}.json")
     if path.exists() and not is_session(path):
-        raise UsageError(f"{path}: is there already, and no session; choose another name")
+        raise UsageError(f"save {path}: exists already and is not a session; choose another name")
     write_session(path, context.session)
     context.screen.line(f"saved to {path}; /load {path} brings it back", "dim")
 
 
 def load(context: Context, argument: str) -> None:
-    """Another model, or a session."""
-    session, screen = context.session, context.screen
+    """Loads a model, which reads the present texts, or a session file, which replaces them."""
     if not argument:
-        raise UsageError("load: name a model (/models lists the runs) or a session's file")
-    if (
-        not argument.endswith(".json")
-        and Path(f"{argument}.json").is_file()
-        and not (Path(argument).exists() or (CHECKPOINTS / argument).exists())
-    ):
+        raise UsageError("load: name a model (/models lists the runs) or a session file")
+    if not argument.endswith(".json") and _means_session(argument):
         argument = f"{argument}.json"
     if argument.endswith(".json"):
-        left = _keep_aside(session)
-        read_session(session.file_name(argument), session)
-        if left is not None:
-            screen.line(f"what was here before is kept in {left}", "dim")
-        screen.set_background(session.settings.background)
-        screen.line(f"{len(session.tree.branches)} branches by {session.name}", "dim")
-        show_place(context)
-        return
-    model = load_model(argument)
-    branches = len(session.tree.branches)
+        _load_session(context, argument)
+    else:
+        _load_model(context, argument)
+
+
+def _means_session(name: str) -> bool:
+    """Whether NAME.json is a file and NAME is no model."""
+    is_model = Path(name).exists() or (CHECKPOINTS / name).exists()
+    return Path(f"{name}.json").is_file() and not is_model
+
+
+def _load_session(context: Context, name: str) -> None:
+    session, screen = context.session, context.screen
+    backup = _back_up(session)
+    read_session(_named_file("load", name), session)
+    if backup is not None:
+        screen.line(f"the session from before is saved in {backup}", "dim")
+    screen.set_background(session.settings.background)
+    count = len(session.tree.branches)
+    branches = f"{count} branch{'' if count == 1 else 'es'}"
+    screen.line(f"loaded {branches}; writing with {session.name}", "dim")
+    show_position(context)
+
+
+def _load_model(context: Context, name: str) -> None:
+    session = context.session
+    model = load_model(name)
     session.change_model(model)
-    what = "the text" if branches == 1 else f"all {branches} branches"
-    read = (
-        f", which has read {what}"
-        if session.tree.branches.keys() - {"main"} or (session.position)
-        else ""
-    )
-    screen.line(f"writing with {session.name}{read}", "dim")
+    branches = session.tree.branches
+    read = ""
+    if session.position or branches.keys() - {"main"}:
+        texts = "the text" if len(branches) == 1 else f"all {len(branches)} branches"
+        read = f", which has read {texts}"
+    context.screen.line(f"writing with {session.name}{read}", "dim")
 
 
-def _keep_aside(session: Session) -> Path | None:
-    """Keep a text that another session takes the place of."""
+def _back_up(session: Session) -> Path | None:
+    """Saves a session that another replaces; None when it is empty or cannot be saved."""
     if len(session.tree.branches) == 1 and not session.position:
         return None
-    path = cache_folder() / _ASIDE
+    path = cache_folder() / _BACKUP
     try:
         make_folder(path.parent)
         write_session(path, session)
@@ -81,62 +95,77 @@ def _keep_aside(session: Session) -> Path | None:
 
 
 def model_names(context: Context) -> tuple[str, ...]:
-    """Runs that can be loaded."""
-    return tuple(one.name for one in list_runs())
+    """Returns the names of the runs that can be loaded."""
+    return tuple(folder.name for folder in list_runs())
 
 
 def models(context: Context, argument: str) -> None:
-    """The runs that can be loaded."""
+    """Lists the runs that can be loaded."""
     rows = []
     for folder in list_runs():
         record = read_run(folder)
         score, model = record.get("validation"), record.get("model")
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
-        what = ""
-        if isinstance(model, dict):
-            what = f"{model.get('cell')} {size_of(model)}"
-        rows.append((folder.name, what, f"{bits:.3f} bits/byte" if is_figure(bits) else ""))
+        described = f"{model.get('cell')} {size_of(model)}" if isinstance(model, dict) else ""
+        rows.append((folder.name, described, f"{bits:.3f} bits/byte" if is_figure(bits) else ""))
     if not rows:
-        raise ModelFileError("no run in checkpoints/ yet; /load takes a model's file as well")
+        raise ModelFileError("no run in checkpoints/ yet; /load FILE loads a model file")
     context.screen.table(("run", "model", "validation"), rows)
 
 
 def export(context: Context, argument: str) -> None:
-    """The text, or a view, into a file."""
-    kinds = (".txt", *EXPORTS)
-    # A name may have spaces; what follows its ending is the view.
-    name, view = next(
-        (
-            (f"{before}{kind}", after)
-            for kind in kinds
-            for before, found, after in [argument.partition(kind)]
-            if found
-        ),
-        (argument, ""),
-    )
-    path = context.session.file_name(name)
+    """Writes the text or a view of it to a file; the ending of the name chooses the format."""
+    endings = (".txt", *EXPORTS)
+    name, view = _split_at_ending(argument, endings)
+    path = _named_file("export", name)
     if path.suffix == ".txt":
         with atomic_writer(path) as handle:
             handle.write(utf8(context.session.text()))
     elif path.suffix in EXPORTS:
-        look = view.strip() or context.session.heat.view
-        export_picture(view_grid(context, look), path, dark=context.screen.palette.dark)
+        grid = view_grid(context, view or context.session.heat.view)
+        export_picture(grid, path, dark=context.screen.palette.dark)
     else:
-        raise UsageError(f"export {name}: the file's name must end with one of {', '.join(kinds)}")
+        raise UsageError(
+            f"export {name}: the file's name must end with one of {', '.join(endings)}"
+        )
     context.screen.line(f"written to {path}", "dim")
 
 
+def _split_at_ending(argument: str, endings: tuple[str, ...]) -> tuple[str, str]:
+    """Splits `my text.svg gates` into the file name and the view; a file name may have blanks."""
+    for ending in endings:
+        before, separator, after = argument.partition(ending)
+        if separator:
+            return f"{before}{ending}", after.strip()
+    return argument, ""
+
+
 def copy(context: Context, argument: str) -> None:
-    """The text to the clipboard, by the terminal itself."""
+    """Sends the text to the terminal, which puts it on the clipboard (escape code OSC 52)."""
     if not context.screen.interactive:
         raise UsageError("copy: needs a terminal; /export FILE.txt writes the text to a file")
     data = utf8(context.session.text())
-    if len(data) > _CLIPBOARD:
+    if len(data) > _MAX_CLIPBOARD_BYTES:
         raise UsageError(
-            f"copy: {len(data):,} bytes are more than terminals take; /export FILE.txt instead"
+            f"copy: the text has {len(data):,} bytes, but terminals take only "
+            f"{_MAX_CLIPBOARD_BYTES:,}; /export FILE.txt writes it to a file"
         )
     encoded = base64.b64encode(data).decode("ascii")
     context.screen.out.write(f"\x1b]52;c;{encoded}\x07")
     context.screen.line(
-        f"{len(data):,} bytes handed to the terminal for its clipboard (some refuse)", "dim"
+        f"sent {plural(len(data), 'byte')} to the clipboard; some terminals ignore this", "dim"
     )
+
+
+def _named_file(command: str, name: str) -> Path:
+    """Returns the path of a file that a person named.
+
+    Raises:
+        UsageError: there is no name, or it is a folder's.
+    """
+    if not name:
+        raise UsageError(f"{command}: name a file")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise UsageError(f"{command} {path}: is a folder; name a file")
+    return path

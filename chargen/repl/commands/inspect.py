@@ -1,6 +1,8 @@
-"""Commands that look inside the model, hold its units, and find what it copied.
+"""The commands that look inside the model: what do its units do, and why did it write this?
 
-Commands that explain: why a token, how a step, which units have names.
+Most commands find nodes of the text, build a view of them (a `Grid`) and give it to the screen.
+`/pin` and `/ablate` clamp units. How a view is computed is in chargen/insight, how it is drawn in
+chargen/terminal.
 """
 
 from __future__ import annotations
@@ -26,26 +28,22 @@ from chargen.insight.why import CAUSES, cause_view, find_cause
 from chargen.model.unit_names import Unit
 from chargen.repl.commands import Context, whole_number
 from chargen.repl.live import HEAT_ROWS
-from chargen.repl.session import LONGEST_TRACE, PIN_LIMIT
+from chargen.repl.session import MAX_CLAMP_VALUE, MAX_SHOWN_TOKENS, NO_TEXT
 from chargen.terminal.charts import spark_line
-from chargen.terminal.safetext import safe
 from chargen.terminal.step_display import StepView, why_lines
-from chargen.text.overlap import CopyWatch, lines_before
 
-_AROUND = 9
-"""Rows of a screen that stay for text and prompt beside a heatmap."""
-
-
-def heat_words(context: Context) -> tuple[str, ...]:
-    """What can stand after `/heat`."""
-    config = context.session.model.config
-    maps = [one for one in views_for(config.cell_row) if VIEWS[one].every]
-    layers = [f"L{one + 1}" for one in range(config.num_layers)]
-    return ("on", "off", *maps, *layers, *ORDERS)
+_ROWS_BESIDE_HEAT = 9
+"""Rows of a screen that a heatmap leaves to the text and the prompt."""
+_MAX_ACTIVITY_TOKENS = 200
+"""The most active unit is that of these last tokens."""
+_EXPORT_TOKENS = 200
+_WHY_TOKENS = 96
+"""Tokens of the text that `/why` colours at most."""
+_WHY_GUESSES, _WHY_PASSAGES = 5, 3
 
 
 def heat(context: Context, argument: str) -> None:
-    """Units over the text: now, or live."""
+    """Shows the heatmap of the text; `on` shows it also while the model writes."""
     session, screen = context.session, context.screen
     config = session.model.config
     view, layer, order = session.heat.view, session.heat.layer, session.heat.order
@@ -61,225 +59,228 @@ def heat(context: Context, argument: str) -> None:
             find_view(word, config.cell_row)
             view = word
     if not VIEWS[view].every:
-        shows = "chargen heatmap --view entropy" if view == "entropy" else f"/{view}"
-        raise UsageError(f"heat {view}: is no map of units; {shows} shows it")
+        command = "chargen heatmap --view entropy" if view == "entropy" else f"/{view}"
+        raise UsageError(f"heat {view}: this view is not a map of units; {command} shows it")
     if not 0 <= layer < config.num_layers:
         raise UsageError(f"heat L{layer + 1}: the model has layers 1 to {config.num_layers}")
-    session.heat.look(view=view, layer=layer, order=order)
+    session.heat.set_view(view=view, layer=layer, order=order)
     if live is not None:
         session.heat_on = live
         screen.line(f"heat {'on' if live else 'off'}", "dim")
     if live is not False and session.position:
         draw_heat(context)
     elif live is None:
-        raise UsageError("there is no text yet; write something first")
+        raise UsageError(NO_TEXT)
+
+
+def heat_words(context: Context) -> tuple[str, ...]:
+    """Returns the words that `/heat` takes."""
+    config = context.session.model.config
+    maps = [name for name in views_for(config.cell_row) if VIEWS[name].every]
+    layers = [f"L{number}" for number in range(1, config.num_layers + 1)]
+    return ("on", "off", *maps, *layers, *ORDERS)
 
 
 def draw_heat(context: Context) -> None:
-    """The heatmap of the text's end, once."""
+    """Draws the heatmap of the text's end; draws nothing for an empty text."""
     session, screen = context.session, context.screen
     if not session.position:
         return
-    trace, options = session.trace(screen.width)
-    look = session.heat
-    rows = max(2, min(HEAT_ROWS, screen.size().lines - _AROUND)) * (
-        2 if screen.palette.paints and not screen.palette.ascii else 1
-    )
-    options = replace(options, layer=look.layer, order=look.order, rows=rows)
-    screen.picture(build_view(look.view, trace, options))
-
-
-def unit_grid(context: Context, argument: str) -> Grid:
-    """The text coloured by a unit; by the most active one when none is named."""
-    session = context.session
-    nodes = _nodes(context)
-    if argument:
-        unit = session.unit(argument)
-    else:
-        states = np.array([session.tree.state(one)[:, 0] for one in nodes[-200:]])
-        place = int(states.std(0).argmax())
-        unit = Unit(*divmod(place, session.model.config.hidden_size))
-    name = session.unit_name(unit)
-    relu = session.model.config.cell == "rnn-relu"
-    return unit_view(session.unit_values(unit, nodes), session.labels(nodes), name, relu=relu)
+    units_per_row = 2 if screen.palette.paints and not screen.palette.ascii else 1
+    rows = max(2, min(HEAT_ROWS, screen.size().lines - _ROWS_BESIDE_HEAT)) * units_per_row
+    screen.picture(_end_view(context, session.heat.view, screen.width, rows))
 
 
 def unit(context: Context, argument: str) -> None:
-    """The whole text, coloured by one unit."""
-    context.screen.picture(unit_grid(context, argument))
+    """Shows the text, coloured by one unit."""
+    context.screen.picture(_unit_grid(context, argument))
 
 
 def gates(context: Context, argument: str) -> None:
-    """The gates of the last step."""
-    _picture(context, "gates", 1)
+    """Shows the gates of the last step."""
+    context.screen.picture(_end_view(context, "gates", 1))
 
 
 def predict(context: Context, argument: str) -> None:
-    """The likeliest continuations under each token."""
-    _picture(context, "predict", context.screen.width)
+    """Shows the likeliest next tokens under each token."""
+    context.screen.picture(_end_view(context, "predict", context.screen.width))
 
 
 def surprise(context: Context, argument: str) -> None:
-    """The text, coloured by what each token cost."""
-    context.screen.picture(surprise_grid(context))
+    """Shows the text, coloured by the surprise of each token."""
+    context.screen.picture(view_grid(context, "surprise"))
 
 
-def surprise_grid(context: Context) -> Grid:
-    """The text coloured by what each token cost."""
-    nodes = _nodes(context)
-    return surprise_view(context.session.surprise(nodes), context.session.labels(nodes))
+def view_grid(context: Context, name: str) -> Grid:
+    """Builds the view that `/export` names: a view, `unit`, or a unit such as `L1:41`.
+
+    Raises:
+        UsageError: there is no such view, or no text.
+    """
+    if name == "unit" or name.upper().startswith("L"):
+        return _unit_grid(context, "" if name == "unit" else name)
+    if name == "surprise":
+        nodes = _text_nodes(context)
+        return surprise_view(context.session.surprise(nodes), context.session.labels(nodes))
+    return _end_view(context, name, _EXPORT_TOKENS)
+
+
+def _end_view(context: Context, view: str, tokens: int, rows: int | None = None) -> Grid:
+    """Builds a view of the last tokens; `rows` limits the units, None keeps the view's default.
+
+    Raises:
+        UsageError: the model has no such view, or there is no text.
+    """
+    session = context.session
+    find_view(view, session.model.config.cell_row)
+    trace, options = session.trace(tokens)
+    options = replace(options, layer=session.heat.layer, order=session.heat.order)
+    return build_view(view, trace, options if rows is None else replace(options, rows=rows))
+
+
+def _unit_grid(context: Context, name: str) -> Grid:
+    """Builds the text coloured by a unit; without a name, by the most active unit."""
+    session = context.session
+    nodes = _text_nodes(context)
+    if name:
+        unit = session.unit(name)
+    else:
+        recent = nodes[-_MAX_ACTIVITY_TOKENS:]
+        states = np.array([session.tree.state(node)[:, 0] for node in recent])
+        unit = Unit(*divmod(int(states.std(0).argmax()), session.model.config.hidden_size))
+    return unit_view(
+        session.unit_values(unit, nodes),
+        session.labels(nodes),
+        session.unit_name(unit),
+        relu=session.model.config.cell == "rnn-relu",
+    )
+
+
+def _text_nodes(context: Context) -> list[int]:
+    """Returns the nodes that pictures of the whole text show; tells how many are left out.
+
+    Raises:
+        UsageError: there is no text.
+    """
+    session = context.session
+    nodes = session.tree.path(session.tree.tip, MAX_SHOWN_TOKENS)
+    if not nodes:
+        raise UsageError(NO_TEXT)
+    if session.position > len(nodes):
+        context.screen.line(f"the last {len(nodes):,} of {session.position:,} tokens:", "dim")
+    return nodes
+
+
+def watch(context: Context, argument: str) -> None:
+    """Plots units now and while the model writes; without an argument, those watched already."""
+    session, screen = context.session, context.screen
+    if argument == "off":
+        session.watched = []
+    elif argument:
+        session.watched = [session.unit(word) for word in argument.split()]
+    if not session.watched:
+        screen.line("no unit is watched; /watch L1:41 watches one", "dim")
+    nodes = session.tree.path(session.tree.tip, screen.width)
+    for unit in session.watched:
+        name, values = session.unit_name(unit), session.unit_values(unit, nodes)
+        screen.lines([spark_line(name, values, screen.width, ascii=screen.palette.ascii)])
+
+
+def units(context: Context, argument: str) -> None:
+    """Lists the units that have names."""
+    session = context.session
+    names = session.names()
+    if not names:
+        raise UsageError(
+            f"no unit of this model has a name; `chargen units {session.name}` names some"
+        )
+    config = session.model.config
+    rows = [(name, unit.spelled(config)) for name, unit in names.items()]
+    context.screen.table(("name", "unit"), rows)
 
 
 def unit_words(context: Context) -> tuple[str, ...]:
-    """Names of units, for completion."""
+    """Returns the names of units, for completion."""
     try:
         return tuple(context.session.names())
     except ModelFileError:
         return ()
 
 
-def watch(context: Context, argument: str) -> None:
-    """Show units' courses while it writes; without names, now."""
-    session, screen = context.session, context.screen
-    if argument == "off":
-        session.watched = []
-    elif argument:
-        session.watched = [session.unit(one) for one in argument.split()]
-    if not session.watched:
-        screen.line("nothing is watched" if argument else "/watch L1:41 watches a unit", "dim")
-    nodes = session.tree.path(session.tree.tip, screen.width)
-    for one in session.watched:
-        name = session.unit_name(one)
-        values = session.unit_values(one, nodes)
-        screen.lines([spark_line(name, values, screen.width, ascii=screen.palette.ascii)])
-
-
 def pin(context: Context, argument: str) -> None:
-    """Hold units at a value, or let them go."""
+    """Clamps units to values or releases them; without an argument, lists the clamped units."""
     session = context.session
-    wanted: list[tuple[Unit, float | None]] = []
     if argument == "off":
-        wanted = [(one, None) for one in list(session.pinned)]
-    for word in argument.split() if argument != "off" else ():
-        name, _, value = word.partition("=")
-        one = session.unit(name)
-        if value == "off":
-            wanted.append((one, None))
-            continue
-        if not value:
-            now = session.tree.state(session.tree.tip)
-            wanted.append((one, float(now[one.layer, one.state, one.index])))
-            continue
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not -PIN_LIMIT <= number <= PIN_LIMIT:
-            raise UsageError(
-                f"pin {word}: the value must be a number from {-PIN_LIMIT:g} to {PIN_LIMIT:g}, "
-                "or off"
-            )
-        wanted.append((one, number))
-    for one, held in wanted:
-        session.hold(one, held)
-    show_pins(context)
+        values: list[tuple[Unit, float | None]] = [(unit, None) for unit in session.pinned]
+    else:
+        values = [_parse_pin(context, word) for word in argument.split()]
+    for unit, value in values:
+        session.clamp(unit, value)
+    _show_clamped(context)
+
+
+def _parse_pin(context: Context, word: str) -> tuple[Unit, float | None]:
+    """Reads `L1:41=0.9`, `L1:41=off` (None) or `L1:41` (the value that the unit has now).
+
+    Raises:
+        UsageError: there is no such unit, or the value is not a number in range.
+    """
+    session = context.session
+    name, _, text = word.partition("=")
+    unit = session.unit(name)
+    if text == "off":
+        return unit, None
+    if not text:
+        state = session.tree.state(session.tree.tip)
+        return unit, float(state[unit.layer, unit.state, unit.index])
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -MAX_CLAMP_VALUE <= value <= MAX_CLAMP_VALUE:
+        raise UsageError(
+            f"pin {word}: the value must be a number from {-MAX_CLAMP_VALUE:,.0f} to "
+            f"{MAX_CLAMP_VALUE:,.0f}, or off"
+        )
+    return unit, value
 
 
 def ablate(context: Context, argument: str) -> None:
-    """Hold units at zero."""
+    """Clamps units to zero."""
     if not argument:
-        raise UsageError("ablate: name a unit, as L1:41; /pin off lets all go")
-    for one in [context.session.unit(word) for word in argument.split()]:
-        context.session.hold(one, 0.0)
-    show_pins(context)
+        raise UsageError("ablate: name a unit, for example L1:41; /pin off releases all")
+    for unit in [context.session.unit(word) for word in argument.split()]:
+        context.session.clamp(unit, 0.0)
+    _show_clamped(context)
 
 
-def show_pins(context: Context) -> None:
-    """What is held."""
-    session = context.session
-    held = [f"{session.unit_name(one)} = {value:g}" for one, value in session.pinned.items()]
-    context.screen.line(f"held: {', '.join(held)}" if held else "nothing is held", "dim")
+def _show_clamped(context: Context) -> None:
+    clamped = context.session.spell_clamped()
+    context.screen.line(f"clamped: {clamped}" if clamped else "no unit is clamped", "dim")
 
 
-def source(context: Context, argument: str) -> None:
-    """Where the longest copy stands in the training text."""
+def step(context: Context, argument: str) -> None:
+    """Shows the last step, or step N, equation by equation; on a terminal, keys move through it."""
     session, screen = context.session, context.screen
-    known = session.copies(context.note_once)
-    if known is None:
-        raise UsageError(
-            "source: the training text is not on this machine"
-            if session.settings.copies
-            else "source: copies are not looked for; /set copies on"
-        )
-    found, tree = CopyWatch(known.index), session.tree
-    found.feed([tree.token(one) for one in tree.path(tree.tip)])
-    if not found.longest:
-        screen.line("nothing in this text is a copy of more than 30 characters", "dim")
-        return
-    index, place = found.index, found.place
-    start = place - found.longest
-    copied, before = index.spell(index.symbols[start:place]), max(0, start - 60)
-    line = 1 + lines_before(index.symbols, start, index.newline)
-    corpora = session.model.card.get("corpus")
-    names = (
-        [str(one.get("name")) for one in corpora if isinstance(one, dict)]
-        if isinstance(corpora, list)
-        else []
+    position, _ = _find_token(context, "step", argument)
+    tree = session.tree
+    nodes = tree.path(tree.tip)
+    view = StepView(
+        session.model.stepper,
+        session.model.tokenizer,
+        np.array([tree.token(node) for node in nodes]),
+        lambda index: tree.state(tree.parent(nodes[index])),
     )
-    where = names[0] if len(names) == 1 else f"the training text ({len(names)} files)"
-    screen.line(f"{found.longest} characters, in {where}, line {line:,}:", "dim")
-    screen.write(safe(index.spell(index.symbols[before:start])))
-    screen.out.write(screen.styled(safe(copied), "underlined"))
-    screen.write(safe(index.spell(index.symbols[place : place + 60]) + "\n"))
-
-
-def view_grid(context: Context, name: str) -> Grid:
-    """A view of the text's end, for `/export`.
-
-    Raises:
-        UsageError: there is no such view, or no text.
-    """
-    session = context.session
-    if name == "unit" or name.upper().startswith("L"):
-        return unit_grid(context, "" if name == "unit" else name)
-    if name == "surprise":
-        return surprise_grid(context)
-    find_view(name, session.model.config.cell_row)
-    trace, options = session.trace(200)
-    look = session.heat
-    return build_view(name, trace, replace(options, layer=look.layer, order=look.order))
-
-
-def _picture(context: Context, view: str, count: int) -> None:
-    find_view(view, context.session.model.config.cell_row)
-    trace, options = context.session.trace(count)
-    context.screen.picture(build_view(view, trace, options))
-
-
-def _nodes(context: Context) -> list[int]:
-    """The nodes of the text that pictures of the whole text show.
-
-    Raises:
-        UsageError: there is no text.
-    """
-    session = context.session
-    nodes = session.tree.path(session.tree.tip, LONGEST_TRACE)
-    if not nodes:
-        raise UsageError("there is no text yet; write something first")
-    if session.position > len(nodes):
-        context.screen.line(f"the last {LONGEST_TRACE} of {session.position} tokens", "dim")
-    return nodes
-
-
-_WHY = 96
-"""Tokens before the one asked about."""
-_INSTEAD, _PASSAGES = 5, 3
+    view.at = position - 1
+    if context.browse_steps is not None:
+        context.browse_steps(view)
+    screen.lines(view.lines(screen.palette, screen.width))
 
 
 def why(context: Context, argument: str) -> None:
-    """What the last token, or the Nth, rests on, what was likely instead, and where it was so."""
+    """Shows what the last token, or token N, rests on, what was likely instead, and passages."""
     session, screen = context.session, context.screen
-    tree = session.tree
+    tree, stepper, tokenizer = session.tree, session.model.stepper, session.model.tokenizer
     number, way = "", "omission"
     for word in argument.split():
         if word.isdecimal():
@@ -287,66 +288,41 @@ def why(context: Context, argument: str) -> None:
         else:
             way = word
     cause = find_cause(way)
-    position = whole_number(number, "why", session.position, max(1, session.position))
-    node = tree.back(tree.tip, session.position - position)
-    nodes = tree.path(node, _WHY)
+    position, node = _find_token(context, "why", number)
+    nodes = tree.path(node, _WHY_TOKENS)
     if len(nodes) < 2:
-        raise UsageError("there is too little text before it; write something first")
-    ids = np.array([tree.token(one) for one in nodes])
+        raise UsageError(f"why {position}: no token stands before it; choose a later token")
+    ids = np.array([tree.token(node) for node in nodes])
     before = tree.state(tree.parent(nodes[0]))
-    values = cause.measure(session.model.stepper, ids, before)
+    values = cause.measure(stepper, ids, before)
     screen.picture(cause_view(cause, values, session.labels(nodes)))
-    state = tree.state(tree.parent(node))
-    logits = session.model.stepper.logits_of(ids[:-1], before)[0][-1]
+    logits = stepper.logits_of(ids[:-1], before)[0][-1]
     check_finite(logits)
     chances = np.exp(log_softmax(logits))
-    tokenizer = session.model.tokenizer
     guesses = [
-        (alone(tokenizer, one), float(chances[one])) for one in np.argsort(-chances)[:_INSTEAD]
+        (alone(tokenizer, token), float(chances[token]))
+        for token in np.argsort(-chances)[:_WHY_GUESSES]
     ]
-    told = why_lines(
-        session.labels([node])[0], float(np.exp(tree.logprob(node))), cause, guesses,
-        session.passages(state, _PASSAGES), ascii=screen.palette.ascii,
-    )  # fmt: skip
-    for line in told:
+    (label,) = session.labels([node])
+    passages = session.passages(tree.state(tree.parent(node)), _WHY_PASSAGES)
+    chance = float(np.exp(tree.logprob(node)))
+    for line in why_lines(label, chance, cause, guesses, passages, ascii=screen.palette.ascii):
         screen.line(line)
 
 
 def why_words(context: Context) -> tuple[str, ...]:
-    """What can stand after `/why`."""
+    """Returns the words that `/why` takes."""
     return tuple(CAUSES)
 
 
-def step(context: Context, argument: str) -> None:
-    """The last step, or the Nth, taken apart; with a terminal, to be walked through."""
-    session, screen = context.session, context.screen
-    tree = session.tree
-    if not session.position:
-        raise UsageError("there is no text yet; write something first")
-    position = whole_number(argument, "step", session.position, session.position)
-    nodes = tree.path(tree.tip)
-    ids = np.array([tree.token(one) for one in nodes])
-    view = StepView(
-        session.model.stepper,
-        session.model.tokenizer,
-        ids,
-        lambda place: tree.state(tree.parent(nodes[place])),
-    )
-    view.at = position - 1
-    if context.browse is not None:
-        context.browse(view)
-    screen.lines(view.lines(screen.palette, screen.width))
+def _find_token(context: Context, command: str, number: str) -> tuple[int, int]:
+    """Returns position and node of token N (from 1); of the last token for an empty `number`.
 
-
-def units(context: Context, argument: str) -> None:
-    """The units that have names."""
+    Raises:
+        UsageError: there is no text, or it has no token N.
+    """
     session = context.session
-    named = session.names()
-    if not named:
-        raise UsageError(
-            f"no unit of this model has a name; chargen units {session.name} finds some"
-        )
-    config = session.model.config
-    context.screen.table(
-        ("name", "unit"), [(name, one.spelled(config)) for name, one in named.items()]
-    )
+    if not session.position:
+        raise UsageError(NO_TEXT)
+    position = whole_number(number, command, session.position, session.position)
+    return position, session.tree.back(session.tree.tip, session.position - position)

@@ -1,4 +1,9 @@
-"""Commands beside fine-tuning: two models from the same draws, and learning what is accepted."""
+"""The commands about learning: what did the model learn, from which text, and can it learn more?
+
+`/source` finds the longest copy of this text in the training text. `/ab` writes with two models
+from the same random draws. `/learn` trains the model on the text that the person continues; it
+changes the weights in memory only, never a file.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +12,113 @@ import numpy as np
 from chargen.api import load
 from chargen.errors import UsageError
 from chargen.inference.engine import Stepper
+from chargen.model.runs import run_name
 from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
+from chargen.terminal.safetext import safe
+from chargen.text.overlap import SHORTEST, CopyWatch, lines_before
+
+_WARM_UP_TOKENS = 256
+"""Tokens before the first learned text that the learner reads as well, to fill its memory."""
+_SOURCE_CONTEXT = 60
+"""Characters that `/source` shows before and after a copy."""
+
+
+def source(context: Context, argument: str) -> None:
+    """Shows where the longest copy of this text stands in the training text."""
+    session, screen = context.session, context.screen
+    watching = session.copies(context.note_once)
+    if watching is None:
+        raise UsageError(
+            "source: the training text is not on this machine"
+            if session.settings.copies
+            else "source: the search for copies is off; /set copies on starts it"
+        )
+    watch, tree = CopyWatch(watching.index), session.tree
+    watch.feed([tree.token(node) for node in tree.path(tree.tip)])
+    if not watch.longest:
+        screen.line(f"this text contains no copy of more than {SHORTEST - 1} characters", "dim")
+        return
+    index, end = watch.index, watch.place
+    start = end - watch.longest
+    symbols = index.symbols
+    line = 1 + lines_before(symbols, start, index.newline)
+    corpora = session.model.card.get("corpus")
+    corpora = corpora if isinstance(corpora, list) else []
+    names = [str(corpus.get("name")) for corpus in corpora if isinstance(corpus, dict)]
+    where = names[0] if len(names) == 1 else f"the training text ({len(names)} files)"
+    screen.line(f"copied: {watch.longest} characters of {where}, line {line:,}:", "dim")
+    screen.write(safe(index.spell(symbols[max(0, start - _SOURCE_CONTEXT) : start])))
+    screen.out.write(screen.styled(safe(index.spell(symbols[start:end])), "underlined"))
+    screen.write(safe(index.spell(symbols[end : end + _SOURCE_CONTEXT]) + "\n"))
 
 
 def ab(context: Context, argument: str) -> None:
-    """Two models write on from the same text and the same draws, side by side."""
+    """Shows how two models continue the same text with the same random draws, side by side."""
     session, screen = context.session, context.screen
     name = argument or str(session.model.card.get("base_path") or "")
     if not name:
-        raise UsageError("ab: name the other model; this one was not fine-tuned from any")
+        raise UsageError("ab: name the other model; this model has no base (it is not fine-tuned)")
     other = load(name)
     sample = change_sample(session.settings.sample, seed=session.seed)
     text = session.text()
-    texts = [
+    first, second = (
         "".join(step.text for step in model.generate(text, **vars(sample)))
         for model in (session.model, other)
-    ]
-    same = next(
-        (k for k, pair in enumerate(zip(*texts, strict=False)) if pair[0] != pair[1]),
-        min(map(len, texts)),
     )
-    label = (
-        other.path.parent.name
-        if other.path and other.path.name == "model.safetensors"
-        else (other.path.stem if other.path else name)
+    shared = next(
+        (
+            index
+            for index, (left, right) in enumerate(zip(first, second, strict=False))
+            if left != right
+        ),
+        min(len(first), len(second)),
     )
-    if same:
-        screen.line(f"both: {texts[0][:same]}", "dim")
-    screen.line(f"they part after {same} of {len(texts[0])} characters:", "dim")
-    screen.columns(texts[0][same:], texts[1][same:], (session.name, label))
+    label = name if other.path is None else run_name(other.path)
+    if shared:
+        screen.line(f"both begin with: {first[:shared]}", "dim")
+    screen.line(f"the first {shared} of {len(first)} characters agree; then:", "dim")
+    screen.columns(first[shared:], second[shared:], (session.name, label))
 
 
 def learn(context: Context, argument: str) -> None:
-    """Learn from what is accepted, stop to, or forget what was learned."""
+    """Starts or stops learning, or forgets what was learned; without an argument, shows which."""
     session, screen = context.session, context.screen
     if argument == "on":
-        session.learned = session.tree.tip
-        session.learns = True
+        session.learned_tip = session.tree.tip
+        session.learning = True
     elif argument == "off":
-        session.learns = False
+        session.learning = False
     elif argument == "forget":
-        session.learner, session.lessons = None, 0
+        session.learner, session.learned_tokens = None, 0
         session.swap(Stepper(session.model.config, session.model.file.weights))
     elif argument:
         raise UsageError(f"learn {argument}: must be on, off or forget")
-    state = "on: text that you go on from is learned" if session.learns else "off"
-    screen.line(f"learning is {state}; {session.lessons:,} tokens learned", "dim")
+    state = "on: the model learns the text that you continue" if session.learning else "off"
+    screen.line(f"learning is {state}; {session.learned_tokens:,} tokens learned", "dim")
 
 
-def accept(session: Session) -> None:
-    """Before the text goes on: learn what was added since, where that is wanted."""
-    if not session.learns:
+def learn_accepted(session: Session) -> None:
+    """Learns the text added since the last call, when `/learn` is on.
+
+    Called before the text goes on: the person has accepted a text that they continue.
+    """
+    if not session.learning:
         return
     tree = session.tree
-    start = tree.common(session.learned, tree.tip)
+    start = tree.common(session.learned_tip, tree.tip)
     nodes = tree.path(tree.tip, after=start)
-    session.learned = tree.tip
+    session.learned_tip = tree.tip
     if len(nodes) < 2:
         return
     if session.learner is None:
         from chargen.scoring import adapter
 
         session.learner = adapter(session.model)
-        before = tree.path(start, 256)
+        before = tree.path(start, _WARM_UP_TOKENS)
         if before:
-            session.learner.read(np.array([tree.token(one) for one in before]))
-    session.learner.read(np.array([tree.token(one) for one in nodes]))
-    session.lessons += len(nodes)
+            session.learner.read(np.array([tree.token(node) for node in before]))
+    session.learner.read(np.array([tree.token(node) for node in nodes]))
+    session.learned_tokens += len(nodes)
     session.swap(Stepper(session.model.config, session.learner.weights()))

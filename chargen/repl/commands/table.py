@@ -1,4 +1,9 @@
-"""The table of slash commands, and how a line becomes one. What they do is in the files beside."""
+"""Which slash commands are there, and how does a typed line become a call of one?
+
+`COMMANDS` is the table. The functions of most rows are in write.py, inspect.py, files.py and
+learn.py; those about the session as a whole (help, settings, history) are here. What a row
+contains, and how to add one, is explained at `Command`.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,21 @@ from difflib import get_close_matches
 from chargen.errors import UsageError
 from chargen.insight.why import CAUSES
 from chargen.repl.commands import Command, Context, files, inspect, learn, write
-from chargen.repl.settings import TABLE, find, set_value
+from chargen.repl.settings import TABLE, find_setting, set_value, setting_name
 from chargen.terminal.progress import plural
 
-_FOREWORD = """Type text and press Enter: the model reads it and writes on. Enter alone writes on.
-What you type is taken exactly, spaces included; Alt-Enter makes a line end, \"\"\" begins and ends
-several lines, // a line that begins with a slash. Ctrl-G opens your editor.
-While it writes: space pauses, + and - change the speed, [ and ] the temperature, Ctrl-C stops."""
+_INTRODUCTION = """Type a text and press Enter: the model reads it and writes on.
+Enter alone lets the model write more.
+The model reads exactly what you type, spaces included. Alt-Enter begins a new line.
+Three quotes (\"\"\") begin and end a text of several lines.
+Two slashes (//) begin a text whose first character is a slash.
+Ctrl-G opens your editor.
+While the model writes: space pauses, + and - change the speed, [ and ] change the temperature, \
+Ctrl-C stops."""
 
 
 def help_command(context: Context, argument: str) -> None:
-    """All commands, or one."""
+    """Lists all commands, or explains one."""
     screen = context.screen
     if argument:
         name = argument.lstrip("/").split()[0] if argument.strip("/ ") else "help"
@@ -27,47 +36,43 @@ def help_command(context: Context, argument: str) -> None:
         for line in row.more:
             screen.line(f"  {line}")
         return
-    screen.line(_FOREWORD)
+    screen.line(_INTRODUCTION)
     screen.line()
     rows = [(f"/{name} {row.arguments}".rstrip(), row.help) for name, row in COMMANDS.items()]
     screen.table(("", ""), rows)
 
 
 def set_command(context: Context, argument: str) -> None:
-    """Change a setting, or list all."""
+    """Changes a setting; without a value shows it, without a name lists all."""
     name, _, value = argument.partition(" ")
-    name = name.replace("_", "-").lower()
+    name = setting_name(name)
     settings, screen = context.session.settings, context.screen
     if not name:
-        rows = [(one, row.read(settings), row.help) for one, row in TABLE.items()]
+        rows = [(key, row.read(settings), row.help) for key, row in TABLE.items()]
         screen.table(("setting", "value", "what it does"), rows)
         return
-    row = find(name)
+    row = find_setting(name)
     if not value.strip():
         screen.line(f"{name} {row.read(settings)}: {row.help}")
         return
+    # A stop text may begin with a blank.
     set_value(settings, name, value if name == "stop" else value.strip())
     screen.set_background(settings.background)
     screen.line(f"{name} {row.read(settings)}", "dim")
 
 
 def show_command(context: Context, argument: str) -> None:
-    """What is loaded, and how it writes."""
+    """Shows the model, the text and all settings."""
     session = context.session
     config, card = session.model.config, session.model.card
     settings, tree = session.settings, session.tree
-    held = ", ".join(
-        f"{session.unit_name(unit)} = {value:g}" for unit, value in session.pinned.items()
-    )
+    length = plural(session.position, "token")
     rows: list[tuple[str, object]] = [
         ("model", f"{session.name}: {config.cell_row.label}, {config.units_label}"),
-        ("tokens", f"{session.model.file.tokenizer.kind}, {config.vocab_size} kinds"),
-        (
-            "text",
-            f"{plural(session.position, 'token')}, branch {tree.branch} of {len(tree.branches)}",
-        ),
-        ("seed", f"{session.seed}, {session.drawn} drawn"),
-        ("held", held or "nothing"),
+        ("tokenizer", f"{session.model.file.tokenizer.kind}, {config.vocab_size} tokens"),
+        ("text", f"{length}; branch {tree.branch}, one of {len(tree.branches)}"),
+        ("seed", f"{session.seed}; {plural(session.drawn, 'text')} written with it"),
+        ("clamped", session.spell_clamped() or "no unit"),
         *((name, row.read(settings)) for name, row in TABLE.items()),
     ]
     score = card.get("validation")
@@ -76,106 +81,123 @@ def show_command(context: Context, argument: str) -> None:
     context.screen.table(("", ""), rows)
 
 
-def quit_command(context: Context, argument: str) -> None:
-    """Leave."""
-    raise EOFError
-
-
 def history_command(context: Context, argument: str) -> None:
-    """What was typed in this session."""
+    """Lists the lines that the person typed in this session."""
     for number, line in enumerate(context.session.history, 1):
         context.screen.line(f"{number:>3}  {line}")
 
 
-_ON_OFF = ("on", "off")
+def quit_command(context: Context, argument: str) -> None:
+    """Ends the session."""
+    raise EOFError
+
+
+def _branch_names(context: Context) -> tuple[str, ...]:
+    return tuple(context.session.tree.branches)
+
+
 COMMANDS: dict[str, Command] = {
-    "help": Command("[COMMAND]", "this, or one command", help_command,
+    "help": Command("[COMMAND]", "list all commands, or explain one", help_command,
         complete=lambda context: tuple(COMMANDS)),
-    "set": Command("[NAME [VALUE]]", "settings: temperature, length, speed, ...", set_command,
-        complete=lambda context: tuple(TABLE)),
-    "ab": Command("[MODEL]", "this model and another (its base) from the same draws", learn.ab,
-        complete=files.model_names),
-    "learn": Command("on|off|forget", "learn from text that you go on from, in memory only",
-        learn.learn, complete=lambda context: ("on", "off", "forget")),
-    "show": Command("", "what is loaded, and all settings", show_command),
-    "more": Command("", "write on; as an empty line does", write.more),
-    "regen": Command("", "take the last continuation back and write another", write.regen),
-    "seed": Command("[N]", "draw from this seed, from its beginning", write.seed),
+    "set": Command("[NAME [VALUE]]", "list or change settings", set_command,
+        complete=lambda context: tuple(TABLE),
+        more=("/set temperature 0.5 changes a setting, /set temperature explains it",)),
+    "ab": Command("[MODEL]", "compare with another model, same draws", learn.ab,
+        complete=files.model_names,
+        more=("both models continue the text with the same random draws",
+              "without MODEL, the other model is the base that this one was fine-tuned from")),
+    "learn": Command("on|off|forget", "learn from the text that you continue", learn.learn,
+        complete=lambda context: ("on", "off", "forget"),
+        more=("learning changes the weights in memory only; forget restores them",)),
+    "show": Command("", "show the model, the text and all settings", show_command),
+    "more": Command("", "write on, as Enter alone does", write.more),
+    "regen": Command("", "replace the last continuation by another", write.regen),
+    "seed": Command("[N]", "show or set the seed of the random draws", write.seed),
     "choose": Command("[N]", "pick the next token yourself", write.choose,
-        more=("arrows move, Enter takes, Backspace goes back, a typed character is taken, "
-              "Escape ends; with N, the Nth likeliest is taken",)),
-    "words": Command("[N]", "the likeliest next words, by looking ahead", write.words),
-    "undo": Command("[N]", "take back N tokens, or what was written or typed last", write.undo),
-    "goto": Command("NAME|N", "to a branch, or to the first N tokens of this one", write.goto,
-        complete=lambda context: tuple(context.session.tree.branches)),
-    "fork": Command("NAME", "begin a branch here and go on in it", write.fork),
-    "branches": Command("", "the tree of texts", write.branches),
-    "diff": Command("A [B]", "two branches side by side", write.diff,
-        complete=lambda context: tuple(context.session.tree.branches)),
-    "text": Command("[N]", "the whole text, or its last N tokens", write.text),
-    "clear": Command("", "begin a new text; the old one stays a branch", write.clear),
-    "heat": Command("[on|off] [VIEW] [LN] [ORDER]", "units over the text; live while it writes",
-        inspect.heat, complete=inspect.heat_words,
-        more=("/heat on cell L2 shows cell states of layer 2 while it writes; /heat forget, once",
-              "ORDER: similar (units that move together side by side), activity, index")),
-    "unit": Command("[L1:41|NAME]", "the text, coloured by one unit", inspect.unit,
-        complete=inspect.unit_words),
-    "units": Command("", "the units that `chargen units` gave names", inspect.units),
-    "step": Command("[N]", "the last step (or the Nth), equation by equation",
-        inspect.step, more=("arrows lead through the text and the layers, q leaves",)),
-    "gates": Command("", "all gates of the last step: how open, how saturated", inspect.gates),
-    "predict": Command("", "the likeliest continuations under each token", inspect.predict),
-    "surprise": Command("", "the text, coloured by each token's bits", inspect.surprise),
-    "why": Command("[N] [WAY]", "what the last token (or the Nth) rests on", inspect.why,
+        more=("arrows move, Enter takes the marked token, Backspace takes one back, Esc ends",
+              "a character that you type is written as it is",
+              "/choose N takes the Nth likeliest token")),
+    "words": Command("[N]", "list the likeliest next words", write.words),
+    "undo": Command("[N]", "take back N tokens, or the last text", write.undo,
+        more=("without N, it takes back what the model wrote or you typed last",)),
+    "goto": Command("NAME|N", "go to a branch, or back to token N", write.goto,
+        complete=_branch_names),
+    "fork": Command("NAME", "start a branch here and continue in it", write.fork),
+    "branches": Command("", "draw the tree of branches", write.branches),
+    "diff": Command("A [B]", "show two branches side by side", write.diff,
+        complete=_branch_names, more=("without B, this branch and A",)),
+    "text": Command("[N]", "show the text, or its last N tokens", write.text),
+    "clear": Command("", "begin a new text, keep the old as a branch", write.clear),
+    "heat": Command("[on|off] [VIEW] [LN] [ORDER]", "show the units as a heatmap", inspect.heat,
+        complete=inspect.heat_words,
+        more=("/heat forget shows the forget gates once",
+              "/heat on cell L2 shows the cell states of layer 2, also while the model writes",
+              "ORDER of the units: similar (units that act alike stand together), activity, "
+              "index")),
+    "unit": Command("[L1:41|NAME]", "colour the text by one unit", inspect.unit,
+        complete=inspect.unit_words, more=("without an argument, by the most active unit",)),
+    "units": Command("", "list the units that have names", inspect.units,
+        more=("chargen units finds units that track something, and names them",)),
+    "step": Command("[N]", "show a step, equation by equation", inspect.step,
+        more=("without N, it begins with the last step",
+              "arrows move through the text and the layers, q leaves")),
+    "gates": Command("", "show the gates of the last step", inspect.gates),
+    "predict": Command("", "show the likeliest tokens at each position", inspect.predict),
+    "surprise": Command("", "colour the text by surprise, in bits", inspect.surprise),
+    "why": Command("[N] [WAY]", "show what a prediction rests on", inspect.why,
         complete=inspect.why_words,
-        more=tuple(f"/why {name}: {one.help}" for name, one in CAUSES.items())),
-    "watch": Command("[L1:41|NAME ...|off]", "show units' courses while it writes",
+        more=("N is the token that was predicted; without N, the last token",
+              *(f"/why {name}: {cause.help}" for name, cause in CAUSES.items()))),
+    "watch": Command("[L1:41|NAME ...|off]", "plot units, also while the model writes",
         inspect.watch, complete=inspect.unit_words),
-    "pin": Command("[L1:41=0.9 ...|off]", "hold units at a value", inspect.pin,
+    "pin": Command("[L1:41=0.9 ...|off]", "clamp units to a value", inspect.pin,
         complete=inspect.unit_words,
-        more=("/pin L1:41 holds it where it is; /pin L1:41=off lets it go; /pin off, all",
-              "/pin L1:41.cell=1 holds a cell state")),
-    "ablate": Command("L1:41 ...", "hold units at zero", inspect.ablate,
+        more=("/pin L1:41 clamps the unit to the value that it has now",
+              "/pin L1:41.cell=1 clamps a cell state",
+              "/pin L1:41=off releases the unit; /pin off releases all")),
+    "ablate": Command("L1:41 ...", "clamp units to zero", inspect.ablate,
         complete=inspect.unit_words),
-    "source": Command("", "where the longest copy stands in the training text", inspect.source),
-    "save": Command("FILE.json", "keep texts, branches and settings", files.save),
-    "load": Command("MODEL|FILE.json", "another model, which reads the text; or a session",
-        files.load, complete=files.model_names),
-    "models": Command("", "the runs that can be loaded", files.models),
-    "export": Command("FILE [VIEW]", "the text (.txt), or a view (.svg, .html, .png)",
-        files.export),
-    "copy": Command("", "the text to the clipboard (OSC 52)", files.copy),
-    "history": Command("", "what was typed", history_command),
-    "quit": Command("", "leave; Ctrl-D does too", quit_command),
+    "source": Command("", "show where the longest copy comes from", learn.source),
+    "save": Command("FILE.json", "save texts, branches and settings", files.save),
+    "load": Command("MODEL|FILE.json", "load a session or another model", files.load,
+        complete=files.model_names,
+        more=("another model reads the text of every branch; a session replaces the present one",)),
+    "models": Command("", "list the runs that you can load", files.models),
+    "export": Command("FILE [VIEW]", "write the text or a view to a file", files.export,
+        more=("FILE ends in .txt for the text, in .svg, .html or .png for a view",)),
+    "copy": Command("", "copy the text to the clipboard (OSC 52)", files.copy),
+    "history": Command("", "list what you typed in this session", history_command),
+    "quit": Command("", "leave; Ctrl-D leaves too", quit_command),
 }  # fmt: skip
-"""Name, arguments, help and function of every command, in the order of `/help`."""
+"""The commands by name, in the order of `/help`; `Command` explains a row."""
 
 
 def find_command(name: str) -> Command:
-    """The row of a command; its beginning will do where only one begins so.
+    """Returns the row of a command; the beginning of a name is enough when only one fits.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no command or several fit.
     """
     if name in COMMANDS:
         return COMMANDS[name]
-    begun = [one for one in COMMANDS if name and one.startswith(name)]
-    if len(begun) == 1:
-        return COMMANDS[begun[0]]
-    if begun:
-        raise UsageError(f"command /{name}: is it {' or '.join(f'/{one}' for one in begun)}?")
+    matches = [command for command in COMMANDS if name and command.startswith(name)]
+    if len(matches) == 1:
+        return COMMANDS[matches[0]]
+    if matches:
+        listing = ", ".join(f"/{match}" for match in matches)
+        raise UsageError(f"command /{name}: could be {listing}; type more letters")
     near = get_close_matches(name.lower(), COMMANDS, n=1)
     hint = f": did you mean /{near[0]}?" if near else ";"
     raise UsageError(
-        f"unknown command /{name}{hint} /help lists all (//... is a text that begins with a slash)"
+        f"unknown command /{name}{hint} /help lists all; type // for a text that begins with /"
     )
 
 
 def run_command(context: Context, line: str) -> None:
-    """Run a line that begins with a slash.
+    """Runs a line that begins with a slash.
 
     Raises:
-        ChargenError: the command is unknown, or failed.
+        ChargenError: the command is unknown, or it failed.
         EOFError: the person wants to leave.
     """
     name, _, argument = line[1:].partition(" ")

@@ -1,74 +1,87 @@
-"""Commands that write: more, regen, seed, choose, words; and what a typed text does.
+"""The commands that change the text: how does a person write, take back and branch?
 
-Commands that move in the tree of texts: undo, goto, fork, branches, diff, text, clear.
+The text is a path in a tree (chargen/inference/tree.py): a branch is a name for its end. What was
+written stays in the tree; taking back only moves the end. How text reaches the screen is in
+chargen/repl/stream.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from chargen.errors import UsageError
 from chargen.inference.composer import most_likely
 from chargen.inference.lookahead import likeliest_words
-from chargen.inference.tree import ROOT
+from chargen.inference.tree import MAIN, ROOT
 from chargen.repl.commands import Context, whole_number
-from chargen.repl.commands.learn import accept
-from chargen.repl.session import tips
+from chargen.repl.commands.inspect import draw_heat
+from chargen.repl.commands.learn import learn_accepted
+from chargen.repl.session import branches_by_age
 from chargen.repl.stream import Stream, shown_whitespace
 from chargen.terminal.heatmap import column_label, one_line
 from chargen.terminal.progress import plural
 from chargen.terminal.safetext import SafeText, safe
 
-_CONTEXT = 60
-"""Characters of the line so far that stand before a continuation."""
+_MAX_LINE_TOKENS = 60
+"""Tokens of the text's last line that are shown again before a continuation."""
 _GUESSES = 10
-_VARIANTS = 50
+"""Tokens or words in a list, unless the person asks for more."""
+_MAX_GUESSES = 100
+_SPARE_WORDS = 50
+"""Words searched beyond those shown, because several may differ in their blanks only."""
+_GLIMPSE_TOKENS = 40
+"""Tokens of a text's end in a table; twice as many in a line of their own."""
 
 
 def read_and_write(context: Context, text: str) -> None:
-    """Read what was typed, and write on."""
+    """Reads what the person typed, then writes on."""
     session, tree = context.session, context.session.tree
-    accept(session)
-    before, start = _line_so_far(context), tree.tip
+    learn_accepted(session)
+    before, start = _last_line(context), tree.tip
     for line in session.append(text):
         context.screen.line(line, "dim")
     read = "".join(session.labels(tree.path(tree.tip, after=start)))
-    _go_on(context, before, read)
+    _write_on(context, before, read)
 
 
 def more(context: Context, argument: str) -> None:
-    """Write on."""
-    accept(context.session)
-    _go_on(context, _line_so_far(context), "")
-
-
-def _go_on(context: Context, before: str, text: str) -> None:
-    """Write a continuation to the screen, after the line so far and what was just read."""
-    session, screen = context.session, context.screen
-    stream = Stream(session, screen, context.keys, context.note_once)
-    shown = safe(text)
-    if session.settings.whitespace:
-        shown = shown_whitespace(shown, ascii=screen.palette.ascii)
-    screen.write(SafeText(screen.styled(safe(before), "dim") + screen.styled(shown, "bold")))
-
-    if stream.run() == "end":
-        screen.line("(the document ends here; Enter begins the next one)", "dim")
-    if session.heat_on and screen.interactive:
-        from chargen.repl.commands.inspect import draw_heat
-
-        draw_heat(context)
+    """Writes on."""
+    learn_accepted(context.session)
+    _write_on(context, _last_line(context), "")
 
 
 def regen(context: Context, argument: str) -> None:
-    """Take the last continuation back and write another."""
+    """Takes the last continuation back and writes another."""
     session = context.session
     start = session.last_start()
     if start is None or not start[1]:
-        raise UsageError("there is no continuation to write anew; press Enter to write one")
-    session.tree.move(start[0])  # not accepted, and so not learned
-    _go_on(context, _line_so_far(context), "")
+        raise UsageError("regen: no continuation stands here; press Enter to write one")
+    session.tree.move(start[0])  # the text was not accepted, so it is not learned
+    _write_on(context, _last_line(context), "")
+
+
+def _write_on(context: Context, before: str, read: str) -> None:
+    """Writes a continuation to the screen, after the last line `before` and the text just read."""
+    session, screen = context.session, context.screen
+    stream = Stream(session, screen, context.keys, context.note_once)
+    shown = safe(read)
+    if session.settings.whitespace:
+        shown = shown_whitespace(shown, ascii=screen.palette.ascii)
+    screen.write(SafeText(screen.styled(safe(before), "dim") + screen.styled(shown, "bold")))
+    if stream.run() == "end":
+        screen.line("(the document ends here; Enter begins the next one)", "dim")
+    if session.heat_on and screen.interactive:
+        draw_heat(context)
+
+
+def _last_line(context: Context) -> str:
+    """Returns the text's last line, or its end where it is long."""
+    line = context.session.text(_MAX_LINE_TOKENS).rpartition("\n")[2]
+    return line if len(line) < _MAX_LINE_TOKENS else f"…{line[1:]}"
 
 
 def seed(context: Context, argument: str) -> None:
-    """Draw from a seed, from its beginning."""
+    """Starts the random draws again from a seed; without an argument, shows the seed."""
     session = context.session
     if argument:
         if not (argument.isdecimal() and argument.isascii() and len(argument) < 19):
@@ -78,49 +91,48 @@ def seed(context: Context, argument: str) -> None:
 
 
 def words(context: Context, argument: str) -> None:
-    """The likeliest next words."""
+    """Lists the likeliest next words; the same word after another blank counts as one word."""
     session = context.session
-    most = whole_number(argument, "words", _GUESSES, 100)
-    ascii = context.screen.palette.ascii
-    # The same word after one space or four is one word here.
+    count = whole_number(argument, "words", _GUESSES, _MAX_GUESSES)
     chances: dict[str, float] = {}
-    for text, chance in likeliest_words(session.composer, session.tree.tip, most + _VARIANTS):
+    for text, chance in likeliest_words(session.composer, session.tree.tip, count + _SPARE_WORDS):
         word = text.strip() or text
         chances[word] = chances.get(word, 0.0) + chance
-    best = sorted(chances.items(), key=lambda one: -one[1])[:most]
+    best = sorted(chances.items(), key=lambda item: -item[1])[:count]
+    ascii = context.screen.palette.ascii
     rows = [(f"{chance:.1%}", one_line(word, ascii=ascii)) for word, chance in best]
     if not rows:
-        raise UsageError("no word is likely enough to be found by looking ahead")
+        raise UsageError("words: no next word is likely enough; /choose lists the next tokens")
     context.screen.table(("", "next word"), rows)
 
 
 def choose(context: Context, argument: str) -> None:
-    """The next token, picked by the person."""
+    """Lets the person pick the next token: the Nth likeliest, by keys, or from a printed list."""
     if argument:
-        guesses = next_tokens(context, 100)
+        guesses = next_tokens(context, _MAX_GUESSES)
         number = whole_number(argument, "choose", 1, len(guesses))
-        take(context, guesses[number - 1][0])
-        context.screen.line(_line_so_far(context), "dim")
-    elif context.pick is not None:
-        context.pick(context)
-        context.screen.line(_line_so_far(context), "dim")
+        write_token(context, guesses[number - 1][0])
+    elif context.pick_token is not None:
+        context.pick_token(context)
     else:
         rows = [
-            (number, f"{chance:.1%}", spelled(context, token))
+            (number, f"{chance:.1%}", token_label(context, token))
             for number, (token, chance) in enumerate(next_tokens(context, _GUESSES), 1)
         ]
         context.screen.table(("", "", "next token"), rows)
-        context.screen.line("/choose N takes one")
+        context.screen.line("/choose N writes token N")
+        return
+    context.screen.line(_last_line(context), "dim")
 
 
 def next_tokens(context: Context, count: int) -> list[tuple[int, float]]:
-    """The likeliest next tokens and their probabilities."""
+    """Returns the likeliest next tokens and their probabilities, the likeliest first."""
     session = context.session
     return most_likely(session.composer.next_logits(session.tree.tip), count)
 
 
-def spelled(context: Context, token: int) -> SafeText:
-    """A token as it stands in a list."""
+def token_label(context: Context, token: int) -> SafeText:
+    """Returns a token's text for a list."""
     tokenizer = context.session.model.tokenizer
     if token == tokenizer.eos_id:
         return SafeText("(end)")
@@ -128,38 +140,29 @@ def spelled(context: Context, token: int) -> SafeText:
     return column_label(text, ascii=context.screen.palette.ascii)[0]
 
 
-def take(context: Context, token: int) -> None:
-    """Write a token that a person chose."""
+def write_token(context: Context, token: int) -> None:
+    """Appends a token that the person picked."""
     session = context.session
     start = session.composer.start(session.tree.tip, empty=True)
     session.tree.branches[session.tree.branch] = session.composer.read(start, [token])
 
 
-def _line_so_far(context: Context) -> str:
-    """What stands on the text's last line, or its end."""
-    line = context.session.text(_CONTEXT).rpartition("\n")[2]
-    return line if len(line) < _CONTEXT else f"…{line[1:]}"
-
-
-_GLIMPSE = 40
-
-
 def undo(context: Context, argument: str) -> None:
-    """Take back tokens."""
+    """Takes back the last N tokens; without an argument, what was typed or written last."""
     session = context.session
     tree = session.tree
-    if tree.position(tree.tip) == 0:
-        raise UsageError("there is nothing to undo")
+    if session.position == 0:
+        raise UsageError("undo: the text is empty; /branches lists the texts that you left")
     start = session.last_start()
     if not argument and start is not None:
         tree.move(start[0])
     else:
         tree.move(tree.back(tree.tip, whole_number(argument, "undo", 1)))
-    show_place(context)
+    show_position(context)
 
 
 def goto(context: Context, argument: str) -> None:
-    """To a branch, or to a place in this one."""
+    """Goes to a branch, or to the first N tokens of this one."""
     session = context.session
     tree = session.tree
     if not argument:
@@ -167,69 +170,85 @@ def goto(context: Context, argument: str) -> None:
     if argument.isdecimal() and argument.isascii():
         position = int(argument)
         if position > session.position:
+            length = plural(session.position, "token")
             raise UsageError(
-                f"goto {argument}: the text has {session.position} tokens, and can go no farther"
+                f"goto {argument}: the text has only {length}; give a number up to that"
             )
         tree.move(tree.back(tree.tip, session.position - position))
     else:
         tree.switch(argument)
-    show_place(context)
+    show_position(context)
 
 
 def fork(context: Context, argument: str) -> None:
-    """Begin a branch."""
-    context.session.tree.fork(argument)
+    """Starts a branch at the end of the text and continues in it."""
+    session = context.session
+    left = session.tree.branch
+    session.tree.fork(argument)
     context.screen.line(
-        f"branch {argument}, at {context.session.position} tokens; "
-        "/branches lists all, /goto leads back",
+        f"branch {argument} starts at {plural(session.position, 'token')}; "
+        f"/goto {left} goes back, /branches lists all",
         "dim",
     )
 
 
+@dataclass(frozen=True)
+class _BranchRow:
+    """A line of `/branches`."""
+
+    depth: int
+    """Branches on the way to it; 0 for a branch that shares no text with those before."""
+    name: str
+    origin: int
+    """The node where it leaves the branch that it hangs on; `ROOT` at depth 0."""
+    end: int
+
+
 def branches(context: Context, argument: str) -> None:
-    """The tree: where each branch leaves the one before it."""
+    """Draws the tree of branches: where each branch leaves the one above it."""
     session, screen = context.session, context.screen
     tree = session.tree
     ascii = screen.palette.ascii
-    drawn: list[tuple[str, int]] = []
-    rows: list[tuple[int, str, int, int]] = []
-    for name, end in sorted(tips(tree), key=lambda one: (one[0] != "main", one[1])):
+    rows: list[_BranchRow] = []
+    for name, end in sorted(branches_by_age(tree), key=lambda item: (item[0] != MAIN, item[1])):
         origin, depth = ROOT, 0
-        for number, (_, other) in enumerate(drawn):
-            shared = tree.common(end, other)
+        for row in rows:
+            shared = tree.common(end, row.end)
             if shared > origin:
-                origin, depth = shared, rows[number][0] + 1
-        drawn.append((name, end))
-        rows.append((depth, name, origin, end))
+                origin, depth = shared, row.depth + 1
+        rows.append(_BranchRow(depth, name, origin, end))
     table = []
-    for depth, name, origin, end in _in_tree_order(rows):
-        lead = ("`- " if ascii else "└─ ") if depth else ""
-        mark = "*" if name == tree.branch else " "
-        glimpse = one_line(session.text(_GLIMPSE, end), ascii=ascii)
-        at = tree.position(origin)
-        span = f"{at}-{tree.position(end)}" if depth else f"0-{tree.position(end)}"
-        table.append((f"{mark} {'   ' * max(0, depth - 1)}{lead}{name}", span, f"…{glimpse}"))
+    for row in _in_tree_order(rows):
+        lead = ("`- " if ascii else "└─ ") if row.depth else ""
+        mark = "*" if row.name == tree.branch else " "
+        glimpse = one_line(session.text(_GLIMPSE_TOKENS, row.end), ascii=ascii)
+        start = tree.position(row.origin) if row.depth else 0
+        table.append(
+            (
+                f"{mark} {'   ' * max(0, row.depth - 1)}{lead}{row.name}",
+                f"{start}-{tree.position(row.end)}",
+                f"…{glimpse}",
+            )
+        )
     screen.table(("branch", "tokens", "ends with"), table)
 
 
-def _in_tree_order(
-    rows: list[tuple[int, str, int, int]],
-) -> list[tuple[int, str, int, int]]:
-    """Each row after the one that it hangs on; rows come with parents before children."""
-    ordered: list[tuple[int, str, int, int]] = []
+def _in_tree_order(rows: list[_BranchRow]) -> list[_BranchRow]:
+    """Puts each row after the row that it hangs on; in `rows` parents stand before children."""
+    ordered: list[_BranchRow] = []
     for row in rows:
-        place = len(ordered)
-        if row[0]:
-            above = max(k for k, one in enumerate(ordered) if one[0] == row[0] - 1)
-            place = above + 1
-            while place < len(ordered) and ordered[place][0] >= row[0]:
-                place += 1
-        ordered.insert(place, row)
+        index = len(ordered)
+        if row.depth:
+            parent = max(k for k, other in enumerate(ordered) if other.depth == row.depth - 1)
+            index = parent + 1
+            while index < len(ordered) and ordered[index].depth >= row.depth:
+                index += 1
+        ordered.insert(index, row)
     return ordered
 
 
 def diff(context: Context, argument: str) -> None:
-    """Two branches side by side, from where they part."""
+    """Shows two branches side by side, from where they part."""
     session = context.session
     tree = session.tree
     names = argument.split()
@@ -239,18 +258,18 @@ def diff(context: Context, argument: str) -> None:
         raise UsageError("diff: name two branches; /branches lists them")
     for name in names:
         if name not in tree.branches:
-            tree.switch(name)  # complains, with the nearest name
-    first, second = (tree.branches[one] for one in names)
+            tree.switch(name)  # raises the error that suggests the nearest name
+    first, second = (tree.branches[name] for name in names)
     shared = tree.common(first, second)
-    texts = ["".join(session.labels(tree.path(one, after=shared))) for one in (first, second)]
-    at = tree.position(shared)
-    glimpse = one_line(session.text(_GLIMPSE, shared), ascii=context.screen.palette.ascii)
-    context.screen.line(f"both begin with {at} tokens: …{glimpse}", "dim")
+    texts = ["".join(session.labels(tree.path(end, after=shared))) for end in (first, second)]
+    glimpse = one_line(session.text(_GLIMPSE_TOKENS, shared), ascii=context.screen.palette.ascii)
+    length = plural(tree.position(shared), "token")
+    context.screen.line(f"both begin with the same {length}: …{glimpse}", "dim")
     context.screen.columns(texts[0], texts[1], (names[0], names[1]))
 
 
 def text(context: Context, argument: str) -> None:
-    """The text so far."""
+    """Prints the text, or its last N tokens."""
     session, screen = context.session, context.screen
     count = whole_number(argument, "text", session.position, 1_000_000_000) if argument else None
     screen.write(safe(session.text(count)))
@@ -258,17 +277,17 @@ def text(context: Context, argument: str) -> None:
 
 
 def clear(context: Context, argument: str) -> None:
-    """Begin a new text."""
-    tree = context.session.tree
-    tree.move(ROOT)
-    context.screen.line("a new text; /branches shows where the old one is", "dim")
+    """Begins a new text; the old one stays in the tree."""
+    context.session.tree.move(ROOT)
+    context.screen.line("a new text begins; /branches lists the old one", "dim")
 
 
-def show_place(context: Context) -> None:
-    """Where the text is now: its end, and how long it is."""
+def show_position(context: Context) -> None:
+    """Prints the branch, the length of the text and its end."""
     session = context.session
-    glimpse = one_line(session.text(2 * _GLIMPSE), ascii=context.screen.palette.ascii)
-    cut = "…" if session.position > 2 * _GLIMPSE else ""
+    tokens = 2 * _GLIMPSE_TOKENS
+    glimpse = one_line(session.text(tokens), ascii=context.screen.palette.ascii)
+    cut = "…" if session.position > tokens else ""
     context.screen.line(
         f"[{session.tree.branch}, {plural(session.position, 'token')}] {cut}{glimpse}",
         "dim",
