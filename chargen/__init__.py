@@ -7,30 +7,81 @@
     model = chargen.load("bard")
     print("".join(step.text for step in model.generate("ROMEO:", length=300)))
 
-Importing it is quick: torch is imported by what trains alone, numpy when a name is first used.
+Importing chargen is quick: numpy is imported when a name is first used, torch when training begins.
+Nothing of the host changes: its random numbers, threads, warnings and environment stay its own.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chargen._version import __version__
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, CorpusError, ModelFileError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     from chargen.api import Model, load
+    from chargen.inference.filters import SampleConfig
+    from chargen.inference.generate import Step
+    from chargen.insight.trace import Trace
+    from chargen.model.config import ModelConfig
+    from chargen.model.score import Score
     from chargen.train_api import finetune, resume, train
+    from chargen.training.config import TrainConfig
+    from chargen.training.events import (
+        Evaluated,
+        Finished,
+        Planned,
+        Recovered,
+        Saved,
+        StepDone,
+        TrainEvent,
+    )
 
-__all__ = ["ChargenError", "Model", "__version__", "finetune", "load", "resume", "train"]
+__all__ = [
+    "ChargenError",
+    "CorpusError",
+    "Evaluated",
+    "Finished",
+    "Model",
+    "ModelConfig",
+    "ModelFileError",
+    "NetworkError",
+    "Planned",
+    "Recovered",
+    "SampleConfig",
+    "Saved",
+    "Score",
+    "Step",
+    "StepDone",
+    "Trace",
+    "TrainConfig",
+    "TrainEvent",
+    "UsageError",
+    "__version__",
+    "finetune",
+    "load",
+    "resume",
+    "train",
+]
+_HOMES = {
+    "api": ("Model", "load"),
+    "inference.filters": ("SampleConfig",),
+    "inference.generate": ("Step",),
+    "insight.trace": ("Trace",),
+    "model.config": ("ModelConfig",),
+    "model.score": ("Score",),
+    "train_api": ("finetune", "resume", "train"),
+    "training.config": ("TrainConfig",),
+    "training.events": (
+        *("Evaluated", "Finished", "Planned", "Recovered", "Saved", "StepDone", "TrainEvent"),
+    ),
+}
+"""The modules whose names are imported when they are first used."""
+_MODULES = {name: f"chargen.{module}" for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("finetune", "resume", "train"):
-        import chargen.train_api
-
-        return getattr(chargen.train_api, name)
-    if name in __all__:
-        import chargen.api
-
-        return getattr(chargen.api, name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'chargen' has no attribute {name!r}")

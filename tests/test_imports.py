@@ -169,11 +169,20 @@ def test_help_does_not_import_numpy():
 
 
 def test_public_names_are_sorted_and_there():
+    expected = {name for names in chargen._HOMES.values() for name in names}
+    assert expected < set(chargen.__all__)
     assert sorted(chargen.__all__) == chargen.__all__
     for name in chargen.__all__:
         assert getattr(chargen, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         chargen.nothing  # noqa: B018
+
+
+def test_every_event_and_error_is_public():
+    events = {event.__name__ for event in chargen.TrainEvent.__args__}
+    errors = {name for name, value in vars(chargen.errors).items()
+              if isinstance(value, type) and issubclass(value, chargen.ChargenError)}  # fmt: skip
+    assert events | errors <= set(chargen.__all__)
 
 
 def _python(code: str) -> str:

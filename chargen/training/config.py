@@ -35,7 +35,7 @@ _WHOLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run, complete: nothing in it is left for the loop to decide.
+    """The settings of a training run, complete: the loop decides nothing.
 
     Raises:
         UsageError: on construction, naming every field that is wrong, its value and the range.
@@ -46,17 +46,17 @@ class TrainConfig:
     minutes: float | None = None
     """Wall time after which the run is shortened to end; None leaves the clock out."""
     batch_size: int = 16
-    """Lanes read side by side (B)."""
+    """Rows of a batch (B), read side by side."""
     bptt: int = 48
-    """Tokens of each lane in a step (T): where back-propagation through time is cut off."""
+    """Tokens of each row in a step (T): where back-propagation through time is cut off."""
     learning_rate: float = 5e-3
     """The highest rate of the schedule."""
     optimizer: str = "muon"
-    """Of the recurrent matrices: `muon` or `adamw`; everything else has AdamW always."""
+    """Of the recurrent matrices: `muon` or `adamw`; all other weights always have AdamW."""
     schedule: str = "linear"
     """Decay after the warm-up: `linear` to zero, `cosine`, or `wsd` (stable, then linear)."""
     warmup: float = 0.02
-    """Share of the steps that the rate rises for."""
+    """Share of the steps in which the rate rises."""
     beta1: float = 0.9
     """AdamW's decay of the gradient's average."""
     beta2: float = 0.99
@@ -66,11 +66,11 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient over all weights."""
     dropout: float = 0.0
-    """On the output of the last layer and between layers, one mask a window (variational)."""
+    """On the output of the last layer and between layers, one mask per window (variational)."""
     dropout_masks: int = 1
-    """Masks before the head in each step: the mean of their losses is less a matter of chance."""
+    """Masks before the head in each step; averaging their losses makes the gradient less noisy."""
     embedding_dropout: float = 0.0
-    """On the embedding's output, one mask a window."""
+    """On the embedding's output, one mask per window."""
     ema: float = 0.05
     """Weights are averaged over about this share of the steps; 0 turns averaging off."""
     evaluations: int = 20
@@ -78,23 +78,23 @@ class TrainConfig:
     evaluation_tokens: int = 65_536
     """Tokens of the validation part scored each time, from places spread over it."""
     final_tokens: int = 10**12
-    """Tokens of it that the best weights are scored on at the end."""
+    """Tokens of the validation part that the best weights are scored on at the end."""
     patience: int = 10
     """Evaluations without improvement after which the run ends early; 0 never."""
     layer_decay: float = 1.0
-    """A layer learns at this times the rate of the one above it (Howard and Ruder, 2018)."""
+    """A layer's rate as a multiple of the rate of the layer above it (Howard and Ruder, 2018)."""
     freeze: int = 0
-    """Lowest recurrent layers that do not learn at first; half way through, all do."""
+    """Lowest recurrent layers that do not learn at first; half way through the run, all do."""
     l2_to_base: float = 0.0
-    """How fast weights are pulled back to where they began: the decay of the difference."""
+    """How fast weights are pulled back to the first weights: the decay of the difference."""
     replay_share: float = 0.0
-    """Share of the lanes that read another text, so that it is not forgotten."""
+    """Share of the batch rows that read another text, so that it is not forgotten."""
     seed: int = 0
     """Seed of initial weights and dropout."""
     device: str = "auto"
     """`auto` takes cuda, then mps, then cpu."""
     threads: int = 0
-    """CPU threads; 0 takes one a core."""
+    """CPU threads; 0 takes one per core."""
     kernel: str = "auto"
     """What computes the recurrences: `native` (C), `torch`, or torch's own (`stock`)."""
     precision: str = "auto"
@@ -154,16 +154,16 @@ class TrainConfig:
 
 
 def check_settings(given: Mapping[str, Any]) -> None:
-    """Check what a person asked for before anything is read or written.
+    """Checks what a person asked for before anything is read or written.
 
     Args:
         given: fields of ModelConfig and TrainConfig, and `epochs`.
 
     Raises:
-        UsageError: one is unknown or out of range, or several say how long to train.
+        UsageError: a setting is unknown or out of range, or several say how long to train.
     """
-    model = {one.name for one in fields(ModelConfig)}
-    train = {one.name for one in fields(TrainConfig)}
+    model = {field.name for field in fields(ModelConfig)}
+    train = {field.name for field in fields(TrainConfig)}
     for name in given:
         if name not in model | train | {"epochs"} or name == "vocab_size":
             raise UsageError(unknown_name("setting", name, model | train | {"epochs"}))
@@ -177,6 +177,6 @@ def check_settings(given: Mapping[str, Any]) -> None:
         sizes.setdefault("embedding_size", sizes.get("hidden_size", 256))
         sizes.setdefault("hidden_size", sizes["embedding_size"])
     if sizes.get("groups", 0) > 0:
-        sizes.setdefault("hidden_size", sizes["groups"])  # the plan will find one that fits
+        sizes.setdefault("hidden_size", sizes["groups"])  # the plan chooses a size that fits
     ModelConfig(vocab_size=2, **sizes)
     TrainConfig(**{"steps": 1, **{name: given[name] for name in train & given.keys()}})

@@ -1,4 +1,4 @@
-"""What training tells whoever watches: small values, no torch, no text for people."""
+"""The events that training yields: small values without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chargen.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The run is about to begin."""
+    """The plan is made, and the run is about to begin. The first event of every run."""
 
     model: ModelConfig
     train: TrainConfig
@@ -48,32 +48,32 @@ class Evaluated:
     step: int
     score: Score
     averaged: bool
-    """The averaged weights were the better ones."""
+    """Whether the EMA weights were better than the last weights."""
     best: bool
-    """No earlier score was better."""
+    """Whether no earlier score was better."""
     seconds: float
     weights: Weights = field(repr=False)
-    """The better weights, as numpy arrays: enough to write a sample with."""
+    """The better weights, as numpy arrays: enough to write a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recovered:
-    """Something went wrong, and the run goes on."""
+    """Something went wrong; the run goes on."""
 
     step: int
-    """Steps done, after it."""
+    """Steps done, after going back."""
     what: str
-    """What happened and what was done, for a person."""
+    """What happened and what was done, in a line for a person."""
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """The state of the run was written, or could not be."""
+    """The state of the run was written, or could not be written."""
 
     step: int
     problem: str | None
-    """Why not; it is tried again at the next time."""
+    """Why it could not be written; None when it was. The next save tries again."""
     seconds: float
 
 
@@ -96,7 +96,7 @@ TrainEvent = Planned | StepDone | Evaluated | Recovered | Saved | Finished
 
 
 def event_record(event: TrainEvent) -> dict[str, Any]:
-    """The event as plain values without weights: a line of metrics.jsonl, and of `--json`."""
+    """An event as plain values, without weights: a line of metrics.jsonl and of `--json`."""
     if isinstance(event, Planned):
         return {
             "event": "planned",

@@ -1,19 +1,16 @@
-"""RecurrentLM: embedding, recurrent layers, head. Tokens and state in, logits and state out.
+"""RecurrentLM: embedding, recurrent layers, head; and its loss.
 
-Parameters have the names and shapes of the model file. The network knows no optimizer and no text;
-truncation, dropout rates and the device come from outside. `NextTokenLoss` is its loss; where the
-vocabulary is large, it computes the logits in parts.
+Tokens and state go in, logits and state come out. Parameters have the names and shapes of the
+model file. The network knows no optimizer and no text; truncation, dropout rates and the device
+come from outside.
 
-Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T time, B batch.
+`NextTokenLoss` never holds the logits of a large vocabulary all at once. The gradient of a token's
+loss needs the logits of that token alone, so the tokens are taken in parts, and of each part only
+the gradients of hidden states and head are kept (the idea of the fused linear cross entropy of Hsu
+et al., 2024, arXiv:2410.10989).
 
-The loss of next-token prediction; of a large vocabulary without its logits all at once.
-
-Logits of 32,000 subwords for 16,000 tokens take two gigabytes, their gradients as much again. But
-a loss needs the logits of one token only to make its own gradient: so the tokens are taken some at
-a time, and of each part only the gradients with respect to hidden states and head are kept.
-(The idea is that of the fused linear cross entropy of Hsu et al., 2024, arXiv:2410.10989.)
-
-Shape letters: N tokens, T bptt, B lanes, V vocabulary, H hidden_size.
+Shape letters: V vocabulary, E embedding, H hidden_size, L layers, G gates, T time, B batch rows,
+N tokens, S states of a cell.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
     if device == "cpu":
         kernels.append(Kernel("torch", bf16=False))
         if cell != "lstm":
-            kernels.reverse()  # oneDNN's LSTM is at float32's limit; torch's other cells are far off
+            # oneDNN's LSTM is at the limit of float32; torch's other cells are far from it.
+            kernels.reverse()
         # Builds of torch without oneDNN lack this function.
         supports_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
         if cpu_limits().bf16 and supports_bf16():
