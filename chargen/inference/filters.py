@@ -1,7 +1,7 @@
 """How a token is drawn: the settings with their ranges, the filters, and the draw.
 
-A filter takes log-likelihoods (V,) relative to those of the most likely token, whose own is 0, and
-returns new ones; what it removes becomes -inf. `FILTERS` names them in the order in which they
+A filter takes log-likelihoods (V,) relative to the most likely token, which has 0, and returns
+new ones; what it removes becomes -inf. `FILTERS` names them in the order in which they
 apply. The ranges in `SETTINGS` serve options, `/set` and checks. Knows no model and no text.
 Shape letter: V vocabulary.
 """
