@@ -1,1 +1,1 @@
-"""How a model writes: the numpy engine, filters, streams of steps. No torch."""
+"""How a model writes: the numpy engine, filters, streams of steps. Needs no torch."""

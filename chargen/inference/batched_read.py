@@ -1,41 +1,45 @@
-"""A long text read in lanes side by side, with everything that the engine computes on the way.
+"""Reads a text in batch rows, with everything that the engine computes on the way.
 
-One step at a time is bound by memory: every weight is fetched for every token. Lanes share that.
-Each first reads a piece of the text before its own part, after which nothing is left of the zero
-state that it began with. Shape letters: N lanes, L layers, S states, H hidden_size, V vocabulary.
+This is the only numpy code that steps through a text in rows. One step at a time is bound by
+memory: every weight is fetched for every token. The rows of a batch share each fetch. Who reads
+says which positions each row reads (`step_rows`), or takes every position once (`read_in_rows`).
+
+Shape letters: N rows, L layers, S states, H hidden_size, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from chargen.inference.engine import Array, Clamps, Stepper, TokenIds
+from chargen.text.rows import Positions, lay_out
 from chargen.text.tokenizer import Tokens
 
-LANES, _FEWEST = 64, 8
-WARM_UP = 2048
-"""Tokens a lane reads before it counts: many times what such a model remembers."""
+MAX_ROWS, MIN_ROWS = 64, 8
+WARM_UP_TOKENS = 2048
+"""Tokens a row reads before its part: many times what such a model remembers."""
+_STEPS_PER_REPORT = 64
 
-Progress = Callable[[float], None]
-"""Is told which share of the work is done."""
+ProgressCallback = Callable[[float], None]
+"""Called with the share of the work that is done, from 0 to 1."""
 
 
-def unwatched(share: float) -> None:
-    """Progress that nobody looks at."""
+def ignore_progress(share: float) -> None:
+    """A callback for work whose progress nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStep:
-    """One step of all lanes; the next one overwrites the arrays."""
+    """One step of all rows. The next step overwrites the arrays of the model."""
 
-    places: npt.NDArray[np.intp]
-    """(n,): which tokens of the text were read by the lanes that count."""
+    positions: Positions
+    """(N,): the position that each row read; negative: before the text, its state is zero."""
     counts: npt.NDArray[np.bool_]
-    """(N,): which lanes count: not in their warm-up, nor past their end. n of them."""
+    """(N,): which rows count: they read their own part of the text, once."""
     logits: Array
     """(N, V)"""
     state: Array
@@ -43,50 +47,82 @@ class BatchStep:
     gates: Callable[[int], list[Array]]
     """The gates of a layer, each (N, H)."""
 
+    @property
+    def counted_positions(self) -> Positions:
+        """(n,): the positions of the n rows that count."""
+        return self.positions[self.counts]
+
+
+def step_rows(
+    stepper: Stepper,
+    ids: TokenIds | Tokens,
+    rows: int,
+    positions: Iterable[Positions],
+    *,
+    clamps: Clamps | None = None,
+) -> Iterator[BatchStep]:
+    """Steps N rows from zero states, each along its own positions of a text.
+
+    A row that is still before the text (a negative position) keeps its zero state. Positions past
+    the end read the last token again; they do not count.
+
+    Args:
+        stepper: the model.
+        ids: the text (T,).
+        rows: N.
+        positions: for each step, the position (N,) that each row reads.
+        clamps: units that are clamped in every step.
+    """
+    batched = stepper.batched(rows)
+    state = batched.zero_state()
+    last = len(ids) - 1
+    for step_positions in positions:
+        tokens = np.asarray(ids[np.clip(step_positions, 0, last)], np.int64)
+        logits = batched.step(tokens, state, state, clamps)
+        outside = step_positions < 0
+        if outside.any():
+            state[:, :, outside] = 0
+        yield BatchStep(
+            positions=step_positions,
+            counts=~outside & (step_positions <= last),
+            logits=logits,
+            state=state,
+            gates=lambda layer: batched.layers[layer].gates,
+        )
+
 
 def read_in_rows(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    lanes: int = LANES,
-    warm_up: int = WARM_UP,
-    holds: Clamps | None = None,
-    progress: Progress = unwatched,
+    rows: int = MAX_ROWS,
+    warm_up: int = WARM_UP_TOKENS,
+    clamps: Clamps | None = None,
+    progress: ProgressCallback = ignore_progress,
 ) -> Iterator[BatchStep]:
-    """Read a text (T,), every token of it in exactly one lane that counts.
+    """Reads a text (T,); every position counts in exactly one row.
+
+    Each row but a single one first reads the tokens before its part, so that its state no longer
+    depends on the zero state it began with.
 
     Args:
         stepper: the model.
         ids: the text.
-        lanes: how many, at most.
-        warm_up: tokens that each reads before its part.
-        holds: units that are held in every step.
-        progress: is told how far it is.
+        rows: most rows; fewer where warming up would be more than a third of the work.
+        warm_up: tokens that each row reads before its part.
+        clamps: units that are clamped in every step.
+        progress: called with the share that is read.
     """
-    if warm_up:  # at most a third of the work is warming up, unless a text is short
-        lanes = min(lanes, max(_FEWEST, len(ids) // (2 * warm_up)))
-    lanes = max(1, min(lanes, len(ids)))
-    many = stepper.batched(lanes)
-    state = many.zero_state()
-    bounds = np.arange(lanes + 1) * len(ids) // lanes
-    firsts, ends = bounds[:-1], bounds[1:]
-    last = int((ends - firsts).max())
-    warm_up = warm_up if lanes > 1 else 0
-    for offset in range(-warm_up, last):
-        places = firsts + offset
-        tokens = np.asarray(ids[np.clip(places, 0, len(ids) - 1)], np.int64)
-        logits = many.step(tokens, state, state, holds)
-        if places[0] < 0:
-            # The first lanes have nothing before them: their true state is still zero.
-            state[:, :, places < 0] = 0
+    if warm_up:
+        rows = min(rows, max(MIN_ROWS, len(ids) // (2 * warm_up)))
+    layout = lay_out(len(ids), rows)
+    warm_up = warm_up if len(layout) > 1 else 0
+    longest = int((layout.ends - layout.starts).max())
+    offsets = range(-warm_up, longest)
+    positions = (layout.starts + offset for offset in offsets)
+    steps = step_rows(stepper, ids, len(layout), positions, clamps=clamps)
+    for offset, step in zip(offsets, steps, strict=True):
         if offset >= 0:
-            counts = places < ends
-            yield BatchStep(
-                places=places[counts],
-                counts=counts,
-                logits=logits,
-                state=state,
-                gates=lambda layer: many.layers[layer].gates,
-            )
-        if offset % 64 == 0:
-            progress((offset + warm_up) / (last + warm_up))
+            yield replace(step, counts=step.positions < layout.ends)
+        if offset % _STEPS_PER_REPORT == 0:
+            progress((offset + warm_up) / (longest + warm_up))

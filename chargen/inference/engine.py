@@ -1,9 +1,16 @@
-"""One step of a recurrent model, in numpy, written as its equations; and whole texts.
+"""One step of a recurrent model in numpy, and whole texts read with it.
 
-The weights are laid out once: embedding, input weights and biases of the first layer are folded
-into one table (a row a token), and the halves of the sigmoids into the weights. The equations are
-those of torch.nn.LSTM, GRU and RNN, and the results agree with them within rounding. The stepper
-knows neither text nor chance; state comes in as an argument and goes out as a result.
+Answers which state and which logits follow a token. It knows no text and draws nothing; states
+come in as arguments and go out as results.
+
+Five places compute the cell equations, because each needs its own form of them. A test compares
+each of them with the equations in float64, with torch.nn or with numeric gradients:
+
+- here, in numpy, fast for a single state: tests/inference/test_engine.py;
+- training/kernels/torch_kernels.py and recurrence.c, forward and backward for training:
+  tests/training/test_kernels.py; tests/training/test_network.py compares them with this engine;
+- insight/step.py, a line for each equation, for a reader: tests/insight/test_step.py;
+- insight/gradients.py, torch's single cells for autograd: tests/insight/test_gradients.py.
 
 Shape letters: V vocabulary, E embedding, H hidden_size, L layers, S states, G gates, T time,
 N batch, D groups. One state is (L, S, H); a batch of them is (L, S, N, H).
@@ -11,7 +18,8 @@ N batch, D groups. One state is (L, S, H); a batch of them is (L, S, N, H).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, cast
 
 import numpy as np
@@ -25,27 +33,27 @@ Array = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.integer]
 Batch = tuple[()] | tuple[int]
 Clamps = Mapping[int, tuple[list[int], list[int], list[float]]]
-"""Units that are held: for a layer, which states, which units, at which values."""
-_MAX_TABLE = 1 << 24
-"""Largest folded table in numbers (64 MB); a larger vocabulary looks up, then multiplies."""
+"""Units set to fixed values. Key: layer; value: the states, the units, their values."""
+_MAX_TABLE_NUMBERS = 1 << 24
+"""64 MB: larger vocabularies multiply at every step, without a table of all tokens' products."""
 _HALF = np.array(0.5, np.float32)  # ufuncs take half a microsecond longer with a Python number
-_PAGE = 2 << 20
-_BLOCK = 256
-"""Time steps of a whole text that are multiplied by the input weights at once."""
+_HUGE_PAGE_BYTES = 2 << 20
+_BLOCK_TOKENS = 256
+"""Tokens of a whole text that are multiplied by the input weights at once."""
 
 
 class Layer:
-    """One recurrent layer: folded weights, and the equations over buffers made once.
+    """One recurrent layer: folded weights, and the equations over buffers that are made once.
 
     `gates` holds the gates of the last step, each (*batch, H), in the order of `CELLS`.
     """
 
     sigmoids: ClassVar[int]
-    """How many gates are sigmoids; they lie before the others, to be computed together."""
+    """How many gates are sigmoids; they lie before the others and are computed together."""
     order: ClassVar[tuple[int, ...]]
     """Where each block of rows lies in torch's order."""
-    joins: ClassVar[bool] = True
-    """Whether the products of x and h are simply added."""
+    adds_products: ClassVar[bool] = True
+    """Whether the gates take the sum of the products of x and h, or `z` and `_product` apart."""
 
     def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
         name, size, groups = f"layers.{layer}.", config.hidden_size, config.groups
@@ -56,77 +64,84 @@ class Layer:
         # By gates first: each gate of all units lies in one piece, whatever their groups.
         by_group = np.arange(len(scale)).reshape(groups, gates, -1)
         rows = by_group[:, self.order].swapaxes(0, 1).ravel()
-        weight_ih, weight_hh = (
-            weights[name + part][rows] * scale[:, None] for part in ("weight_ih", "weight_hh")
-        )
-        self.bias_ih, self.bias_hh = (
-            weights[name + part][rows] * scale for part in ("bias_ih", "bias_hh")
-        )
-        self.input_bias = self.bias_ih + self.bias_hh
-        """What is added to the input's product: (G·H,)."""
+        weight_ih = weights[name + "weight_ih"][rows] * scale[:, None]
+        weight_hh = weights[name + "weight_hh"][rows] * scale[:, None]
+        self.bias_ih = weights[name + "bias_ih"][rows] * scale
+        self.bias_hh = weights[name + "bias_hh"][rows] * scale
+        self.input_bias = self.bias_ih + self.bias_hh  # (G·H,), added to the input's product
         self.size = size
-        self._from_inputs = _Products(weight_ih, gates, groups if layer else 1, batch)
-        self._from_own = _Products(weight_hh, gates, groups, batch)
+        self._multiply_input = _Product(weight_ih, gates, groups if layer else 1, batch)
+        self._multiply_hidden = _Product(weight_hh, gates, groups, batch)
         # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
-        if layer and self.joins:
+        if layer and self.adds_products:
             both = np.hstack([weight_ih, weight_hh])
-            self._from_both = _Products(both, gates, groups, batch)
-        both = np.zeros((*batch, groups, 2, size // groups), np.float32)
-        self._both, self._below, self._own = (
-            both.reshape(*batch, 2 * size), both[..., 0, :], both[..., 1, :]
-        )  # fmt: skip
+            self._multiply_joined = _Product(both, gates, groups, batch)
+        joined = np.zeros((*batch, groups, 2, size // groups), np.float32)
+        self._joined = joined.reshape(*batch, 2 * size)
+        self._joined_input, self._joined_hidden = joined[..., 0, :], joined[..., 1, :]
         self.z = np.zeros((*batch, len(scale)), np.float32)
         self._product = np.zeros_like(self.z)
+        self._scratch = np.empty((*batch, size), np.float32)
         self._sigmoids = self._block(self.z, 0, self.sigmoids)
-        self.gates = [
-            self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))
-        ]
+        self.gates = [self._block(self.z, self.order.index(gate)) for gate in range(gates)]
 
     def _block(self, array: Array, first: int, count: int = 1) -> Array:
         return array[..., first * self.size : (first + count) * self.size]
 
-    def advance(self, inputs: Array, state: Array, out: Array) -> None:
-        """One time step, the input's part already made.
+    def step(self, inputs: Array, state: Array, out: Array) -> None:
+        """One time step, given the input's product plus `input_bias`: (*batch, G·H).
 
-        Args:
-            inputs: the input's product with weight_ih, plus `input_bias`: (*batch, G·H).
-            state: before, (S, *batch, H).
-            out: after; may be `state`.
+        Reads `state` and writes `out`, both (S, *batch, H); they may be the same array.
         """
-        self._from_own(state[0], self._product)
-        np.add(inputs, self._product, self.z)
+        self._multiply_hidden(state[0], self._product)
+        if self.adds_products:
+            np.add(inputs, self._product, self.z)
+        else:
+            np.copyto(self.z, inputs)
         self._equations(state, out)
 
-    def climb(self, below: Array, state: Array, out: Array) -> None:
+    def step_above(self, below: Array, state: Array, out: Array) -> None:
         """One time step on top of another layer, whose h is `below` (*batch, H)."""
-        np.copyto(self._below, below.reshape(self._below.shape))
-        np.copyto(self._own, state[0].reshape(self._own.shape))
-        self._from_both(self._both, self.z)
+        if self.adds_products:
+            np.copyto(self._joined_input, below.reshape(self._joined_input.shape))
+            np.copyto(self._joined_hidden, state[0].reshape(self._joined_hidden.shape))
+            self._multiply_joined(self._joined, self.z)
+        else:
+            self._multiply_hidden(state[0], self._product)
+            self._multiply_input(below, self.z)
         np.add(self.z, self.input_bias, self.z)
         self._equations(state, out)
 
-    def shares(self, below: Array) -> Array:
-        """What inputs (..., E), or (..., H) of the layer below, bring to the gates: (..., G·H)."""
-        found = np.empty((*below.shape[:-1], len(self.input_bias)), np.float32)
-        self._from_inputs(below, found)
-        found += self.input_bias
-        return found
+    def input_products(self, below: Array) -> Array:
+        """Products of inputs (..., E), or (..., H) of the layer below: (..., G·H) with biases."""
+        products = np.empty((*below.shape[:-1], len(self.input_bias)), np.float32)
+        self._multiply_input(below, products)
+        products += self.input_bias
+        return products
+
+    def read(self, inputs: Array, state: Array) -> Array:
+        """Advances the state (S, H) in place over inputs (T, G·H); its h after each, (T, H)."""
+        hidden = np.empty((len(inputs), self.size), np.float32)
+        for time, inputs_now in enumerate(inputs):
+            self.step(inputs_now, state, state)
+            hidden[time] = state[0]
+        return hidden
 
     def _equations(self, state: Array, out: Array) -> None:
         """From the gates' sums in `z` to the state after."""
         raise NotImplementedError
 
 
-class _Products:
-    """Products with a matrix in which every group of units has inputs and outputs of its own."""
+class _Product:
+    """The product with a matrix in which every group of units has its own inputs and outputs."""
 
     def __init__(self, matrix: Array, gates: int, groups: int, batch: Batch) -> None:
-        """Take a matrix whose rows are sorted by gates, then by groups: (G·H, inputs of one)."""
+        # The matrix is (G·H, columns of a group), its rows sorted by gates, then by groups.
         self._gates, columns = gates, matrix.shape[1]
         by_group = matrix.reshape(gates, groups, -1, columns).swapaxes(0, 1)
-        blocks = [one.reshape(-1, columns) for one in by_group]
-        # One state reads each row once; many multiply faster by what lies the other way round.
-        self._blocks = [_aligned(one.T) if batch else _aligned(one).T for one in blocks]
+        blocks = [group.reshape(-1, columns) for group in by_group]
+        # For one state, rows in a piece are fastest; for a batch, columns in a piece.
+        self._blocks = [_aligned(block.T) if batch else _aligned(block).T for block in blocks]
 
     def __call__(self, inputs: Array, out: Array) -> None:
         """Inputs (..., D·columns) to `out` (..., G·H)."""
@@ -134,24 +149,24 @@ class _Products:
             np.dot(inputs, self._blocks[0], out)
             return
         lead = inputs.shape[:-1]
-        own = inputs.reshape(*lead, len(self._blocks), -1)
+        by_group = inputs.reshape(*lead, len(self._blocks), -1)
         by_gate = out.reshape(*lead, self._gates, len(self._blocks), -1)
         for group, block in enumerate(self._blocks):
-            found = np.dot(own[..., group, :], block)
-            by_gate[..., group, :] = found.reshape(*lead, self._gates, -1)
+            product = np.dot(by_group[..., group, :], block)
+            by_gate[..., group, :] = product.reshape(*lead, self._gates, -1)
 
 
 def _aligned(matrix: Array) -> Array:
-    """A copy that begins on a huge page: fewer pages to look up, a tenth faster."""
-    memory = np.empty(matrix.nbytes + _PAGE, np.uint8)
-    start = -memory.ctypes.data % _PAGE
+    """A copy that begins on a huge page: fewer page look-ups, a tenth faster."""
+    memory = np.empty(matrix.nbytes + _HUGE_PAGE_BYTES, np.uint8)
+    start = -memory.ctypes.data % _HUGE_PAGE_BYTES
     copy = memory[start : start + matrix.nbytes].view(np.float32).reshape(matrix.shape)
     np.copyto(copy, matrix)
     return copy
 
 
-def _sigmoid_of_half(array: Array) -> None:
-    """In place: tanh(x / 2), given as such, to sigmoid(x)."""
+def _finish_sigmoid(array: Array) -> None:
+    """Turns tanh(x / 2) into sigmoid(x), in place."""
     np.multiply(array, _HALF, array)
     np.add(array, _HALF, array)
 
@@ -162,21 +177,16 @@ class LSTM(Layer):
     i, f, o = sigmoid(W x + U h + b); g = tanh(W x + U h + b); c' = f c + i g; h' = o tanh(c').
     """
 
-    sigmoids = 3
-    order = (0, 1, 3, 2)
-
-    def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
-        super().__init__(config, weights, layer, batch)
-        self._new = np.empty((*batch, self.size), np.float32)
+    sigmoids, order = 3, (0, 1, 3, 2)
 
     def _equations(self, state: Array, out: Array) -> None:
         np.tanh(self.z, self.z)
-        _sigmoid_of_half(self._sigmoids)
+        _finish_sigmoid(self._sigmoids)
         i, f, g, o = self.gates
         h, c = out
         np.multiply(f, state[1], c)
-        np.multiply(i, g, self._new)
-        np.add(c, self._new, c)
+        np.multiply(i, g, self._scratch)
+        np.add(c, self._scratch, c)
         np.tanh(c, h)
         np.multiply(h, o, h)
 
@@ -187,9 +197,8 @@ class GRU(Layer):
     r, z = sigmoid(W x + U h + b); n = tanh(W x + b + r (U h + d)); h' = (1 - z) n + z h.
     """
 
-    sigmoids = 2
-    order = (0, 1, 2)
-    joins = False
+    sigmoids, order = 2, (0, 1, 2)
+    adds_products = False
 
     def __init__(self, config: ModelConfig, weights: Weights, layer: int, batch: Batch) -> None:
         super().__init__(config, weights, layer, batch)
@@ -199,25 +208,12 @@ class GRU(Layer):
         self._product_candidate = self._block(self._product, 2)
         self._candidate_bias = self._block(self.bias_hh, 2)
 
-    def advance(self, inputs: Array, state: Array, out: Array) -> None:
-        """One time step, the input's part already made; state and out hold h."""
-        self._from_own(state[0], self._product)
-        np.copyto(self.z, inputs)
-        self._equations(state, out)
-
-    def climb(self, below: Array, state: Array, out: Array) -> None:
-        """The products of x and h stay apart: r comes between."""
-        self._from_own(state[0], self._product)
-        self._from_inputs(below, self.z)
-        np.add(self.z, self.input_bias, self.z)
-        self._equations(state, out)
-
     def _equations(self, state: Array, out: Array) -> None:
         before, h = state[0], out[0]
         r, z, n = self.gates
         np.add(self._sigmoids, self._product_gates, self._sigmoids)
         np.tanh(self._sigmoids, self._sigmoids)
-        _sigmoid_of_half(self._sigmoids)
+        _finish_sigmoid(self._sigmoids)
         np.add(self._product_candidate, self._candidate_bias, self._product_candidate)
         np.multiply(self._product_candidate, r, self._product_candidate)
         np.add(n, self._product_candidate, n)
@@ -230,8 +226,7 @@ class GRU(Layer):
 class RNN(Layer):
     """Elman (1990): h' = tanh(W x + U h + b)."""
 
-    sigmoids = 0
-    order = (0,)
+    sigmoids, order = 0, (0,)
 
     def _equations(self, state: Array, out: Array) -> None:
         np.tanh(self.z, self.z)
@@ -250,22 +245,18 @@ LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn-rel
 
 
 class Stepper:
-    """A model laid out for stepping one state, or a batch of `batch` states.
-
-    Clamps weights and scratch buffers, never a state: any number of texts can share one stepper.
-    """
+    """A model laid out to step one state, or `batch` states at once. It stores no state."""
 
     def __init__(self, config: ModelConfig, weights: Weights, batch: int | None = None) -> None:
-        self.config = config
-        self.weights = weights
+        self.config, self.weights = config, weights
         self._batch: Batch = () if batch is None else (batch,)
+        layer_type = LAYERS[config.cell]
         self.layers = [
-            LAYERS[config.cell](config, weights, number, self._batch)
-            for number in range(config.num_layers)
+            layer_type(config, weights, layer, self._batch) for layer in range(config.num_layers)
         ]
         self._embedding = weights["embedding.weight"]
-        folds = config.vocab_size * len(self.layers[0].input_bias) <= _MAX_TABLE
-        self._table = self.layers[0].shares(self._embedding) if folds else None
+        folds = config.vocab_size * len(self.layers[0].input_bias) <= _MAX_TABLE_NUMBERS
+        self._table = self.layers[0].input_products(self._embedding) if folds else None
         self._head = self._embedding if config.tied_head else weights["head.weight"]
         self._head_bias = weights["head.bias"]
         self._logits = np.empty((*self._batch, config.vocab_size), np.float32)
@@ -275,53 +266,45 @@ class Stepper:
         return Stepper(self.config, self.weights, batch)
 
     def zero_state(self) -> Array:
-        """The memory before any text: zeros (L, S, H), or (L, S, N, H) for a batch."""
+        """The state before any text: zeros (L, S, H), or (L, S, N, H) for a batch."""
         layers, states, size = self.config.state_shape
         return np.zeros((layers, states, *self._batch, size), np.float32)
 
     def step(
-        self, token: int | TokenIds, state: Array, out: Array, holds: Clamps | None = None
+        self, token: int | TokenIds, state: Array, out: Array, clamps: Clamps | None = None
     ) -> Array:
-        """Read one token from `state`, write the state after it to `out` (may be `state`).
+        """Reads one token; returns logits (V,) or (N, V) in a buffer that the next step overwrites.
 
         Args:
             token: an id, or (N,) ids for a batch.
-            state: (L, S, H), or (L, S, N, H) for a batch.
-            out: like `state`.
-            holds: units that are set to a value after the step, whatever it made of them; layers
-                above see the value held.
-
-        Returns:
-            logits (V,) or (N, V): a buffer that the next step overwrites.
+            state: before the token, (L, S, H), or (L, S, N, H) for a batch.
+            out: the state after it is written here; may be `state`.
+            clamps: units set to a value after the step; layers above see that value.
         """
-        self.layers[0].advance(self._first_inputs(token), state[0], out[0])
-        if holds:
-            _hold(out, 0, holds)
-        hidden = out[0, 0]
-        for number, layer in enumerate(self.layers[1:], 1):
-            layer.climb(hidden, state[number], out[number])
-            if holds:
-                _hold(out, number, holds)
-            hidden = out[number, 0]
-        np.dot(hidden, self._head.T, self._logits)
+        for number, layer in enumerate(self.layers):
+            if number == 0:
+                layer.step(self._first_products(token), state[0], out[0])
+            else:
+                layer.step_above(out[number - 1, 0], state[number], out[number])
+            if clamps and number in clamps:
+                states, units, values = clamps[number]
+                column = np.array(values, np.float32).reshape(-1, *(1,) * len(self._batch))
+                out[number, states, ..., units] = column
+        np.dot(out[-1, 0], self._head.T, self._logits)
         np.add(self._logits, self._head_bias, self._logits)
         return self._logits
 
     def logits_of(self, ids: TokenIds, state: Array) -> tuple[Array, Array]:
-        """Read a text: logits (T, V) after each of its tokens, and the state at its end."""
+        """Reads a text: logits (T, V) after each of its tokens, and the state at its end."""
         state = state.copy()
-        blocks = [
-            self._read_block(ids[start : start + _BLOCK], state) @ self._head.T + self._head_bias
-            for start in range(0, len(ids), _BLOCK)
-        ]
-        empty = np.empty((0, self.config.vocab_size), np.float32)
-        return np.concatenate([empty, *blocks]), state
+        blocks = [np.empty((0, self.config.vocab_size), np.float32)]
+        blocks += [hidden @ self._head.T + self._head_bias for hidden in self._blocks(ids, state)]
+        return np.concatenate(blocks), state
 
     def read(self, ids: TokenIds, state: Array) -> Array:
         """The state after reading a text from `state`, without its logits."""
         state = state.copy()
-        for start in range(0, len(ids), _BLOCK):
-            self._read_block(ids[start : start + _BLOCK], state)
+        deque(self._blocks(ids, state), maxlen=0)
         return state
 
     def score(self, ids: TokenIds, state: Array) -> tuple[Array, Array]:
@@ -330,52 +313,32 @@ class Stepper:
         Also returns the state after the last token but one. Memory does not grow with T·V.
         """
         state = state.copy()
-        found = [np.empty(0, np.float32)]
-        for start in range(0, len(ids) - 1, _BLOCK):
-            stop = min(start + _BLOCK, len(ids) - 1)
-            hidden = self._read_block(ids[start:stop], state)
-            logits = hidden @ self._head.T + self._head_bias
-            targets = ids[start + 1 : stop + 1]
-            found.append(log_softmax(logits)[np.arange(stop - start), targets])
-        return np.concatenate(found), state
+        blocks, start = [np.empty(0, np.float32)], 1
+        for hidden in self._blocks(ids[:-1], state):
+            logprobs = log_softmax(hidden @ self._head.T + self._head_bias)
+            targets = ids[start : start + len(hidden)]
+            blocks.append(logprobs[np.arange(len(hidden)), targets])
+            start += len(hidden)
+        return np.concatenate(blocks), state
 
-    def _first_inputs(self, ids: int | TokenIds) -> Array:
+    def _first_products(self, ids: int | TokenIds) -> Array:
         if self._table is not None:
             return cast(Array, self._table[ids])
-        return self.layers[0].shares(self._embedding[ids])
+        return self.layers[0].input_products(self._embedding[ids])
 
-    def _read_block(self, ids: TokenIds, state: Array) -> Array:
-        """Advance `state` in place over a block, layer by layer; the top layer's h, (T, H)."""
+    def _blocks(self, ids: TokenIds, state: Array) -> Iterator[Array]:
+        """Advances `state` in place, layer by layer in blocks; the top layer's h, (T, H) each."""
         assert self._batch == ()
-        hidden = _run(self.layers[0], self._first_inputs(ids), state[0])
-        for number, layer in enumerate(self.layers[1:], 1):
-            hidden = _run(layer, layer.shares(hidden), state[number])
-        return hidden
-
-
-def _hold(state: Array, layer: int, holds: Clamps) -> None:
-    if layer in holds:
-        states, units, values = holds[layer]
-        state[layer, states, ..., units] = np.array(values, np.float32).reshape(
-            -1, *(1,) * (state.ndim - 3)
-        )
-
-
-def _run(layer: Layer, inputs: Array, state: Array) -> Array:
-    """Advance one layer's state (S, H) in place over inputs (T, G·H); its h, (T, H)."""
-    hidden = np.empty((len(inputs), layer.size), np.float32)
-    for time, row in enumerate(inputs):
-        layer.advance(row, state, state)
-        hidden[time] = state[0]
-    return hidden
+        for start in range(0, len(ids), _BLOCK_TOKENS):
+            products = self._first_products(ids[start : start + _BLOCK_TOKENS])
+            hidden = self.layers[0].read(products, state[0])
+            for number, layer in enumerate(self.layers[1:], 1):
+                hidden = layer.read(layer.input_products(hidden), state[number])
+            yield hidden
 
 
 def check_finite(values: npt.NDArray[np.floating]) -> None:
-    """Stop where a model's numbers overflowed: nothing that follows would mean anything.
-
-    Raises:
-        ChargenError: they did.
-    """
+    """Raises ChargenError where a model's numbers overflowed: one is infinite or NaN."""
     if not np.isfinite(values).all():
         raise ChargenError("the model's numbers overflowed: its weights are too large")
 

@@ -1,10 +1,9 @@
-"""SampleConfig: how text is drawn. The ranges are one table, read by options, `/set` and checks.
+"""How a token is drawn: the settings with their ranges, the filters, and the draw.
 
-From logits to the distribution that is drawn from: a table of pure functions.
-
-Each takes log-likelihoods (V,) relative to the likeliest token, whose own is 0, and returns new
-ones; what it removes becomes -inf. They are applied in the order of `FILTERS`, and skipped where
-their setting changes nothing. Shape letter: V vocabulary.
+A filter takes log-likelihoods (V,) relative to the most likely token, which has 0, and returns
+new ones; what it removes becomes -inf. `FILTERS` names them in the order in which they
+apply. The ranges in `SETTINGS` serve options, `/set` and checks. Knows no model and no text.
+Shape letter: V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,11 +22,13 @@ from chargen.inference.engine import Array
 
 @dataclass(frozen=True, kw_only=True)
 class SettingRange:
-    """A row of `SETTINGS`: a number a person may set, and its range."""
+    """A row of `SETTINGS`: a number that a person may set, and its range."""
 
     low: float
     high: float
     help: str
+    off: float | None = None
+    """The value at which the filter of that name changes nothing; None: it has no filter."""
     whole: bool = False
     low_excluded: bool = False
 
@@ -50,23 +51,31 @@ SETTINGS: dict[str, SettingRange] = {
         low=1, high=math.inf, whole=True, help="Tokens to write: characters, bytes or pieces"
     ),
     "temperature": SettingRange(
-        low=0, high=100, help="Below 1 safer, above 1 wilder; 0 always takes the likeliest"
+        low=0,
+        high=100,
+        off=1,
+        help="Below 1 safer, above 1 wilder; 0 always takes the likeliest",
     ),
     "top_k": SettingRange(
-        low=0, high=math.inf, whole=True, help="Keep the K likeliest tokens; 0: all"
+        low=0, high=math.inf, off=0, whole=True, help="Keep the K likeliest tokens; 0: all"
     ),
     "top_p": SettingRange(
         low=0,
         high=1,
+        off=1,
         low_excluded=True,
         help="Keep the likeliest tokens that together have this probability; 1: all",
     ),
     "min_p": SettingRange(
-        low=0, high=1, help="Keep tokens at least this share as likely as the likeliest; 0: all"
+        low=0,
+        high=1,
+        off=0,
+        help="Keep tokens at least this share as likely as the likeliest; 0: all",
     ),
     "repetition_penalty": SettingRange(
         low=0,
         high=100,
+        off=1,
         low_excluded=True,
         help="Above 1 makes the last 64 tokens less likely; 1: off",
     ),
@@ -75,7 +84,7 @@ SETTINGS: dict[str, SettingRange] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """How a stream of text is drawn.
+    """How a text is drawn.
 
     Raises:
         UsageError: on construction, naming every setting that is wrong and its range.
@@ -86,11 +95,11 @@ class SampleConfig:
     temperature: float = 0.8
     """Logits are divided by it; 0 is greedy."""
     top_k: int = 0
-    """Only this many of the likeliest tokens; 0 keeps all."""
+    """Only this many of the most likely tokens; 0 keeps all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together reach this probability; 1 keeps all."""
+    """Only the most likely tokens that together reach this probability; 1 keeps all."""
     min_p: float = 0.0
-    """Only tokens with at least this share of the likeliest token's probability."""
+    """Only tokens with at least this share of the highest probability; 0 keeps all."""
     repetition_penalty: float = 1.0
     """Log-probabilities of recent tokens are multiplied by it."""
     stop: tuple[str, ...] = ()
@@ -102,14 +111,14 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         """Check every setting and report all problems at once."""
-        problems = [row.problem(name, getattr(self, name)) for name, row in SETTINGS.items()]
-        if any(not one for one in self.stop):
+        checks = [row.problem(name, getattr(self, name)) for name, row in SETTINGS.items()]
+        problems = [problem for problem in checks if problem]
+        if "" in self.stop:
             problems.append("stop '': must be at least one character")
         if self.seed < 0:
             problems.append(f"seed {self.seed}: must be at least 0")
-        found = [one for one in problems if one]
-        if found:
-            raise UsageError("; ".join(found))
+        if problems:
+            raise UsageError("; ".join(problems))
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Check what depends on the model.
@@ -124,16 +133,16 @@ class SampleConfig:
             )
 
 
-RECENT = 64
+RECENT_TOKENS = 64
 """How many of the last tokens the repetition penalty looks at."""
-_COLDEST = 1e-6
-"""Temperatures below this are greedy: float32 could not tell the difference."""
+_MIN_TEMPERATURE = 1e-6
+"""Lower temperatures are greedy: float32 could not tell the difference."""
 
 
 def repetition(relative: Array, recent: Sequence[int], penalty: float) -> Array:
     """Multiply the log-probabilities of recent tokens by `penalty` (after Keskar et al., 2019).
 
-    On log-probabilities, which are never positive, so that a constant added to all logits
+    It acts on log-probabilities, which are never positive; so a constant added to all logits
     changes nothing.
 
     Args:
@@ -148,54 +157,45 @@ def repetition(relative: Array, recent: Sequence[int], penalty: float) -> Array:
 
 
 def temperature(relative: Array, value: float) -> Array:
-    """Divide by the temperature; 0 keeps the likeliest token alone (the first of equals)."""
-    if value < _COLDEST:
+    """Divide by the temperature; 0 keeps only the most likely token (the first of equals)."""
+    if value < _MIN_TEMPERATURE:
         return _keep(relative, np.argmax(relative))
     return np.multiply(relative, np.float32(1 / value))
 
 
 def top_k(relative: Array, k: int) -> Array:
-    """Keep the k likeliest tokens (Fan et al., 2018)."""
+    """Keep the k most likely tokens (Fan et al., 2018)."""
     return _keep(relative, np.argsort(-relative, kind="stable")[:k])
 
 
 def top_p(relative: Array, p: float) -> Array:
-    """Keep the fewest likeliest tokens that reach probability p (Holtzman et al., 2020)."""
+    """Keep the fewest most likely tokens that reach probability p (Holtzman et al., 2020)."""
     order = np.argsort(-relative, kind="stable")
     reached = np.cumsum(np.exp(relative[order], dtype=np.float64))
     return _keep(relative, order[: 1 + np.searchsorted(reached, p * reached[-1])])
 
 
 def min_p(relative: Array, share: float) -> Array:
-    """Keep tokens at least this share as likely as the likeliest (Nguyen et al., 2024)."""
+    """Keep tokens with at least this share of the highest probability (Nguyen et al., 2024)."""
     return np.where(relative >= np.log(share), relative, np.float32(-np.inf))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """A row of `FILTERS`: `apply(relative, recent, config)`, where `active(config)`."""
-
-    active: Callable[[SampleConfig], bool]
-    apply: Callable[[Array, Sequence[int], SampleConfig], Array]
-
+Filter = Callable[[Array, Sequence[int], SampleConfig], Array]
+"""From log-likelihoods (V,), ids of the last tokens and the settings to log-likelihoods (V,)."""
 
 FILTERS: dict[str, Filter] = {
-    "repetition_penalty": Filter(
-        active=lambda c: c.repetition_penalty != 1,
-        apply=lambda x, recent, c: repetition(x, recent, c.repetition_penalty),
-    ),
-    "temperature": Filter(
-        active=lambda c: c.temperature != 1, apply=lambda x, _, c: temperature(x, c.temperature)
-    ),
-    "top_k": Filter(active=lambda c: c.top_k > 0, apply=lambda x, _, c: top_k(x, c.top_k)),
-    "top_p": Filter(active=lambda c: c.top_p < 1, apply=lambda x, _, c: top_p(x, c.top_p)),
-    "min_p": Filter(active=lambda c: c.min_p > 0, apply=lambda x, _, c: min_p(x, c.min_p)),
+    "repetition_penalty": lambda x, recent, c: repetition(x, recent, c.repetition_penalty),
+    "temperature": lambda x, _, c: temperature(x, c.temperature),
+    "top_k": lambda x, _, c: top_k(x, c.top_k),
+    "top_p": lambda x, _, c: top_p(x, c.top_p),
+    "min_p": lambda x, _, c: min_p(x, c.min_p),
 }
+"""Filters in the order in which they apply; each has the name of its setting in `SETTINGS`."""
 
 
 def active_filters(config: SampleConfig) -> list[Filter]:
-    """The rows that change something under this config, in order."""
-    return [row for row in FILTERS.values() if row.active(config)]
+    """The filters that change something under this config, in order."""
+    return [apply for name, apply in FILTERS.items() if getattr(config, name) != SETTINGS[name].off]
 
 
 def draw(relative: Array, uniform: float) -> int:
@@ -215,7 +215,7 @@ def draw(relative: Array, uniform: float) -> int:
     return token
 
 
-def _keep(relative: Array, chosen: npt.NDArray[np.integer] | np.integer) -> Array:
+def _keep(relative: Array, tokens: npt.NDArray[np.integer] | np.integer) -> Array:
     result = np.full_like(relative, -np.inf)
-    result[chosen] = relative[chosen]
+    result[tokens] = relative[tokens]
     return result

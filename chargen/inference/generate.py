@@ -1,8 +1,8 @@
-"""A prompt becomes a stream of steps: prefill, draw, stop. One text, or a batch of them.
+"""From a prompt to a stream of steps: reads the prompt, draws tokens, stops.
 
-Stands between the stepper (which knows no text) and whoever shows the text. Stop texts are
-matched on bytes, so a stop that is split over tokens, or ends inside one, is found, and what
-might still become a stop is held back until it is certain.
+Stands between the stepper, which knows no text, and the screen. Writes one text, or a batch of
+them side by side. Stop texts are matched on bytes: a stop that is split over tokens, or ends
+inside one, is found, and what may still become a stop is held back until that is certain.
 
 Shape letters: V vocabulary, N batch, R recent tokens.
 """
@@ -19,11 +19,12 @@ import numpy as np
 
 from chargen.errors import ChargenError
 from chargen.inference.engine import Array, Stepper, TokenIds
-from chargen.inference.filters import RECENT, SampleConfig, active_filters, draw
+from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
 IMPOSSIBLE = -1e30
-"""A logit whose likelihood is zero and that, unlike -inf, can be multiplied by it."""
+"""A logit whose likelihood is zero. Unlike -inf, it can be multiplied by that zero."""
+_UNIFORMS_AT_ONCE = 64
 
 
 class Step(NamedTuple):
@@ -42,11 +43,11 @@ class Step(NamedTuple):
     entropy: float
     """Entropy of the model's prediction, in nats."""
     rank: int
-    """How many tokens were likelier."""
+    """How many tokens were more likely."""
     state: Array
-    """The memory (L, S, H) after reading this token; the step's own copy."""
+    """The state (L, S, H) after reading this token; the step has its own copy."""
     finish: str | None = None
-    """None while it goes on; at the last step `length`, `stop` or `end`."""
+    """None while the text goes on; at the last step `length`, `stop` or `end`."""
 
 
 @dataclass
@@ -54,31 +55,41 @@ class StopMatcher:
     """Cuts a stream of bytes before the first occurrence of any stop text."""
 
     stops: Sequence[bytes]
-    held: bytes = b""
+    pending: bytes = b""
+    """Bytes at the end of the stream that may be the beginning of a stop."""
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """(what is certain to come before any stop, whether a stop was found)."""
+        """(the bytes that certainly come before any stop, whether a stop was found)."""
         if not self.stops:
             return data, False
-        held = self.held + data
-        found = [place for stop in self.stops if (place := held.find(stop)) >= 0]
-        if found:
-            self.held = b""
-            return held[: min(found)], True
-        keep = max(_overlap(held, stop) for stop in self.stops)
-        self.held = held[len(held) - keep :]
-        return held[: len(held) - keep], False
+        pending = self.pending + data
+        starts = [start for stop in self.stops if (start := pending.find(stop)) >= 0]
+        if starts:
+            self.pending = b""
+            return pending[: min(starts)], True
+        certain = len(pending) - max(_overlap(pending, stop) for stop in self.stops)
+        self.pending = pending[certain:]
+        return pending[:certain], False
 
     def flush(self) -> bytes:
-        """What was held back and turned out to be no stop."""
-        held, self.held = self.held, b""
-        return held
+        """The bytes that were held back and belong to no stop."""
+        pending, self.pending = self.pending, b""
+        return pending
 
 
 def _overlap(text: bytes, stop: bytes) -> int:
     """The longest end of `text` that is a beginning of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+class Draw(NamedTuple):
+    """A drawn token, and what the model thought of it before any filter."""
+
+    token_id: int
+    logprob: float
+    entropy: float
+    rank: int
 
 
 class Writer:
@@ -90,13 +101,21 @@ class Writer:
         self._random = np.random.default_rng([config.seed, number])
         self._uniforms: list[float] = []
         self._filters = active_filters(config)
-        self._matcher = StopMatcher([one.encode("utf-8", "replace") for one in config.stop])
+        self._matcher = StopMatcher(encode_stops(config))
         self._decoder = StreamDecoder()
         self.written = 0
         self.done = False
 
-    def write(self, logits: Array, recent: Sequence[int]) -> tuple[int, float, float, int]:
-        """Draw the next token from logits (V,): the token, its logprob, the entropy, its rank."""
+    def write(self, logits: Array, recent: Sequence[int]) -> Draw:
+        """Draws the next token.
+
+        Args:
+            logits: (V,).
+            recent: ids of the last tokens, for the repetition penalty.
+
+        Raises:
+            ChargenError: the model's numbers overflowed.
+        """
         relative = logits - np.maximum.reduce(logits)
         likelihoods = np.exp(relative)
         total = float(np.add.reduce(likelihoods))
@@ -106,26 +125,27 @@ class Writer:
                 "large to write with"
             )
         filtered = relative
-        for row in self._filters:
-            filtered = row.apply(filtered, recent, self._config)
+        for apply in self._filters:
+            filtered = apply(filtered, recent, self._config)
         token = draw(filtered, self._uniform())
-        own, log_total = relative[token], math.log(total)
+        chosen, log_total = relative[token], math.log(total)
         entropy = log_total - float(likelihoods.dot(relative)) / total
-        return token, float(own) - log_total, entropy, int(np.count_nonzero(relative > own))
+        rank = int(np.count_nonzero(relative > chosen))
+        return Draw(token, float(chosen) - log_total, entropy, rank)
 
     def change(self, config: SampleConfig) -> None:
-        """Draw otherwise from here on; the random numbers go on."""
+        """Draws under other settings from here on; the sequence of random numbers goes on."""
         self._config = config
         self._filters = active_filters(config)
 
     def _uniform(self) -> float:
         """The next random number in [0, 1)."""
-        if not self._uniforms:  # drawn in bulk: one call costs as much as sixty numbers
-            self._uniforms = self._random.random(64).tolist()[::-1]
+        if not self._uniforms:  # one call costs as much as sixty numbers
+            self._uniforms = self._random.random(_UNIFORMS_AT_ONCE).tolist()[::-1]
         return self._uniforms.pop()
 
-    def accept(self, drawn: tuple[int, float, float, int], state: Array) -> Step:
-        """Turn a drawn token into a step, and notice the end."""
+    def accept(self, drawn: Draw, state: Array) -> Step:
+        """Turns a drawn token into a step, and ends the text where it is due."""
         token_id, logprob, entropy, rank = drawn
         self.written += 1
         certain, stopped = self._matcher.feed(self._tokenizer.token_bytes(token_id))
@@ -152,14 +172,14 @@ def generate(
     config: SampleConfig,
     state: Array | None = None,
 ) -> Iterator[Step]:
-    """Write one text after a prompt.
+    """Writes one text after a prompt.
 
     Args:
         stepper: the model.
         tokenizer: its tokenizer.
         prompt: ids to read first (N,); may be empty where there is no `state`.
         config: how to draw.
-        state: the memory before the prompt; None is none, and starts a text (see `beginning`).
+        state: the state before the prompt; None starts a text (see `beginning`).
 
     Raises:
         UsageError: a setting does not fit the model.
@@ -169,19 +189,19 @@ def generate(
     ids = beginning(prompt, tokenizer) if state is None else prompt
     state = stepper.read(ids[:-1], stepper.zero_state() if state is None else state)
     logits = stepper.step(int(ids[-1]), state, state)
-    recent = deque(map(int, prompt[-RECENT:]), RECENT)
+    recent = recent_tokens(prompt)
     while not writer.done:
-        forbid(logits, tokenizer)
+        forbid_unknown(logits, tokenizer)
         drawn = writer.write(logits, recent)
-        recent.append(drawn[0])
-        logits = stepper.step(drawn[0], state, state)
+        recent.append(drawn.token_id)
+        logits = stepper.step(drawn.token_id, state, state)
         yield writer.accept(drawn, state.copy())
 
 
 def generate_batch(
     stepper: Stepper, tokenizer: Tokenizer, prompt: TokenIds, config: SampleConfig, count: int
 ) -> Iterator[tuple[int, Step]]:
-    """Write `count` texts after one prompt, side by side: yields (number of the text, step).
+    """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
 
     Text k draws from (seed, k) and does not depend on how many others are written.
 
@@ -190,30 +210,30 @@ def generate_batch(
     """
     config.check_vocabulary(tokenizer.vocab_size)
     writers = [Writer(tokenizer, config, number) for number in range(count)]
-    recents = [deque(map(int, prompt[-RECENT:]), RECENT) for _ in range(count)]
+    recents = [recent_tokens(prompt) for _ in range(count)]
     ids = beginning(prompt, tokenizer)
     before = stepper.read(ids[:-1], stepper.zero_state())
     state = np.repeat(before[:, :, None], count, axis=2)
-    many = stepper.batched(count)
-    logits = many.step(np.full(count, ids[-1]), state, state)
+    batched = stepper.batched(count)
+    logits = batched.step(np.full(count, ids[-1]), state, state)
     while not all(writer.done for writer in writers):
-        forbid(logits, tokenizer)
-        drawn = []
+        forbid_unknown(logits, tokenizer)
+        draws = []
         for row, writer, recent in zip(logits, writers, recents, strict=True):
-            drawn.append(writer.write(row, recent))
-            recent.append(drawn[-1][0])
-        tokens = np.array([one[0] for one in drawn])
-        logits = many.step(tokens, state, state)
+            draws.append(writer.write(row, recent))
+            recent.append(draws[-1].token_id)
+        tokens = np.array([drawn.token_id for drawn in draws])
+        logits = batched.step(tokens, state, state)
         for number, writer in enumerate(writers):
             if not writer.done:
-                yield number, writer.accept(drawn[number], state[:, :, number].copy())
+                yield number, writer.accept(draws[number], state[:, :, number].copy())
 
 
 def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:
-    """What is read before the first draw, from an empty memory: at least one token (N,).
+    """The ids (N,), at least one, that are read from a zero state before the first draw.
 
-    A model of documents begins each one after the end of another. Any other begins with the
-    prompt, or without one with a line end, or with token 0 where even that is unknown.
+    A model of documents begins each document after the end of another. Any other model begins
+    with the prompt; without a prompt, with a line end, or with token 0 where it has no line end.
     """
     if tokenizer.eos_id is not None:
         return np.concatenate([[tokenizer.eos_id], prompt]).astype(np.int64)
@@ -222,7 +242,17 @@ def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:
     return np.array([0]) if tokenizer.unseen("\n") else tokenizer.encode("\n")
 
 
-def forbid(logits: Array, tokenizer: Tokenizer) -> None:
-    """Make the token that no text has, SentencePiece's `<unk>`, impossible to draw."""
+def forbid_unknown(logits: Array, tokenizer: Tokenizer) -> None:
+    """Makes SentencePiece's `<unk>`, a token that no text has, impossible to draw."""
     if tokenizer.kind == "subword":
         logits[..., 0] = IMPOSSIBLE
+
+
+def recent_tokens(ids: TokenIds) -> deque[int]:
+    """The last ids, which the repetition penalty looks at; drops old ids as new ones come."""
+    return deque(map(int, ids[-RECENT_TOKENS:]), RECENT_TOKENS)
+
+
+def encode_stops(config: SampleConfig) -> list[bytes]:
+    """The stop texts as bytes."""
+    return [stop.encode("utf-8", "replace") for stop in config.stop]

@@ -1,8 +1,8 @@
-"""The likeliest next words of a model that writes characters: a look ahead, by best-first search.
+"""The most likely next words of a model that writes characters or pieces of words.
 
-A word's probability is the product of its tokens' and of the chance that it ends there. Prefixes
-are followed in the order of their probability (Dijkstra, 1959), so words come out in the order of
-theirs.
+A best-first search: a word's probability is the product of its tokens' probabilities and of the
+chance that it ends there. The most probable prefix is extended first (Dijkstra, 1959), so words
+come out in the order of their probability.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from chargen.inference.composer import Composer
 from chargen.inference.engine import Array, log_softmax
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
-_STEPS = 800
-_LONGEST = 40
-_BRANCHES = 24
-_LEAST = 1e-5
+_MAX_STEPS = 800
+_MAX_WORD_TOKENS = 40
+_MAX_BRANCHES = 24
+"""Tokens that are tried after each prefix."""
+_MIN_PROBABILITY = 1e-5
+"""Prefixes below this are not followed."""
 
 
 @dataclass(order=True)
 class _Prefix:
-    """The beginning of a word, or, with `ended`, a whole one."""
+    """The beginning of a word, or, with `ended`, a whole word."""
 
     cost: float
     """Minus the logarithm of its probability."""
@@ -39,10 +41,10 @@ class _Prefix:
 
 
 def likeliest_words(composer: Composer, node: int, most: int) -> Iterator[tuple[str, float]]:
-    """The likeliest ways in which the text goes on to the end of a word.
+    """The most likely ways in which the text goes on to the end of a word.
 
-    Yields (text, probability), the likeliest first; the text begins with what comes before the
-    word (a space, as a rule). In the middle of a word, it is the rest of that word.
+    Yields (text, probability), the most likely first. The text begins with what comes before the
+    word, mostly a space. In the middle of a word, it is the rest of that word.
 
     Args:
         composer: the model and its tree, which gains no text.
@@ -53,16 +55,16 @@ def likeliest_words(composer: Composer, node: int, most: int) -> Iterator[tuple[
     tokenizer, stepper, state = composer.tokenizer, composer.stepper, composer.tree.state(node)
     queue: list[_Prefix] = []
     _extend(queue, _Prefix(0.0, (), "", state), state, composer.logits(node), tokenizer)
-    found = steps = 0
-    while queue and found < most and steps < _STEPS:
+    words = steps = 0
+    while queue and words < most and steps < _MAX_STEPS:
         prefix = heapq.heappop(queue)
         if prefix.ended:
-            found += 1
+            words += 1
             yield prefix.text, math.exp(-prefix.cost)
             continue
         steps += 1
         after = np.empty_like(prefix.before)
-        logits = stepper.step(prefix.tokens[-1], prefix.before, after, composer.holds)
+        logits = stepper.step(prefix.tokens[-1], prefix.before, after, composer.clamps)
         _extend(queue, prefix, after, logits, tokenizer)
 
 
@@ -73,30 +75,38 @@ def _extend(
     logits: Array,
     tokenizer: Tokenizer,
 ) -> None:
-    """Put on the queue what a prefix can become, and the word it is if it ends here."""
+    """Puts on the queue what a prefix can become, and the word that it is if it ends here.
+
+    Args:
+        queue: a heap of prefixes.
+        prefix: the prefix to extend.
+        state: the state after the prefix.
+        logits: what the model expects after the prefix, (V,).
+        tokenizer: the model's tokenizer.
+    """
     logprobs = log_softmax(logits)
-    ends = 0.0
-    for token in map(int, np.argsort(-logprobs, kind="stable")[:_BRANCHES]):
+    ending = 0.0  # the probability that the next token ends the word
+    for token in map(int, np.argsort(-logprobs, kind="stable")[:_MAX_BRANCHES]):
         cost = prefix.cost - float(logprobs[token])
-        if not cost < -math.log(_LEAST):
+        if not cost < -math.log(_MIN_PROBABILITY):
             break
         tokens = (*prefix.tokens, token)
         text = StreamDecoder().feed(b"".join(map(tokenizer.token_bytes, tokens)))
         if token == tokenizer.eos_id or (prefix.text and _ends_word(prefix.text, text)):
-            ends += math.exp(float(logprobs[token]))
-        elif len(tokens) < _LONGEST:
+            ending += math.exp(float(logprobs[token]))
+        elif len(tokens) < _MAX_WORD_TOKENS:
             heapq.heappush(queue, _Prefix(cost, tokens, text, state))
-    if ends > 0 and prefix.text:
-        cost = prefix.cost - math.log(ends)
+    if ending > 0 and prefix.text:
+        cost = prefix.cost - math.log(ending)
         heapq.heappush(queue, _Prefix(cost, prefix.tokens, prefix.text, state, ended=True))
 
 
 def _ends_word(before: str, after: str) -> bool:
-    """Whether the character that came last ends the word that `before` holds."""
+    """Whether the first character that `after` adds to `before` ends the word in `before`."""
     if len(after) <= len(before):
         return False
     last, new = before[-1], after[len(before)]
-    return _in_word(last) and (not _in_word(new) or _is_a_word(new) or _is_a_word(last))
+    return _in_word(last) and (not _in_word(new) or _is_whole_word(new) or _is_whole_word(last))
 
 
 def _in_word(character: str) -> bool:
@@ -104,7 +114,7 @@ def _in_word(character: str) -> bool:
     return mark or character.isalnum() or character in "_'’"
 
 
-def _is_a_word(character: str) -> bool:
-    """Whether its script divides no words: then every character is one."""
+def _is_whole_word(character: str) -> bool:
+    """Whether the script puts no spaces between words: then each character counts as a word."""
     wide = unicodedata.east_asian_width(character) == "W"
     return wide and unicodedata.category(character) == "Lo"

@@ -1,38 +1,46 @@
-"""How well a model predicts a whole text: read in one piece, or a long one in lanes."""
+"""How well a model predicts each token of a text.
+
+A short text is read in one piece, a long one in batch rows, whose numbers differ by rounding.
+Shape letters: T tokens, n positions of one step, V vocabulary.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from chargen.inference.batched_read import WARM_UP, Progress, read_in_rows, unwatched
+from chargen.inference.batched_read import (
+    WARM_UP_TOKENS,
+    ProgressCallback,
+    ignore_progress,
+    read_in_rows,
+)
 from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_finite, log_softmax
+from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
-LONG = 1 << 18
-"""Tokens from which lanes are worth it for a score."""
-_HEAVY = 4e11
-"""Products of a text with a model's weights from which they are worth it for a large model."""
-_LONG_TO_WAIT = 1 << 14
-"""Tokens from which a person would wait for one lane."""
-_SHORT_WARM_UP = 512
+MIN_TOKENS_IN_ROWS = 1 << 18
+"""Tokens from which a total is counted in rows."""
+_MIN_PRODUCTS_IN_ROWS = 4e11
+"""Tokens times parameters from which a total is counted in rows, for large models."""
+_MIN_TOKENS_IN_ROWS_PER_TOKEN = 1 << 14
+"""Tokens from which scores of single tokens are computed in rows: one row takes seconds."""
+_WARM_UP_TOKENS_PER_TOKEN = 512
 _SCORED_AT_ONCE = 1 << 16
 _READ_AT_ONCE = 256
 
 
 def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
-    """Nats that the tokens (N,) after the first cost, from a zero state, state carried.
+    """Nats that the tokens (T,) after the first cost, from a zero state that is carried on.
 
-    Where that would take minutes, lanes carry their own states; the total then differs by
-    rounding.
+    Where that would take minutes, rows carry their own states.
     """
-    if len(ids) >= LONG or len(ids) * stepper.config.num_parameters >= _HEAVY:
+    products = len(ids) * stepper.config.num_parameters
+    if len(ids) >= MIN_TOKENS_IN_ROWS or products >= _MIN_PRODUCTS_IN_ROWS:
         nats = 0.0
-        for places, logprobs in _in_lanes(stepper, ids, WARM_UP):
-            targets = np.asarray(ids[places + 1], np.int64)
-            nats -= float(logprobs[np.arange(len(targets)), targets].sum(dtype=np.float64))
+        for positions, logprobs in _predict_in_rows(stepper, ids, WARM_UP_TOKENS):
+            nats -= float(_of_next(ids, positions, logprobs).sum(dtype=np.float64))
         return nats
     state, nats = stepper.zero_state(), 0.0
     for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
@@ -46,50 +54,47 @@ def token_logprobs(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    holds: Clamps | None = None,
-    progress: Progress = unwatched,
+    clamps: Clamps | None = None,
+    progress: ProgressCallback = ignore_progress,
 ) -> Array:
-    """Log-probability in nats of each token (N,) after the first: (N - 1,).
-
-    A long text is read in lanes; the numbers then differ by rounding.
+    """Log-probability in nats of each token (T,) after the first: (T - 1,).
 
     Args:
         stepper: the model.
         ids: the text.
-        holds: units that are held while it reads.
-        progress: is told how far it is.
+        clamps: units that are clamped while it reads.
+        progress: called with the share that is read.
     """
-    found = np.empty(max(0, len(ids) - 1), np.float32)
-    for places, logprobs in predictions(stepper, ids, holds=holds, progress=progress):
-        targets = np.asarray(ids[places + 1], np.int64)
-        found[places] = logprobs[np.arange(len(targets)), targets]
-    return found
+    scores = np.empty(max(0, len(ids) - 1), np.float32)
+    for positions, logprobs in predictions(stepper, ids, clamps=clamps, progress=progress):
+        scores[positions] = _of_next(ids, positions, logprobs)
+    return scores
 
 
 def predictions(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    holds: Clamps | None = None,
-    progress: Progress = unwatched,
-) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
-    """Read a text, and say after each token but the last what comes next.
+    clamps: Clamps | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Iterator[tuple[Positions, Array]]:
+    """Reads a text, and predicts after each token but the last what comes next.
 
     Args:
         stepper: the model.
-        ids: the text (N,).
-        holds: units that are held while it reads.
-        progress: is told how far it is.
+        ids: the text (T,).
+        clamps: units that are clamped while it reads.
+        progress: called with the share that is read.
 
     Raises:
         ChargenError: the model's numbers overflow.
 
     Yields:
-        places (n,) in the text, and the log-probabilities (n, V) of what follows them; each place
-        once, in order where the text is short.
+        positions (n,) in the text, and the log-probabilities (n, V) of what follows them. Each
+        position comes once; in a short text they come in order.
     """
-    if len(ids) >= _LONG_TO_WAIT or holds:
-        yield from _in_lanes(stepper, ids, _SHORT_WARM_UP, holds, progress)
+    if len(ids) >= _MIN_TOKENS_IN_ROWS_PER_TOKEN or clamps:
+        yield from _predict_in_rows(stepper, ids, _WARM_UP_TOKENS_PER_TOKEN, clamps, progress)
         return
     state = stepper.zero_state()
     for start in range(0, len(ids) - 1, _READ_AT_ONCE):
@@ -100,16 +105,21 @@ def predictions(
         progress((start + len(part)) / len(ids))
 
 
-def _in_lanes(
+def _predict_in_rows(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     warm_up: int,
-    holds: Clamps | None = None,
-    progress: Progress = unwatched,
-) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
+    clamps: Clamps | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> Iterator[tuple[Positions, Array]]:
     if len(ids) < 2:
         return
-    steps = read_in_rows(stepper, ids[:-1], warm_up=warm_up, holds=holds, progress=progress)
-    for one in steps:
-        check_finite(one.logits)
-        yield one.places, log_softmax(one.logits[one.counts])
+    for step in read_in_rows(stepper, ids[:-1], warm_up=warm_up, clamps=clamps, progress=progress):
+        check_finite(step.logits)
+        yield step.counted_positions, log_softmax(step.logits[step.counts])
+
+
+def _of_next(ids: TokenIds | Tokens, positions: Positions, logprobs: Array) -> Array:
+    """From log-probabilities (n, V), those of the tokens that do follow the positions: (n,)."""
+    targets = np.asarray(ids[positions + 1], np.int64)
+    return np.asarray(logprobs[np.arange(len(targets)), targets])

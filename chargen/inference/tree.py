@@ -1,11 +1,13 @@
-"""TextTree: every token that was read or written, the one before it, and the memory after it.
+"""The tree of texts: every token that was read or written, its parent, and the state after it.
 
-The whole memory of a recurrent model is one small array, so every token keeps its own: undo, fork
-and goto cost nothing. States are bounded: when there are too many, the oldest are thinned, and one
-that is missed is made again from the nearest before it, by the very steps that made it first.
+The whole memory of a recurrent model is one small array, so every token keeps its own state: undo,
+fork and goto cost nothing. The memory for states is limited. When there are too many, most of the
+old ones are dropped; a dropped state is computed again from the nearest state before it, by the
+same steps that made it first.
 
-A branch is a name for a node; writing moves the branch along. What a branch moves away from
-keeps a name of its own, so nothing that was written is lost. Shape letters: N tokens.
+A branch is a name for a node; writing moves the branch along. Where a branch moves away from text,
+that text gets a branch name of its own, so nothing that was written is lost. Shape letters: N
+tokens of a text, L layers, S states, H hidden_size.
 """
 
 from __future__ import annotations
@@ -18,24 +20,27 @@ from chargen.errors import UsageError, unknown_name
 from chargen.inference.engine import Array, Clamps, Stepper, TokenIds
 
 ROOT = 0
-"""The node before any token: an empty memory."""
+"""The node before any token: a zero state."""
 MAIN = "main"
-_STATES = 64 << 20
-_FREE: Clamps = {}
-_YOUNG = 4
-"""The newest quarter of the states is never thinned."""
+_STATE_BYTES = 64 << 20
+_MIN_STATES = 8
+_MAX_NAME_CHARACTERS = 40
+_NO_CLAMPS: Clamps = {}
+_YOUNG_PART = 4
+"""The newest quarter of the states is never dropped."""
 
 
 def check_branch_name(name: str) -> None:
-    """Whether a branch can be called so.
+    """Checks the name of a branch.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: a branch cannot have this name.
     """
-    plain = name.isprintable() and not any(one.isspace() for one in name)
-    if not name or name.isdecimal() or len(name) > 40 or not plain:
+    one_word = name.isprintable() and not any(character.isspace() for character in name)
+    if not name or name.isdecimal() or len(name) > _MAX_NAME_CHARACTERS or not one_word:
         raise UsageError(
-            f"branch '{name}': a name is one word of at most 40 characters, and no number"
+            f"branch '{name}': a name is one word of at most {_MAX_NAME_CHARACTERS} characters, "
+            "and no number"
         )
 
 
@@ -43,26 +48,26 @@ class TextTree:
     """Nodes are numbers; a node's parent has a smaller one.
 
     Args:
-        stepper: the model, to make states again.
-        limit: bytes of states to keep.
+        stepper: the model, to compute dropped states again.
+        limit: bytes of states in memory.
     """
 
-    def __init__(self, stepper: Stepper, limit: int = _STATES) -> None:
+    def __init__(self, stepper: Stepper, limit: int = _STATE_BYTES) -> None:
         self._stepper = stepper
         self._parents = array("i", [-1])
         self._tokens = array("i", [-1])
         self._positions = array("i", [0])
         self._logprobs = array("f", [0.0])
-        self._holds = array("i", [0])
-        self._held: list[Clamps] = [_FREE]
+        self._clamp_numbers = array("i", [0])
+        self._clamps: list[Clamps] = [_NO_CLAMPS]
         root = stepper.zero_state()
         self._states: dict[int, Array] = {ROOT: root}
-        self._room = max(8, limit // root.nbytes)
+        self._max_states = max(_MIN_STATES, limit // root.nbytes)
         self.branches: dict[str, int] = {MAIN: ROOT}
         self.branch = MAIN
 
     def use(self, stepper: Stepper) -> None:
-        """Make states again by this one from here on; those that are kept stay."""
+        """Computes states with this stepper from here on; those in memory stay."""
         self._stepper = stepper
 
     def __len__(self) -> int:
@@ -70,7 +75,7 @@ class TextTree:
 
     @property
     def tip(self) -> int:
-        """Where the current branch ends."""
+        """The node at which the current branch ends."""
         return self.branches[self.branch]
 
     @property
@@ -85,36 +90,35 @@ class TextTree:
         state: Array,
         *,
         logprob: float = 0.0,
-        holds: Clamps | None = None,
+        clamps: Clamps | None = None,
         hidden: bool = False,
     ) -> int:
-        """A new node.
+        """Adds a node and returns it.
 
         Args:
             parent: the node before it.
-            token: what was read or written.
-            state: (L, S, H) after it; kept, not copied.
-            logprob: what the model thought of it, in nats.
-            holds: the units that were held in this step.
-            hidden: not a part of the text: what a text begins after.
+            token: the token that was read or written.
+            state: (L, S, H) after it; the tree keeps this array, not a copy.
+            logprob: the token's log-probability, in nats.
+            clamps: the units that were clamped in this step.
+            hidden: not a part of the text: the token that texts begin after.
         """
-        node = self.restore(parent, token, logprob, holds or _FREE, hidden)
+        node = self.restore(parent, token, logprob, clamps or _NO_CLAMPS, hidden)
         self._states[node] = state
-        if len(self._states) > self._room:
-            self._thin()
+        if len(self._states) > self._max_states:
+            self._drop_old_states()
         return node
 
-    def restore(self, parent: int, token: int, logprob: float, holds: Clamps, hidden: bool) -> int:
-        """A new node as `append` makes it, whose state is worked out when it is asked for."""
-        held = self._held
-        if holds is not held[-1] and holds != held[-1]:
-            held.append(holds)
+    def restore(self, parent: int, token: int, logprob: float, clamps: Clamps, hidden: bool) -> int:
+        """Adds a node as `append` does; its state is computed when somebody asks for it."""
+        if clamps is not self._clamps[-1] and clamps != self._clamps[-1]:
+            self._clamps.append(clamps)
         positions = self._positions
         positions.append(positions[parent] + (not hidden))
         self._parents.append(parent)
         self._tokens.append(token)
         self._logprobs.append(logprob)
-        self._holds.append(len(held) - 1)
+        self._clamp_numbers.append(len(self._clamps) - 1)
         return len(positions) - 1
 
     def parent(self, node: int) -> int:
@@ -122,46 +126,52 @@ class TextTree:
         return self._parents[node]
 
     def token(self, node: int) -> int:
-        """The token that the node stands for; -1 at the root."""
+        """The token of the node; -1 at the root."""
         return self._tokens[node]
 
     def position(self, node: int) -> int:
-        """Tokens of the text up to this node and with it."""
+        """How many tokens the text has that ends with this node."""
         return self._positions[node]
 
     def logprob(self, node: int) -> float:
-        """What the model thought of the token, in nats."""
+        """The log-probability of the node's token, in nats."""
         return self._logprobs[node]
 
     def holds(self, node: int) -> Clamps:
-        """The units that were held when the node was made."""
-        return self._held[self._holds[node]]
+        """The units that were clamped when the node was made."""
+        return self._clamps[self._clamp_numbers[node]]
 
     def back(self, node: int, count: int) -> int:
-        """The node that many tokens of text before, or the root."""
-        goal = self._positions[node] - count
-        if goal <= 0:
+        """The node `count` tokens of text before this one, or the root."""
+        position = self._positions[node] - count
+        if position <= 0:
             return ROOT
-        while self._positions[node] > goal:
+        while self._positions[node] > position:
             node = self._parents[node]
         return node
 
     def path(self, node: int, count: int | None = None, after: int = ROOT) -> list[int]:
-        """The nodes of the text that ends here, in order; only the last `count`, or those after."""
-        found: list[int] = []
-        while node not in (ROOT, after) and (count is None or len(found) < count):
+        """The nodes of the text that ends here, in order.
+
+        Args:
+            node: the end.
+            count: only this many of the last nodes; None: all.
+            after: only the nodes after this one.
+        """
+        nodes: list[int] = []
+        while node not in (ROOT, after) and (count is None or len(nodes) < count):
             if self._positions[node] == self._positions[self._parents[node]]:
-                break  # what the text begins after
-            found.append(node)
+                break  # a hidden node: the token that the text begins after
+            nodes.append(node)
             node = self._parents[node]
-        return found[::-1]
+        return nodes[::-1]
 
     def tokens(self, node: int, count: int | None = None) -> TokenIds:
         """Ids (N,) of the text that ends here, or of its last `count` tokens."""
-        return np.array([self._tokens[one] for one in self.path(node, count)], np.int64)
+        return np.array([self._tokens[step] for step in self.path(node, count)], np.int64)
 
     def state(self, node: int) -> Array:
-        """The memory (L, S, H) after this node; not to be written to."""
+        """The state (L, S, H) after this node. Nobody may write to it."""
         missing = []
         while node not in self._states:
             missing.append(node)
@@ -169,31 +179,34 @@ class TextTree:
         state = self._states[node]
         if missing:
             state = state.copy()
-            for one in reversed(missing):
-                self._stepper.step(self._tokens[one], state, state, self.holds(one))
+            for step in reversed(missing):
+                self._stepper.step(self._tokens[step], state, state, self.holds(step))
         return state
 
     def is_before(self, first: int, node: int) -> bool:
-        """Whether `first` lies on the way to `node`, or is it."""
+        """Whether `first` lies on the way to `node`, or is `node`."""
         while node > first:
             node = self._parents[node]
         return node == first
 
     def move(self, node: int) -> None:
-        """Let the current branch end here; the end that it had keeps a name of its own."""
-        left = self.tip
+        """Ends the current branch at a node; the end that it had gets a branch of its own.
+
+        It gets none where another branch still leads to it.
+        """
+        old_end = self.tip
         self.branches[self.branch] = node
         ends = list(self.branches.values())
-        if left != ROOT and not any(self.is_before(left, one) for one in ends):
+        if old_end != ROOT and not any(self.is_before(old_end, end) for end in ends):
             stem = self.branch.split(".")[0]
             number = next(n for n in range(1, len(ends) + 2) if f"{stem}.{n}" not in self.branches)
-            self.branches[f"{stem}.{number}"] = left
+            self.branches[f"{stem}.{number}"] = old_end
 
     def fork(self, name: str) -> None:
-        """Begin a branch here, and go on in it.
+        """Begins a branch at the current end, and makes it the current branch.
 
         Raises:
-            UsageError: the name is taken or cannot be one.
+            UsageError: the name is taken, or a branch cannot have it.
         """
         if name in self.branches:
             raise UsageError(f"branch '{name}': there is one already; /goto {name} goes there")
@@ -202,10 +215,10 @@ class TextTree:
         self.branch = name
 
     def switch(self, name: str) -> None:
-        """Go on in another branch.
+        """Makes another branch the current one.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: no branch has this name.
         """
         if name not in self.branches:
             raise UsageError(unknown_name("branch", name, self.branches))
@@ -220,9 +233,9 @@ class TextTree:
                 second = self._parents[second]
         return first
 
-    def _thin(self) -> None:
-        """Drop every other state but the newest: the older, the sparser, never the root's."""
-        kept = sorted(self._states)
-        old = kept[1 : len(kept) - len(kept) // _YOUNG]
+    def _drop_old_states(self) -> None:
+        """Drops every other old state, never the root's; repeated, the oldest become sparsest."""
+        nodes = sorted(self._states)
+        old = nodes[1 : len(nodes) - len(nodes) // _YOUNG_PART]
         for node in old[::2]:
             del self._states[node]

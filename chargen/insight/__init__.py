@@ -1,1 +1,1 @@
-"""What is inside: recorded steps as plain arrays. numpy only."""
+"""What is inside a model: recorded steps as plain arrays, measures, pictures as numbers."""

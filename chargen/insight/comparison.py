@@ -1,4 +1,8 @@
-"""What came of a comparison: contestants, rankings, and a sentence with its uncertainty."""
+"""The result of a comparison: which cell predicts best, by how much, and how sure that is.
+
+Has the compared runs, their ranking, and the verdict as a sentence with its uncertainty. Knows
+nothing of how the runs are trained or shown.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from chargen.insight.plot import Numbers
 from chargen.model.config import CELLS, ModelConfig
-
-Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(kw_only=True)
 class ComparedRun:
-    """One run, as far as it is known by now."""
+    """One run of a comparison, with all that is measured so far."""
 
     cell: str
     seed: int
@@ -25,63 +27,66 @@ class ComparedRun:
     stage: str = "waiting"
     """`waiting`, `training`, `measuring`, `done`."""
     share: float = 0.0
-    """Of the training."""
+    """Share of the training that is done."""
     seconds: list[float] = field(default_factory=list)
+    """Training time at each point of `curve`."""
     curve: list[float] = field(default_factory=list)
-    """Bits a byte of the validation part after so many seconds."""
+    """Bits per byte of the validation part at these times."""
     config: ModelConfig | None = None
     steps: int = 0
     tokens_per_second: float = 0.0
     bits_per_byte: float = math.nan
     blocks: Numbers = field(default_factory=lambda: np.empty(0), repr=False)
-    """Bits a byte of each block of the text: what chance of the text there is."""
+    """Bits per byte of each block of the text: how much the score varies over the text."""
     characters_per_second: float = 0.0
-    """Writing."""
-    begun: tuple[float, float] | None = None
-    """Tokens and seconds at the first step that counts: those before it warm up."""
+    """Speed of writing."""
+    timed_from: tuple[float, float] | None = None
+    """Tokens and seconds at the first step; the speed counts from there."""
     horizon: float = math.nan
+    """Memory horizon in tokens."""
     half_life: float = math.nan
+    """Steps in which the gradient halves."""
     verdict: str = ""
-    """Of the gradient."""
+    """`vanishing`, `healthy` or `exploding`: what the gradient does."""
 
     def advance(self, step: int, tokens: float, seconds: float) -> None:
-        """Take in a training step; the speed is that after the first ones."""
+        """Records a training step, and the speed since the first one."""
         self.steps = step
-        if self.begun is None:
-            self.begun = tokens, seconds
-        first_tokens, first_seconds = self.begun
+        if self.timed_from is None:
+            self.timed_from = tokens, seconds
+        first_tokens, first_seconds = self.timed_from
         if seconds > first_seconds:
             self.tokens_per_second = (tokens - first_tokens) / (seconds - first_seconds)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-
-        def finite(value: float) -> float | None:
-            return value if math.isfinite(value) else None
-
+        """Plain values; None for a number that is not finite."""
         assert self.config is not None
         return {
             "cell": self.cell,
             "seed": self.seed,
             "run": self.run,
-            "bits_per_byte": finite(self.bits_per_byte),
+            "bits_per_byte": _finite(self.bits_per_byte),
             "steps": self.steps,
             "tokens_per_second": self.tokens_per_second,
             "hidden_size": self.config.hidden_size,
             "parameters": self.config.num_parameters,
             "megabytes": self.config.num_parameters * 4 / 1e6,
             "characters_per_second": self.characters_per_second,
-            "horizon": finite(self.horizon),
-            "half_life": finite(self.half_life),
+            "horizon": _finite(self.horizon),
+            "half_life": _finite(self.half_life),
             "gradient": self.verdict,
             "seconds": self.seconds,
             "curve": self.curve,
         }
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """A cell over all its seeds."""
+    """A cell with the finished runs of all its seeds: one line of the ranking."""
 
     cell: str
     runs: tuple[ComparedRun, ...]
@@ -89,40 +94,41 @@ class Ranking:
     @property
     def bits_per_byte(self) -> float:
         """The mean over the seeds."""
-        return float(np.mean([one.bits_per_byte for one in self.runs]))
+        return self.mean("bits_per_byte")
 
     @property
     def spread(self) -> float:
         """Standard deviation over the seeds; NaN with a single one."""
         if len(self.runs) < 2:
             return math.nan
-        return float(np.std([one.bits_per_byte for one in self.runs], ddof=1))
+        return float(np.std([run.bits_per_byte for run in self.runs], ddof=1))
 
     def mean(self, name: str) -> float:
-        """Of a figure of the runs."""
-        return float(np.mean([getattr(one, name) for one in self.runs]))
+        """The mean over the seeds of an attribute of the runs."""
+        return float(np.mean([getattr(run, name) for run in self.runs]))
 
 
-def rankings(found: Sequence[ComparedRun]) -> list[Ranking]:
-    """The cells whose runs are done, the best first."""
-    cells = dict.fromkeys(one.cell for one in found)
-    rows = [
-        Ranking(
-            cell=cell, runs=tuple(one for one in found if one.cell == cell and one.stage == "done")
-        )
-        for cell in cells
-    ]
-    return sorted((one for one in rows if one.runs), key=lambda one: one.bits_per_byte)
+def rankings(runs: Sequence[ComparedRun]) -> list[Ranking]:
+    """The cells with finished runs, the best first."""
+    finished: dict[str, list[ComparedRun]] = {run.cell: [] for run in runs}
+    for run in runs:
+        if run.stage == "done":
+            finished[run.cell].append(run)
+    rows = [Ranking(cell=cell, runs=tuple(done)) for cell, done in finished.items() if done]
+    return sorted(rows, key=lambda row: row.bits_per_byte)
 
 
-def verdict(found: Sequence[ComparedRun], how: str) -> str:
-    """One plain sentence: which cell predicts best, by how much, and how sure that is.
+def verdict(runs: Sequence[ComparedRun], how: str) -> str:
+    """A sentence: which cell predicts best, by how much, and how sure that is.
+
+    Over several seeds, the standard error comes from the seeds; with one seed each, from the
+    differences over the blocks of the text.
 
     Args:
-        found: the contestants.
+        runs: the compared runs.
         how: under which condition, in words.
     """
-    ranked = rankings(found)
+    ranked = rankings(runs)
     if not ranked:
         return "nothing was finished, so nothing can be said"
     best = ranked[0]
@@ -138,7 +144,7 @@ def verdict(found: Sequence[ComparedRun], how: str) -> str:
     else:
         difference = second.runs[0].blocks - best.runs[0].blocks
         error = float(difference.std(ddof=1) / math.sqrt(len(difference)))
-        source = "by this text; one seed each, so --seeds 3 would tell what chance adds"
+        source = "by this text; one seed each; --seeds 3 would show what chance adds"
     other = CELLS[second.cell].label
     if gap <= 2 * error:
         return (

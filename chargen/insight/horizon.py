@@ -1,12 +1,12 @@
-"""How much of the text before a token the model makes use of.
+"""How much of the text before a token a model makes use of.
 
-The text is read from many places with nothing before them; n tokens later the model has seen n
-tokens, and predicts worse than with all of the text, by less and less. Where nothing is missing
-any more, its memory ends. A second reading begins with what stood before, but shuffled
-(Khandelwal et al., 2018): what that still helps, needs no order.
+The text is read from many starts with nothing before them. n tokens later the model has seen n
+tokens, and predicts worse than with all of the text, by less and less; where nothing is missing
+any more, its memory ends. A second reading begins with the tokens before each start, shuffled
+(Khandelwal et al., 2018): what they still help does not depend on their order.
 
-Both are compared with the same tokens read in full context, so that the text's own ups and downs
-cancel. Shape letters: N places, T tokens after each.
+Both are compared with the same tokens read in full context, so that the text's own easy and hard
+passages cancel out. Shape letters: N starts, T tokens after each, P points of the curves.
 """
 
 from __future__ import annotations
@@ -17,39 +17,41 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.batched_read import ProgressCallback, ignore_progress, step_rows
 from chargen.inference.engine import Array, Stepper, TokenIds, log_softmax
 from chargen.inference.token_scores import token_logprobs
 from chargen.insight.plot import Figure, Numbers, Plot, Series
+from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
 LONGEST = 256
-"""Tokens after each place."""
+"""Most tokens that are visible."""
 NEGLIGIBLE = 0.01
-"""Bits a token: where less is missing, nothing is."""
-_PLACES = 192
-_MOST = 1 << 16
+"""Bits a token; less than this counts as nothing."""
+_STARTS = 192
+_MAX_TOKENS = 1 << 16
 """Tokens of a long text that are read."""
-_SHUFFLED = 256
+_MAX_SHUFFLED_TOKENS = 256
 _SEED = 0
+_STEPS_PER_REPORT = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Horizon:
-    """What a token costs with so many tokens visible before it."""
+    """What a token costs with a limited number of visible tokens before it."""
 
     visible: npt.NDArray[np.int64]
-    """(P,): how many; in steps that grow."""
+    """(P,): how many tokens are visible; the steps grow."""
     bits: Numbers = field(repr=False)
-    """(P,): bits a token with those and nothing before."""
+    """(P,): bits a token with these and nothing before them."""
     shuffled: Numbers = field(repr=False)
-    """(P,): bits a token with those, and what stood before them in another order."""
+    """(P,): bits a token with these, and the tokens before them in another order."""
     error: Numbers = field(repr=False)
-    """(P,): standard error of `bits` minus `full`, over the places."""
+    """(P,): standard error of `bits` minus `full`, over the starts."""
     full: float
     """Bits a token with all of the text."""
     longest: int
-    """The most that was tried."""
+    """The largest number of visible tokens."""
 
     @property
     def horizon(self) -> float:
@@ -63,7 +65,7 @@ class Horizon:
 
 
 def reached(visible: npt.NDArray[np.int64], missing: Numbers) -> float:
-    """From which point on all that is missing stays below `NEGLIGIBLE`; inf: it never does.
+    """The first point from which on all missing bits stay below `NEGLIGIBLE`; inf: there is none.
 
     >>> reached(np.array([1, 2, 4, 8]), np.array([2.0, 0.001, 0.5, 0.0]))
     8.0
@@ -78,50 +80,51 @@ def measure_horizon(
     ids: TokenIds | Tokens,
     *,
     longest: int = LONGEST,
-    places: int = _PLACES,
-    progress: Progress = unwatched,
+    starts: int = _STARTS,
+    progress: ProgressCallback = ignore_progress,
 ) -> Horizon:
-    """Read a text (at least 16 tokens) from many places with less and with more before them.
+    """Reads a text (at least 16 tokens) from many starts, with fewer and more tokens before them.
 
     Args:
         stepper: the model.
-        ids: the text (T,).
+        ids: the text.
         longest: most tokens that are visible, fewer where the text is short.
-        places: how many beginnings.
-        progress: is told how far it is.
+        starts: at how many positions reading begins.
+        progress: called with the share that is done.
     """
-    ids = ids[:_MOST]
+    ids = ids[:_MAX_TOKENS]
     longest = max(4, min(longest, (len(ids) - 2) // 2))
-    known = token_logprobs(stepper, ids, progress=lambda share: progress(share / 2))
-    full = -known / np.log(2)  # (T - 1,): bits of token t + 1
-    before = min(_SHUFFLED, longest)
-    firsts = np.unique(np.linspace(before, len(ids) - 1 - longest, places).astype(np.intp))
-    targets = firsts[None] + np.arange(longest)[:, None]  # (longest, N) tokens read
-    truth = full[targets]
+    logprobs = token_logprobs(stepper, ids, progress=lambda share: progress(share / 2))
+    full = -logprobs / np.log(2)  # at position p: bits of token p + 1
+    before = min(_MAX_SHUFFLED_TOKENS, longest)
+    firsts = np.unique(np.linspace(before, len(ids) - 1 - longest, starts).astype(np.intp))
+    positions = firsts[None] + np.arange(longest)[:, None]  # (T, N)
+    truth = full[positions]
     half = longest / (2 * longest + before) / 2
-    alone = _bits_after(stepper, ids, targets, None, lambda share: progress(0.5 + half * share))
+    alone = _bits_after(stepper, ids, positions, None, lambda share: progress(0.5 + half * share))
     order = np.random.default_rng(_SEED)
-    mixed = np.stack([order.permutation(np.arange(one - before, one)) for one in firsts], axis=1)
-    shuffled = _bits_after(
-        stepper, ids, targets, mixed, lambda share: progress(0.5 + half + (0.5 - half) * share)
+    mixed = np.stack(
+        [order.permutation(np.arange(first - before, first)) for first in firsts], axis=1
     )
-    edges = _edges(longest)
-    bins = list(itertools.pairwise(edges))
+    shuffled = _bits_after(
+        stepper, ids, positions, mixed, lambda share: progress(0.5 + half + (0.5 - half) * share)
+    )
+    bins = list(itertools.pairwise(_edges(longest)))
     mean = float(full.mean(dtype=np.float64))
     missing = [(alone[low:high] - truth[low:high]).mean(0, dtype=np.float64) for low, high in bins]
     mixed_up = [(shuffled[low:high] - truth[low:high]).mean(dtype=np.float64) for low, high in bins]
     return Horizon(
         visible=np.array([low + 1 for low, _ in bins]),
-        bits=mean + np.array([one.mean() for one in missing]),
+        bits=mean + np.array([by_start.mean() for by_start in missing]),
         shuffled=mean + np.array(mixed_up),
-        error=np.array([one.std() / np.sqrt(len(one)) for one in missing]),
+        error=np.array([by_start.std() / np.sqrt(len(by_start)) for by_start in missing]),
         full=mean,
         longest=longest,
     )
 
 
 def _edges(longest: int) -> list[int]:
-    """1, 2, 3, 4, then ever wider ranges: where single counts would say nothing."""
+    """The edges of ranges of visible tokens: single counts up to 4, then ever wider ranges."""
     edges, step = [0], 1.0
     while edges[-1] < longest:
         step = max(1.0, step * 1.25 if edges[-1] >= 4 else 1.0)
@@ -132,38 +135,35 @@ def _edges(longest: int) -> list[int]:
 def _bits_after(
     stepper: Stepper,
     ids: TokenIds | Tokens,
-    targets: npt.NDArray[np.intp],
-    before: npt.NDArray[np.intp] | None,
-    progress: Progress,
+    positions: Positions,
+    before: Positions | None,
+    progress: ProgressCallback,
 ) -> Array:
-    """Bits of the token after each of `targets` (T, N), from zero states that read `before`."""
-    many = stepper.batched(targets.shape[1])
-    state = many.zero_state()
-    rows = targets if before is None else np.concatenate([before, targets])
-    found = np.empty(targets.shape, np.float32)
-    skipped = len(rows) - len(targets)
-    every = np.arange(targets.shape[1])
-    for time, row in enumerate(rows):
-        logits = many.step(np.asarray(ids[row], np.int64), state, state)
+    """Bits of the token after each position (T, N), from zero states that first read `before`."""
+    lines = positions if before is None else np.concatenate([before, positions])
+    bits = np.empty(positions.shape, np.float32)
+    skipped = len(lines) - len(positions)
+    rows = np.arange(positions.shape[1])
+    for time, step in enumerate(step_rows(stepper, ids, len(rows), lines)):
         if time >= skipped:
-            following = np.asarray(ids[row + 1], np.int64)
-            found[time - skipped] = -log_softmax(logits)[every, following] / np.log(2)
-        if time % 16 == 0:
-            progress(time / len(rows))
-    return found
+            following = np.asarray(ids[step.positions + 1], np.int64)
+            bits[time - skipped] = -log_softmax(step.logits)[rows, following] / np.log(2)
+        if time % _STEPS_PER_REPORT == 0:
+            progress(time / len(lines))
+    return bits
 
 
-def horizon_figure(found: Horizon, unit: str) -> Figure:
+def horizon_figure(horizon: Horizon, unit: str) -> Figure:
     """Two curves, and the horizon in words.
 
     Args:
-        found: what was measured.
+        horizon: what was measured.
         unit: what a token is: `character`, `token`.
     """
-    x = found.visible.astype(float)
-    curves = {"nothing before them": found.bits, "before them, shuffled": found.shuffled}
+    x = horizon.visible.astype(float)
+    curves = {"nothing before them": horizon.bits, "before them, shuffled": horizon.shuffled}
     plot = Plot(
-        series=tuple(Series(name=name, x=x, y=y - found.full) for name, y in curves.items()),
+        series=tuple(Series(name=name, x=x, y=y - horizon.full) for name, y in curves.items()),
         x_label=f"visible {unit}s",
         y_label=f"bits a {unit} more than with all of the text",
         log_x=True,
@@ -171,22 +171,23 @@ def horizon_figure(found: Horizon, unit: str) -> Figure:
         y_range=(NEGLIGIBLE / 10, 10.0),
     )
     title = f"What is missing with only so many {unit}s visible"
-    return Figure(title=title, plots=(plot,), notes=(_said(found, unit),))
+    return Figure(title=title, plots=(plot,), notes=(_describe_horizon(horizon, unit),))
 
 
-def _said(one: Horizon, unit: str) -> str:
+def _describe_horizon(horizon: Horizon, unit: str) -> str:
     """The horizon in words."""
-    if one.horizon == float("inf"):
-        end = f"its memory is longer than the {one.longest} {unit}s that were tried"
+    if horizon.horizon == float("inf"):
+        memory = f"its memory is longer than the {horizon.longest} {unit}s that were tried"
     else:
-        end = (
-            f"the memory horizon is {one.horizon:.0f} {unit}{'' if one.horizon == 1 else 's'}: "
+        count = f"{horizon.horizon:.0f} {unit}{'' if horizon.horizon == 1 else 's'}"
+        memory = (
+            f"the memory horizon is {count}: "
             f"with so many visible, less than {NEGLIGIBLE} bits a {unit} are missing"
         )
     order = (
-        f"; farther back than {one.order:.0f}, only which {unit}s stood there matters, not their "
-        "order"
-        if one.order < one.horizon
+        f"; farther back than {horizon.order:.0f}, only which {unit}s stood there matters, not "
+        "their order"
+        if horizon.order < horizon.horizon
         else "; up to there their order matters"
     )
-    return f"{end}{order} ({one.full:.3f} bits a {unit} with all of the text)"
+    return f"{memory}{order} ({horizon.full:.3f} bits a {unit} with all of the text)"

@@ -1,7 +1,7 @@
 """Properties of a text that a unit may track: a table of functions, and a person's own labels.
 
-Each gives a number a character, true of the text up to it and with it. Shape letters: N
-characters, T tokens.
+Each property is a number for each character; it depends on the text up to that character. Knows no
+model. Shape letters: N characters, T tokens.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from chargen.errors import CorpusError
 Values = npt.NDArray[np.float32]
 _OPENING, _CLOSING = "([{⟨«", ")]}⟩»"
 _SENTENCE = frozenset(".!?。！？")
-_TAB = 4
-_NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
-_MOST_LABELS = 64
+_TAB_COLUMNS = 4
+_LABEL_NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
+_MAX_LABEL_NAMES = 64
+_MAX_DIGITS = 15
+"""Digits of a START or END in a file of labels."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,23 @@ class Property:
 
     help: str
     measure: Callable[[str], Values]
-    """A text to its values (N,)."""
+    """From a text to its values (N,)."""
     counts: bool = False
-    """Whether it is a number, to be correlated; otherwise it is so or not."""
+    """Whether it is a number, to be correlated; otherwise it is 0 or 1."""
 
 
-def _over(text: str, step: Callable[[str], float]) -> Values:
-    return np.fromiter(map(step, text), np.float32, len(text))
+def _for_each(text: str, measure: Callable[[str], float]) -> Values:
+    return np.fromiter(map(measure, text), np.float32, len(text))
 
 
-def _mask(text: str, pattern: re.Pattern[str]) -> Values:
-    found = np.zeros(len(text), np.float32)
-    for one in pattern.finditer(text):
-        found[one.start() : one.end()] = 1
-    return found
+def _matches(text: str, pattern: re.Pattern[str]) -> Values:
+    values = np.zeros(len(text), np.float32)
+    for match in pattern.finditer(text):
+        values[match.start() : match.end()] = 1
+    return values
 
 
-# What was opened and not closed ends with the paragraph: one quote too few must not turn the rest.
+# Open quotation marks end with the paragraph: a missing mark must not invert all that follows.
 _QUOTED = re.compile(
     r'"(?:[^"\n]|\n(?!\n))*+(?=")|“(?:[^”\n]|\n(?!\n))*+(?=”)|«(?:[^»\n]|\n(?!\n))*+(?=»)'
 )
@@ -58,63 +60,67 @@ _COMMENT = re.compile(r"(?:(?<=\s)|^)(?:#|//)[^\n]*|/\*(?:.|\n)*?\*/", re.MULTIL
 _WORD_BEGINS = re.compile(r"(?<!\w)\w")
 
 
-def _quoted(text: str) -> Values:
-    found = np.zeros(len(text), np.float32)
-    place = 0
-    while (one := _QUOTED.search(text, place)) is not None:
-        found[one.start() : one.end()] = 1
-        place = one.end() + 1  # past the closing mark, which opens nothing
-    return found
+def _between_marks(
+    text: str, pattern: re.Pattern[str], closing: Callable[[str], int] = lambda match: 1
+) -> Values:
+    """1 within matches, which end before a closing mark; the search goes on after that mark.
+
+    Args:
+        text: the text.
+        pattern: matches from the opening mark up to the closing one.
+        closing: from a match to the characters of its closing mark.
+    """
+    values, start = np.zeros(len(text), np.float32), 0
+    while (match := pattern.search(text, start)) is not None:
+        values[match.start() : match.end()] = 1
+        start = match.end() + closing(match.group())
+    return values
 
 
-def _strings(text: str) -> Values:
-    found = np.zeros(len(text), np.float32)
-    place = 0
-    while (one := _STRING.search(text, place)) is not None:
-        found[one.start() : one.end()] = 1
-        width = 3 if one.group()[:3] in ('"""', "'''") else 1
-        place = one.end() + width
-    return found
+def _string_mark(string: str) -> int:
+    return 3 if string[:3] in ('"""', "'''") else 1
 
 
 def _depth(text: str) -> Values:
-    found, depth, before = np.zeros(len(text), np.float32), 0, ""
-    for place, one in enumerate(text):
-        if one in _OPENING:
+    values, depth, before = np.zeros(len(text), np.float32), 0, ""
+    for position, character in enumerate(text):
+        if character in _OPENING:
             depth += 1
-        elif one in _CLOSING:
+        elif character in _CLOSING:
             depth = max(0, depth - 1)
-        elif one == before == "\n":
+        elif character == before == "\n":
             depth = 0
-        before = one
-        found[place] = depth
-    return found
+        before = character
+        values[position] = depth
+    return values
 
 
 def _since(text: str, ends: Callable[[str], bool]) -> Values:
-    """Characters since one of a kind; zero at it."""
-    found, count = np.zeros(len(text), np.float32), 0
-    for place, one in enumerate(text):
-        count = 0 if ends(one) else count + 1
-        found[place] = count
-    return found
+    """Characters since the last one for which `ends` is true; zero at that one."""
+    values, count = np.zeros(len(text), np.float32), 0
+    for position, character in enumerate(text):
+        count = 0 if ends(character) else count + 1
+        values[position] = count
+    return values
 
 
 def _indentation(text: str) -> Values:
-    found, width, leading = np.zeros(len(text), np.float32), 0, True
-    for place, one in enumerate(text):
-        if one == "\n":
+    values, width, leading = np.zeros(len(text), np.float32), 0, True
+    for position, character in enumerate(text):
+        if character == "\n":
             width, leading = 0, True
-        elif leading and one in " \t":
-            width += _TAB if one == "\t" else 1
+        elif leading and character in " \t":
+            width += _TAB_COLUMNS if character == "\t" else 1
         else:
             leading = False
-        found[place] = width
-    return found
+        values[position] = width
+    return values
 
 
 PROPERTIES: dict[str, Property] = {
-    "in-quotes": Property("between double quotation marks", _quoted),
+    "in-quotes": Property(
+        "between double quotation marks", lambda text: _between_marks(text, _QUOTED)
+    ),
     "in-brackets": Property(
         "within brackets of any kind", lambda text: np.minimum(_depth(text), 1)
     ),
@@ -128,41 +134,48 @@ PROPERTIES: dict[str, Property] = {
         counts=True,
     ),
     "word-length": Property(
-        "letters of the word so far", lambda text: _since(text, lambda one: not one.isalnum()),
+        "letters of the word so far",
+        lambda text: _since(text, lambda character: not character.isalnum()),
         counts=True,
     ),
-    "word-start": Property("the first letter of a word", lambda text: _mask(text, _WORD_BEGINS)),
-    "upper-case": Property("a capital", lambda text: _over(text, str.isupper)),
-    "digit": Property("a digit", lambda text: _over(text, str.isdigit)),
-    "white-space": Property("a space, tab or line end", lambda text: _over(text, str.isspace)),
-    "in-string": Property("within a string of code", _strings),
-    "in-comment": Property("within a comment of code", lambda text: _mask(text, _COMMENT)),
+    "word-start": Property("the first letter of a word", lambda text: _matches(text, _WORD_BEGINS)),
+    "upper-case": Property("a capital", lambda text: _for_each(text, str.isupper)),
+    "digit": Property("a digit", lambda text: _for_each(text, str.isdigit)),
+    "white-space": Property("a space, tab or line end", lambda text: _for_each(text, str.isspace)),
+    "in-string": Property(
+        "within a string of code", lambda text: _between_marks(text, _STRING, _string_mark)
+    ),
+    "in-comment": Property("within a comment of code", lambda text: _matches(text, _COMMENT)),
 }  # fmt: skip
-"""What is looked for, in the order in which it is told."""
+"""The properties that are looked for, in the order in which they are listed."""
 
 
 def measure_properties(labels: tuple[str, ...]) -> dict[str, Values]:
-    """Every property for every token: what is true after its last character.
+    """Every property for every token: its value after the token's last character.
 
     Args:
-        labels: the texts of T tokens; one that completes no character repeats the one before.
+        labels: the texts of T tokens; an empty one has the values of the token before.
 
     Returns:
         (T,) by name.
     """
     text = "".join(labels)
-    lasts = np.cumsum([len(one) for one in labels]) - 1
-    return {
-        name: one.measure(text)[np.maximum(lasts, 0)] if text else np.zeros(len(labels), np.float32)
-        for name, one in PROPERTIES.items()
-    }
+    if not text:
+        return {name: np.zeros(len(labels), np.float32) for name in PROPERTIES}
+    lasts = _last_characters(labels)
+    return {name: row.measure(text)[lasts] for name, row in PROPERTIES.items()}
+
+
+def _last_characters(labels: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    """The position in the text of each token's last character, (T,)."""
+    return np.asarray(np.maximum(np.cumsum([len(label) for label in labels]) - 1, 0))
 
 
 def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
-    """A person's own labels: lines of START, END, NAME, separated by tabs.
+    """Reads a person's own labels: lines of START, END, NAME, separated by tabs.
 
     START and END count characters of the text from 0; END is not part of the range. Lines that
-    begin with # are left out.
+    begin with # are comments.
 
     Args:
         path: the file.
@@ -180,16 +193,15 @@ def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise CorpusError(f"--labels {path}: cannot be read ({reason})") from error
     size = sum(map(len, labels))
-    lasts = np.maximum(np.cumsum([len(one) for one in labels]) - 1, 0)
-    found: dict[str, Values] = {}
+    by_name: dict[str, Values] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         start, end, name = (*line.split("\t"), "", "")[:3]
-        fine = start.isdecimal() and end.isdecimal() and len(start) < 16 and len(end) < 16
-        if line.count("\t") != 2 or not fine or not int(start) < int(end):
+        decimal = all(text.isdecimal() and len(text) <= _MAX_DIGITS for text in (start, end))
+        if line.count("\t") != 2 or not decimal or not int(start) < int(end):
             raise CorpusError(f"--labels {path}, line {number}: write START, END, NAME with tabs")
-        if not _NAME.fullmatch(name):
+        if not _LABEL_NAME.fullmatch(name):
             raise CorpusError(
                 f"--labels {path}, line {number}: '{name}' is no name: letters, digits, -, _"
             )
@@ -197,10 +209,11 @@ def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
             raise CorpusError(
                 f"--labels {path}, line {number}: END {end} is past the {size:,} characters read"
             )
-        values = found.setdefault(name, np.zeros(size, np.float32))
+        values = by_name.setdefault(name, np.zeros(size, np.float32))
         values[int(start) : int(end)] = 1
-    if not found:
+    if not by_name:
         raise CorpusError(f"--labels {path}: has no labels")
-    if len(found) > _MOST_LABELS:
-        raise CorpusError(f"--labels {path}: {len(found)} names are more than {_MOST_LABELS}")
-    return {name: values[lasts] for name, values in found.items()}
+    if len(by_name) > _MAX_LABEL_NAMES:
+        raise CorpusError(f"--labels {path}: {len(by_name)} names are more than {_MAX_LABEL_NAMES}")
+    lasts = _last_characters(labels)
+    return {name: values[lasts] for name, values in by_name.items()}

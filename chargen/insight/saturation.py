@@ -1,8 +1,9 @@
 """How often each gate is shut or open (Karpathy, Johnson and Li, 2015).
 
 A gate below 0.1 is left-saturated, above 0.9 right-saturated. A forget gate that is always open
-belongs to an integrator, one that is always shut to a unit that only sees the present. Cells
-without gates have their states looked at instead: near the ends of tanh, or at a rectifier's zero.
+belongs to an integrator; one that is always shut belongs to a unit that only sees the present. Of
+cells without gates, the hidden states count instead: near the ends of tanh, or at a rectifier's
+zero.
 
 Shape letters: L layers, H hidden_size.
 """
@@ -13,18 +14,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chargen.inference.batched_read import Progress, read_in_rows, unwatched
-from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
+from chargen.inference.batched_read import ProgressCallback, ignore_progress, read_in_rows
+from chargen.inference.engine import Stepper, TokenIds, check_finite
 from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.insight.views import CLOSED, GATED, OPEN
 from chargen.model.config import Cell
 from chargen.text.tokenizer import Tokens
 
-_WARM_UP = 256
-_MOST = 1 << 16
+_WARM_UP_TOKENS = 256
+_MAX_TOKENS = 1 << 16
 """Tokens of a long text that are read."""
-_MOSTLY = 0.5
-"""A gate stays open, or shut, when it is so for more than this share of the time."""
+_STAYS_SHARE = 0.5
+"""A gate stays open, or shut, when it is so for at least this share of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,32 +33,36 @@ class Saturation:
     """One gate of all units, over a text."""
 
     name: str
-    """The gate; or a state, of a cell without gates."""
+    """The gate; or `hidden`, of a cell without gates."""
     left: Numbers = field(repr=False)
     """(L, H): share of the time below 0.1 (of a state: at its lower end)."""
     right: Numbers = field(repr=False)
-    """(L, H): share of the time above 0.9."""
+    """(L, H): share of the time above 0.9 (of a state: at its upper end)."""
     mean: Numbers = field(repr=False)
     """(L, H): its mean."""
 
 
 def measure_saturation(
-    stepper: Stepper, ids: TokenIds | Tokens, *, progress: Progress = unwatched
+    stepper: Stepper, ids: TokenIds | Tokens, *, progress: ProgressCallback = ignore_progress
 ) -> list[Saturation]:
-    """Read a text (T,) and count, for every gate that the cell has."""
-    ids = ids[:_MOST]
+    """Reads a text (T,) and counts, for every gate that the cell has.
+
+    Raises:
+        ChargenError: the model's numbers overflow.
+    """
+    ids = ids[:_MAX_TOKENS]
     config = stepper.config
     names = watched(config.cell_row)
     shape = (len(names), config.num_layers, config.hidden_size)
     left, right, total = (np.zeros(shape) for _ in range(3))
-    for one in read_in_rows(stepper, ids, warm_up=_WARM_UP, progress=progress):
+    for step in read_in_rows(stepper, ids, warm_up=_WARM_UP_TOKENS, progress=progress):
         for layer in range(config.num_layers):
-            gates = one.gates(layer)
+            gates = step.gates(layer)
             for row, name in enumerate(names):
                 if name == "hidden":
-                    values = one.state[layer, 0, one.counts]
+                    values = step.state[layer, 0, step.counts]
                 else:
-                    values = gates[config.cell_row.gates.index(name)][one.counts]
+                    values = gates[config.cell_row.gates.index(name)][step.counts]
                 low, high = _ends(config.cell, name)
                 left[row, layer] += (values < low).sum(0)
                 right[row, layer] += (values > high).sum(0)
@@ -65,85 +70,84 @@ def measure_saturation(
     check_finite(total)
     count = max(1, len(ids))
     return [
-        Saturation(name=name, left=left[row] / count, right=right[row] / count,
-                   mean=total[row] / count)
+        Saturation(
+            name=name, left=left[row] / count, right=right[row] / count, mean=total[row] / count
+        )
         for row, name in enumerate(names)
-    ]  # fmt: skip
+    ]
 
 
 def watched(cell: Cell) -> list[str]:
-    """What can saturate: the gates, or the hidden state of a cell without any."""
-    return [one for one in cell.gates if one in GATED] or ["hidden"]
+    """What can saturate: the gates, or the hidden state of a cell without gates."""
+    return [name for name in cell.gates if name in GATED] or ["hidden"]
 
 
 def _ends(cell: str, name: str) -> tuple[float, float]:
+    """The limits beyond which a gate or a hidden state counts as saturated."""
     if name in GATED:
         return CLOSED, OPEN
     # A rectifier has a lower end only; tanh is as near to its ends as a gate at 0.1 and 0.9 is.
     return (1e-6, np.inf) if cell == "rnn-relu" else (-0.8, 0.8)
 
 
-def summary(found: list[Saturation], cell: Cell) -> list[str]:
+def summary(gates: list[Saturation], cell: Cell) -> list[str]:
     """Each layer and gate in words."""
-    lines = []
-    for one in found:
-        for layer in range(len(one.left)):
-            opened, shut = (
-                _share(part[layer], _MOSTLY) for part in (one.right, one.left)
-            )  # fmt: skip
-            head = f"layer {layer + 1}: "
-            if one.name in GATED:
-                lines.append(
-                    f"{head}{opened:.0%} of {one.name} gates stay open (above {OPEN} most of the "
-                    f"time), {shut:.0%} stay shut (below {CLOSED}); on average they are "
-                    f"{one.mean[layer].mean():.0%} open"
-                )
-            elif cell.name == "rnn-relu":
-                dead = _share(one.left[layer], 1.0)
-                lines.append(
-                    f"{head}no gates; its units are zero for {one.left[layer].mean():.0%} of the "
-                    f"time, and {dead:.0%} of them always"
-                )
-            else:
-                ends = one.left[layer] + one.right[layer]
-                lines.append(
-                    f"{head}no gates; its units are near -1 or +1 for {ends.mean():.0%} of the "
-                    "time, where their gradient is small"
-                )
-    return lines
+    return [_describe(gate, layer, cell) for gate in gates for layer in range(len(gate.left))]
 
 
-def _share(values: Array | Numbers, least: float) -> float:
-    """How many of the units are there for this share of the time."""
-    return float((values >= least).mean())
+def _describe(gate: Saturation, layer: int, cell: Cell) -> str:
+    left, right = gate.left[layer], gate.right[layer]
+    if gate.name in GATED:
+        return (
+            f"layer {layer + 1}: {_units_from(right, _STAYS_SHARE):.0%} of {gate.name} gates stay "
+            f"open (above {OPEN} most of the time), {_units_from(left, _STAYS_SHARE):.0%} stay "
+            f"shut (below {CLOSED}); on average they are {gate.mean[layer].mean():.0%} open"
+        )
+    if cell.name == "rnn-relu":
+        return (
+            f"layer {layer + 1}: no gates; its units are zero for {left.mean():.0%} of the time, "
+            f"and {_units_from(left, 1.0):.0%} of them always"
+        )
+    return (
+        f"layer {layer + 1}: no gates; its units are near -1 or +1 for "
+        f"{(left + right).mean():.0%} of the time, where their gradient is small"
+    )
 
 
-def saturation_figure(found: list[Saturation], cell: Cell) -> Figure:
-    """A scatter a gate: each unit by how often it is shut and how often open."""
-    gated = found[0].name in GATED
+def _units_from(shares: Numbers, least: float) -> float:
+    """The share of the units (H,) whose share of the time is at least `least`."""
+    return float((shares >= least).mean())
+
+
+def saturation_figure(gates: list[Saturation], cell: Cell) -> Figure:
+    """A scatter plot for each gate: each unit by how often it is shut and how often open."""
+    gated = gates[0].name in GATED
     lower, upper = ("shut", "open") if gated else ("at the lower end", "at the upper end")
-    return Figure(
-        title=f"How often {'gates are shut and open' if gated else 'units are at their ends'}; "
-        "a point is a unit",
-        plots=tuple(
+    subject = "gates are shut and open" if gated else "units are at their ends"
+    plots = []
+    for gate in gates:
+        series = tuple(
+            Series(
+                name=f"layer {layer + 1}",
+                x=left,
+                y=right,
+                labels=tuple(f"L{layer + 1}:{unit}" for unit in range(len(left))),
+            )
+            for layer, (left, right) in enumerate(zip(gate.left, gate.right, strict=True))
+        )
+        plots.append(
             Plot(
-                series=tuple(
-                    Series(
-                        name=f"layer {layer + 1}",
-                        x=one.left[layer],
-                        y=one.right[layer],
-                        labels=tuple(f"L{layer + 1}:{unit}" for unit in range(one.left.shape[1])),
-                    )
-                    for layer in range(len(one.left))
-                ),
-                title=one.name,
+                series=series,
+                title=gate.name,
                 x_label=lower,
                 y_label=f"share of time {upper}",
                 points=True,
                 x_range=(0.0, 1.0),
                 y_range=(0.0, 1.0),
             )
-            for one in found
-        ),
-        notes=tuple(summary(found, cell)),
+        )
+    return Figure(
+        title=f"How often {subject}; a point is a unit",
+        plots=tuple(plots),
+        notes=tuple(summary(gates, cell)),
     )

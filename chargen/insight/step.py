@@ -1,8 +1,8 @@
-"""One time step taken apart, in the order of the equations.
+"""One time step in the order of its equations, with the values of each.
 
-Written from the weights as torch names them, not from the engine's folded ones: what a learner
-reads here is what the page says. Shape letters: L layers, S states, H hidden_size, I input size
-of a layer, V vocabulary.
+Uses the weights as torch names them, not the engine's folded ones, so that a learner reads here
+what a textbook says. inference/engine.py lists all places that have the cell equations. Shape
+letters: L layers, S states, H hidden_size, I input size of a layer, G gates, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
 from chargen.insight.views import Grid
 
-_COLUMNS = 80
+_GRID_COLUMNS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One equation, and what came out of it."""
+    """One equation and its result."""
 
     name: str
     formula: str
@@ -33,7 +33,7 @@ class Line:
     gate: bool = False
     """Between 0 and 1; otherwise signed."""
     inputs: int = 0
-    """How many of the values, at the front, are inputs and not units."""
+    """How many of the first values are inputs and not units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class StepBreakdown:
     """A step of all layers, and what the model expects after it."""
 
     layers: tuple[tuple[Line, ...], ...]
+    """The lines of each layer, in the order of the equations."""
     logits: Array = field(repr=False)
     """(V,)"""
     probabilities: Array = field(repr=False)
@@ -48,7 +49,7 @@ class StepBreakdown:
 
 
 def break_down_step(stepper: Stepper, token: int, state: Array) -> StepBreakdown:
-    """The step that reads a token from a state (L, S, H).
+    """The step that reads a token from a state (L, S, H), equation by equation.
 
     Raises:
         ChargenError: the model's numbers overflow.
@@ -56,26 +57,26 @@ def break_down_step(stepper: Stepper, token: int, state: Array) -> StepBreakdown
     config, weights = stepper.config, stepper.weights
     x = weights["embedding.weight"][token]
     layers = []
-    for number, before in enumerate(state):
+    for layer, before in enumerate(state):
         parts = (
-            np.split(weights[f"layers.{number}.{part}"], config.groups)
+            np.split(weights[f"layers.{layer}.{part}"], config.groups)
             for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        inputs = np.split(x, config.groups) if number else [x] * config.groups
+        inputs = np.split(x, config.groups) if layer else [x] * config.groups
         states = np.split(before, config.groups, axis=1)
         groups = zip(inputs, states, zip(*parts, strict=True), strict=True)
-        found = [_CELLS[config.cell](*own) for own in groups]
-        lines = [_joined(same) for same in zip(*found, strict=True)]
-        layers.append((_combined(x, before[0], number), *lines))
+        by_group = [_CELLS[config.cell](*group) for group in groups]
+        lines = [_join_groups(line_of_groups) for line_of_groups in zip(*by_group, strict=True)]
+        layers.append((_input_line(x, before[0], layer), *lines))
         x = lines[-1].values
     head = weights["embedding.weight"] if config.tied_head else weights["head.weight"]
     logits = head @ x + weights["head.bias"]
     check_finite(logits)
-    powers = np.exp(logits - logits.max())
+    likelihoods = np.exp(logits - logits.max())
     return StepBreakdown(
         layers=tuple(layers),
         logits=logits,
-        probabilities=(powers / powers.sum()).astype(np.float32),
+        probabilities=(likelihoods / likelihoods.sum()).astype(np.float32),
     )
 
 
@@ -83,7 +84,7 @@ def _sigmoid(values: Array) -> Array:
     return (1 / (1 + np.exp(-values))).astype(np.float32)
 
 
-def _combined(x: Array, h: Array, layer: int) -> Line:
+def _input_line(x: Array, h: Array, layer: int) -> Line:
     below = "the token's embedding" if layer == 0 else f"layer {layer}'s hidden state"
     return Line(
         name="input and state",
@@ -94,13 +95,13 @@ def _combined(x: Array, h: Array, layer: int) -> Line:
     )
 
 
-def _joined(groups: tuple[Line, ...]) -> Line:
-    """The same line of all groups of a layer."""
-    return replace(groups[0], values=np.concatenate([one.values for one in groups]))
+def _join_groups(lines: tuple[Line, ...]) -> Line:
+    """The same line of all groups of a layer as one line."""
+    return replace(lines[0], values=np.concatenate([line.values for line in lines]))
 
 
 Parts = tuple[Array, ...]
-"""weight_ih (G H, I), weight_hh (G H, H), bias_ih and bias_hh (G H)."""
+"""weight_ih (G·H, I), weight_hh (G·H, H), bias_ih and bias_hh (G·H,)."""
 
 
 def _lstm(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
@@ -173,65 +174,69 @@ _CELLS: dict[str, Callable[[Array, Array, Parts], tuple[Line, ...]]] = {
 
 
 def states_along(stepper: Stepper, ids: TokenIds) -> Array:
-    """The state before each token (T,) of a text, from an empty memory: (T, L, S, H)."""
+    """The state before each token (T,) of a text, from a zero state: (T, L, S, H)."""
     now = stepper.zero_state()
-    found = np.empty((len(ids), *now.shape), np.float32)
+    states = np.empty((len(ids), *now.shape), np.float32)
     for time, token in enumerate(ids):
-        found[time] = now
+        states[time] = now
         stepper.step(int(token), now, now)
-    return found
+    return states
 
 
 def condensed(line: Line, columns: int) -> Array:
-    """Values as so many columns from -1 to 1, each of one unit, or of a few neighbours.
+    """A line's values as at most so many columns, each a value from -1 to 1.
 
-    Several gates become their mean, signed values their root mean square with the sign of the one
-    furthest from zero. Where values go beyond 1, the furthest from zero is 1.
+    A column has one unit or a few neighbours. Several gates become their mean. Several signed
+    values become their root mean square, with the sign of the value furthest from zero; where
+    values go beyond 1, they are scaled so that the furthest is 1.
     """
     values = np.nan_to_num(line.values)
     count = len(values)
     edges = np.arange(min(columns, count) + 1) * count // min(columns, count)
     groups = [values[low:high] for low, high in itertools.pairwise(edges)]
     if line.gate:
-        return np.array([one.mean() for one in groups], np.float32)
-    signs = np.array([np.sign(one[np.abs(one).argmax()]) for one in groups])
-    sizes = np.array([np.sqrt((one**2).mean()) for one in groups])
+        return np.array([group.mean() for group in groups], np.float32)
+    signs = np.array([np.sign(group[np.abs(group).argmax()]) for group in groups])
+    sizes = np.array([np.sqrt((group**2).mean()) for group in groups])
     scaled = signs * sizes / max(1.0, float(np.abs(values).max()))
     return np.asarray(scaled, np.float32)
 
 
 def most_active(line: Line, count: int) -> list[tuple[str, float]]:
-    """Names and values of the units that are furthest from zero."""
+    """Names and values of the units that are furthest from zero.
+
+    In the line of the combined input, `x3` is input 3 and `h3` is unit 3.
+    """
     values = np.nan_to_num(line.values)
-    chosen = np.argsort(-np.abs(values), kind="stable")[:count]
 
-    def name(place: int) -> str:
+    def name(index: int) -> str:
         if not line.inputs:
-            return str(place)
-        return f"x{place}" if place < line.inputs else f"h{place - line.inputs}"
+            return str(index)
+        return f"x{index}" if index < line.inputs else f"h{index - line.inputs}"
 
-    return [(name(int(one)), float(line.values[one])) for one in chosen]
+    order = np.argsort(-np.abs(values), kind="stable")[:count]
+    return [(name(int(index)), float(line.values[index])) for index in order]
 
 
 def likeliest(breakdown: StepBreakdown, count: int) -> npt.NDArray[np.intp]:
-    """The tokens that are expected most, the likeliest first."""
+    """Ids of the most likely next tokens, the most likely first."""
     return np.argsort(-breakdown.probabilities, kind="stable")[:count]
 
 
 def step_grid(breakdown: StepBreakdown, title: str, notes: tuple[str, ...] = ()) -> Grid:
     """All lines as strips of their units."""
     rows, labels = [], []
-    many = len(breakdown.layers) > 1
-    for number, lines in enumerate(breakdown.layers):
+    several_layers = len(breakdown.layers) > 1
+    for layer, lines in enumerate(breakdown.layers):
         for line in lines:
-            strip = condensed(line, _COLUMNS)
-            picked = np.linspace(0, len(strip) - 1, _COLUMNS).round().astype(int)
-            rows.append(strip[picked])
-            labels.append(f"L{number + 1} {line.formula}" if many else line.formula)
+            strip = condensed(line, _GRID_COLUMNS)
+            columns = np.linspace(0, len(strip) - 1, _GRID_COLUMNS).round().astype(int)
+            rows.append(strip[columns])
+            labels.append(f"L{layer + 1} {line.formula}" if several_layers else line.formula)
     return Grid(
         values=np.array(rows, np.float32),
         row_labels=tuple(labels),
-        column_labels=("",) * _COLUMNS,
+        column_labels=("",) * _GRID_COLUMNS,
         low=-1.0,
         high=1.0,
         kind="diverging",

@@ -1,4 +1,7 @@
-"""What surprises a model in a text, and what it expected instead. Shape letters: T tokens."""
+"""What surprises a model in a text, and what it expected instead. Shape letters: T tokens.
+
+Also says in which line and column a token begins.
+"""
 
 from __future__ import annotations
 
@@ -7,66 +10,69 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.token_scores import predictions
+from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surprise:
-    """Each token of a text as the model met it; the first one, which nothing predicts, as NaN."""
+    """How well each token of a text was predicted; NaN for the first, which nothing predicts."""
 
     bits: Array = field(repr=False)
-    """(T,): what it cost."""
+    """(T,): what the token cost."""
     expected: npt.NDArray[np.int64] = field(repr=False)
-    """(T,): the likeliest token in its place."""
+    """(T,): the most likely token at this position."""
     chance: Array = field(repr=False)
-    """(T,): how likely that one was."""
+    """(T,): the probability of that most likely token."""
 
 
 def measure_surprise(
-    stepper: Stepper, ids: TokenIds | Tokens, *, progress: Progress = unwatched
+    stepper: Stepper, ids: TokenIds | Tokens, *, progress: ProgressCallback = ignore_progress
 ) -> Surprise:
-    """Read a text (T,) from an empty memory."""
+    """Reads a text (T,) from a zero state."""
     count = len(ids)
-    found = Surprise(
+    surprise = Surprise(
         bits=np.full(count, np.nan, np.float32),
         expected=np.zeros(count, np.int64),
         chance=np.full(count, np.nan, np.float32),
     )
-    for places, logprobs in predictions(stepper, ids, progress=progress):
-        rows, after = np.arange(len(places)), places + 1
-        found.bits[after] = -logprobs[rows, np.asarray(ids[after], np.int64)] / np.log(2)
+    for positions, logprobs in predictions(stepper, ids, progress=progress):
+        rows, after = np.arange(len(positions)), positions + 1
+        surprise.bits[after] = -logprobs[rows, np.asarray(ids[after], np.int64)] / np.log(2)
         best = logprobs.argmax(1)
-        found.expected[after] = best
-        found.chance[after] = np.exp(logprobs[rows, best])
-    return found
+        surprise.expected[after] = best
+        surprise.chance[after] = np.exp(logprobs[rows, best])
+    return surprise
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextPosition:
-    """Where a token stands in its file, both from 1."""
+    """Where a token stands in its file."""
 
     token: int
     """Its number in the text, from 0."""
     line: int
+    """From 1."""
     column: int
+    """In characters, from 1."""
 
 
-def positions_of(labels: tuple[str, ...], tokens: npt.NDArray[np.intp]) -> list[TextPosition]:
-    """Lines and columns, in characters, where tokens begin.
+def positions_of(labels: tuple[str, ...], tokens: Positions) -> list[TextPosition]:
+    """Lines and columns at which tokens begin.
 
     Args:
         labels: the texts of all T tokens.
-        tokens: the numbers of some, ascending.
+        tokens: the numbers of some tokens, ascending.
     """
-    found, line, column, done = [], 1, 1, 0
+    positions, line, column, done = [], 1, 1, 0
     for token in tokens:
         before = "".join(labels[done:token])
         done = int(token)
-        ends = before.count("\n")
-        line += ends
-        column = len(before) - before.rfind("\n") if ends else column + len(before)
-        found.append(TextPosition(token=done, line=line, column=column))
-    return found
+        line_ends = before.count("\n")
+        line += line_ends
+        column = len(before) - before.rfind("\n") if line_ends else column + len(before)
+        positions.append(TextPosition(token=done, line=line, column=column))
+    return positions

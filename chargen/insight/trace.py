@@ -1,4 +1,4 @@
-"""Trace: everything the engine computed while it read a text, as plain arrays.
+"""Trace: everything that the engine computes while it reads a text, as plain arrays.
 
 Shape letters: T time, L layers, S states, G gates, H hidden_size, V vocabulary.
 """
@@ -16,10 +16,10 @@ from chargen.model.config import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A text as the model saw it. Row t belongs to the moment after token t was read."""
+    """What the model computed. Index t is the moment after token t was read."""
 
     cell: Cell
-    """Names of the gates and states below."""
+    """Has the names of the gates and states below."""
     token_ids: TokenIds = field(repr=False)
     """(T,)"""
     states: Array = field(repr=False)
@@ -27,22 +27,22 @@ class Trace:
     gates: Array = field(repr=False)
     """(T, L, G, H); the names of G are `cell.gates`."""
     logprobs: Array = field(repr=False)
-    """(T, V): log-probabilities of what comes next."""
+    """(T, V): log-probabilities of the next token."""
 
 
 def record(
     stepper: Stepper,
     ids: TokenIds,
     state: Array | None = None,
-    holds: Sequence[Clamps] | None = None,
+    clamps: Sequence[Clamps] | None = None,
 ) -> Trace:
-    """Read a text step by step and keep everything: about 4·T·(L·(S+G)·H + V) bytes.
+    """Reads a text step by step and keeps everything: about 4·T·(L·(S+G)·H + V) bytes.
 
     Args:
         stepper: the model.
         ids: the text (T,).
-        state: the memory before it (L, S, H); None is none.
-        holds: for each token, the units that are held in its step.
+        state: the state before it (L, S, H); None: zeros.
+        clamps: for each token, the units that are clamped in its step.
     """
     config = stepper.config
     layers, states, size = config.state_shape
@@ -56,8 +56,8 @@ def record(
         logprobs=np.empty((len(ids), config.vocab_size), np.float32),
     )
     for time, token in enumerate(ids):
-        held = holds[time] if holds else None
-        trace.logprobs[time] = log_softmax(stepper.step(int(token), now, now, held))
+        step_clamps = clamps[time] if clamps else None
+        trace.logprobs[time] = log_softmax(stepper.step(int(token), now, now, step_clamps))
         trace.states[time] = now
         for layer in range(layers):
             trace.gates[time, layer] = stepper.layers[layer].gates

@@ -1,41 +1,42 @@
-"""Units that track something: searched in one part of a text, believed only on another.
+"""Finds units that track a property of the text, and tests them on text not used for the search.
 
 Among hundreds of units, some follow any property by chance. So the best unit is chosen on the
-first part of the text and judged on the last, and its score there must be one that properties
-shifted in time (which keep their rhythm, but stand beside other text) hardly ever reach.
+first half of the text and tested on the second. Its score there must be higher than nearly all
+scores of the same property shifted in time, which keeps its rhythm but lies beside other text.
 
-Yes-or-no properties are judged by the area under the ROC curve (Hanley and McNeil, 1982), numbers
-by Spearman's rank correlation; p by circular shifts, corrected for the number of properties by
-Holm (1979). Shape letters: T tokens, U units of all layers and states.
+Yes-or-no properties are scored by the area under the ROC curve (Hanley and McNeil, 1982), numbers
+by Spearman's rank correlation; p values come from circular shifts, corrected for the number of
+properties by Holm (1979). Shape letters: T tokens, U units of all layers and states, L layers,
+S states, H hidden_size, K p values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from chargen.inference.batched_read import Progress, read_in_rows, unwatched
+from chargen.inference.batched_read import ProgressCallback, ignore_progress, read_in_rows
 from chargen.inference.engine import Array, Stepper, TokenIds, check_finite
 from chargen.inference.token_scores import token_logprobs
+from chargen.insight.plot import Numbers
 from chargen.insight.properties import Values
 from chargen.insight.views import Grid
 from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import Tokens
 
-Numbers = npt.NDArray[np.float64]
 MOST = 30_000
-"""Tokens of a text that are looked at."""
-_WARM_UP = 256
-_RAREST = 20
-"""Tokens that must have, and lack, a property in each part."""
-_GAP = 100
-"""Shortest shift: nearer ones are not independent."""
-_AUC, _CORRELATION, _CHANCE = 0.8, 0.5, 0.01
-"""From which score on, and below which p, a unit gets a name."""
-_COLUMNS = 128
+"""Tokens of a text that are searched and tested on."""
+_WARM_UP_TOKENS = 256
+_MIN_TOKENS_PER_SIDE = 20
+"""Tokens that must have, and lack, a property in each half."""
+_MIN_SHIFT_TOKENS = 100
+"""Shorter shifts are not independent."""
+_MIN_AUC, _MIN_CORRELATION, _MAX_P_VALUE = 0.8, 0.5, 0.01
+"""A unit with at least this score, and a p value below this, gets a name."""
+_EXCERPT_COLUMNS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,41 +44,46 @@ class Finding:
     """The unit that follows a property best."""
 
     name: str
-    """Of the property."""
+    """The property."""
     unit: Unit
     counts: bool
     """Whether the property is a number: then the scores are correlations, else AUC."""
     searched: float
-    """Its score where it was chosen; too good, because it was chosen there."""
+    """Its score on the half on which it was chosen; too good, because it was chosen there."""
     score: float
-    """Its score on the other part: from 0.5 to 1, or 0 to 1; below that, it fails there."""
+    """Its score on the other half: AUC 0.5 to 1, correlation 0 to 1; lower where it fails."""
     sign: int
     """-1: it is low where the property holds."""
     chance: float
-    """p: how often shifted properties score so high, corrected for looking for several."""
+    """The p value: how often shifted properties score so high, corrected for several tests."""
 
     @property
     def believed(self) -> bool:
-        """Whether it deserves a name."""
-        return self.score >= (_CORRELATION if self.counts else _AUC) and self.chance < _CHANCE
+        """Whether score and p value are good enough for a name."""
+        least = _MIN_CORRELATION if self.counts else _MIN_AUC
+        return self.score >= least and self.chance < _MAX_P_VALUE
 
     @property
     def measure(self) -> str:
-        """What the score is."""
+        """The name of the score."""
         return "correlation" if self.counts else "AUC"
 
 
 def read_states(
-    stepper: Stepper, ids: TokenIds | Tokens, *, progress: Progress = unwatched
+    stepper: Stepper, ids: TokenIds | Tokens, *, progress: ProgressCallback = ignore_progress
 ) -> Array:
-    """All units' values (T, U) after each token; U in the order of (L, S, H)."""
+    """All units' values (T, U) after each token; U in the order of (L, S, H).
+
+    Raises:
+        ChargenError: the model's numbers overflow.
+    """
     size = stepper.zero_state().size
-    found = np.empty((len(ids), size), np.float32)
-    for one in read_in_rows(stepper, ids, warm_up=_WARM_UP, progress=progress):
-        state = one.state[:, :, one.counts]  # (L, S, n, H)
-        found[one.places] = np.moveaxis(state, 2, 0).reshape(len(one.places), size)
-    check_finite(found)
-    return found
+    values = np.empty((len(ids), size), np.float32)
+    for step in read_in_rows(stepper, ids, warm_up=_WARM_UP_TOKENS, progress=progress):
+        state = np.moveaxis(step.state[:, :, step.counts], 2, 0)  # (n, L, S, H)
+        values[step.counted_positions] = state.reshape(len(state), size)
+    check_finite(values)
+    return values
 
 
 def find_units(
@@ -91,93 +97,94 @@ def find_units(
         shape: (L, S, H), what U stands for.
     """
     middle = len(states) // 2
-    usable = {
-        name: one for name, one in properties.items() if _varies(one, middle)
-    }  # fmt: skip
+    usable = {name: row for name, row in properties.items() if _varies(row[0], middle)}
     if not usable:
         return []
     ranked = _ranks(states[:middle])
-    found, chances = [], []
+    findings, p_values = [], []
     for name, (values, counts) in usable.items():
-        own = _ranks(values[:middle, None])[:, 0]
-        scores = _score(ranked, own, counts)
+        scores = _score(ranked, _ranks(values[:middle, None])[:, 0], counts)
         best = int(np.argmax(np.abs(scores)))
         sign = 1 if scores[best] >= 0 else -1
-        later = _ranks(states[middle:, best, None])[:, 0]
-        labels = _ranks(values[middle:, None])[:, 0]
-        held = sign * float(_score(later[:, None], labels, counts)[0])
-        chances.append(_p_value(later, labels, sign))
-        layer, rest = divmod(best, shape[1] * shape[2])
-        state, index = divmod(rest, shape[2])
+        test_ranks = _ranks(states[middle:, best, None])[:, 0]
+        test_labels = _ranks(values[middle:, None])[:, 0]
+        test_score = sign * float(_score(test_ranks[:, None], test_labels, counts)[0])
+        p_values.append(_p_value(test_ranks, test_labels, sign))
+        layer, state, index = map(int, np.unravel_index(best, shape))
         offset = 0.0 if counts else 0.5
-        found.append(
-            (name, Unit(layer, index, state), counts, offset + abs(float(scores[best])),
-             offset + held, sign)
-        )  # fmt: skip
-    corrected = holm(np.array(chances))
-    return [
-        Finding(name=name, unit=unit, counts=counts, searched=searched, score=score, sign=sign,
-                chance=float(chance))
-        for (name, unit, counts, searched, score, sign), chance in zip(
-            found, corrected, strict=True
+        findings.append(
+            Finding(
+                name=name,
+                unit=Unit(layer, index, state),
+                counts=counts,
+                searched=offset + abs(float(scores[best])),
+                score=offset + test_score,
+                sign=sign,
+                chance=p_values[-1],
+            )
         )
-    ]  # fmt: skip
+    corrected = holm(np.array(p_values))
+    return [
+        replace(finding, chance=float(p_value))
+        for finding, p_value in zip(findings, corrected, strict=True)
+    ]
 
 
-def _varies(one: tuple[Values, bool], middle: int) -> bool:
-    """Whether both parts have enough with and without it."""
-    values, _ = one
-    parts = values[:middle], values[middle:]
+def _varies(values: Values, middle: int) -> bool:
+    """Whether both halves of (T,) have enough tokens with and without a property."""
     return all(
-        len(part) >= 2 * _RAREST
-        and len(part) - np.unique(part, return_counts=True)[1].max() >= _RAREST
-        for part in parts
+        len(half) >= 2 * _MIN_TOKENS_PER_SIDE
+        and len(half) - np.unique(half, return_counts=True)[1].max() >= _MIN_TOKENS_PER_SIDE
+        for half in (values[:middle], values[middle:])
     )
 
 
 def _ranks(values: npt.NDArray[np.floating]) -> Numbers:
     """Ranks within each column (T, U), from 1; ties share their mean."""
     order = np.argsort(values, axis=0, kind="stable")
-    found = np.empty(values.shape)
-    places = np.arange(1, len(values) + 1, dtype=float)
+    ranks = np.empty(values.shape)
+    numbers = np.arange(1, len(values) + 1, dtype=float)
     for column in range(values.shape[1]):
         rows = order[:, column]
-        line = values[rows, column]
-        begins = np.flatnonzero(np.append(True, line[1:] != line[:-1]))
-        counts = np.diff(np.append(begins, len(line)))
-        found[rows, column] = np.repeat(places[begins] + (counts - 1) / 2, counts)
-    return found
+        ascending = values[rows, column]
+        begins = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
+        counts = np.diff(np.append(begins, len(ascending)))
+        ranks[rows, column] = np.repeat(numbers[begins] + (counts - 1) / 2, counts)
+    return ranks
 
 
 def _score(ranks: Numbers, labels: Numbers, counts: bool) -> Numbers:
-    """Of each column (T, U) against ranked labels (T,): Spearman's rho, or AUC minus a half."""
+    """Scores of each column (T, U) against ranked labels (T,): Spearman's rho, or AUC - 0.5."""
     if counts:
-        centred = ranks - ranks.mean(0)
-        own = labels - labels.mean()
-        scale = np.sqrt((centred**2).sum(0) * (own**2).sum())
-        return np.asarray((own @ centred) / np.where(scale == 0, np.inf, scale))
+        centred, centred_labels = ranks - ranks.mean(0), labels - labels.mean()
+        scale = np.sqrt((centred**2).sum(0) * (centred_labels**2).sum())
+        return np.asarray((centred_labels @ centred) / np.where(scale == 0, np.inf, scale))
     has = labels > labels.min()
-    many, few = int(has.sum()), int((~has).sum())
-    return np.asarray((has @ ranks - many * (many + 1) / 2) / (many * few) - 0.5)
+    with_it, without_it = int(has.sum()), int((~has).sum())
+    wins = has @ ranks - with_it * (with_it + 1) / 2
+    return np.asarray(wins / (with_it * without_it) - 0.5)
 
 
 def _p_value(ranks: Numbers, labels: Numbers, sign: int) -> float:
-    """How often a shifted property scores as high as it does in its place."""
-    own, other = ranks - ranks.mean(), labels - labels.mean()
+    """How often a shifted property scores at least as high as the property in its place."""
+    centred, centred_labels = ranks - ranks.mean(), labels - labels.mean()
+    length = len(centred)
     # All circular shifts at once: the cross-correlation, by the convolution theorem.
-    every = np.fft.irfft(np.fft.rfft(own) * np.conj(np.fft.rfft(other)), len(own)) * sign
-    gap = min(_GAP, len(own) // 4)
-    shifted = every[gap : len(own) - gap]
-    return float((1 + np.count_nonzero(shifted >= every[0] * (1 - 1e-9))) / (1 + len(shifted)))
+    spectrum = np.fft.rfft(centred) * np.conj(np.fft.rfft(centred_labels))
+    by_shift = np.fft.irfft(spectrum, length) * sign
+    gap = min(_MIN_SHIFT_TOKENS, length // 4)
+    shifted = by_shift[gap : length - gap]
+    at_least = np.count_nonzero(shifted >= by_shift[0] * (1 - 1e-9))
+    return float((1 + at_least) / (1 + len(shifted)))
 
 
-def holm(chances: Numbers) -> Numbers:
-    """Several p values (K,), corrected for being several."""
-    order = np.argsort(chances)
-    raised = np.maximum.accumulate(chances[order] * np.arange(len(chances), 0, -1))
-    found = np.empty_like(chances)
-    found[order] = np.minimum(1.0, raised)
-    return found
+def holm(p_values: Numbers) -> Numbers:
+    """Several p values (K,), corrected for being several (Holm, 1979)."""
+    order = np.argsort(p_values)
+    raised = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(1.0, raised)
+    return corrected
 
 
 def worth(
@@ -186,21 +193,29 @@ def worth(
     units: list[Unit],
     means: list[float],
     *,
-    progress: Progress = unwatched,
+    progress: ProgressCallback = ignore_progress,
 ) -> list[float]:
-    """Bits a token that a text costs more when a unit stays at its mean, for each of them."""
-    base = token_logprobs(stepper, ids).mean(dtype=np.float64)
-    found = []
+    """What ablating each unit costs: bits a token that the text costs more with it clamped.
+
+    Args:
+        stepper: the model.
+        ids: the text.
+        units: the units, each ablated alone.
+        means: the value to which each unit is clamped.
+        progress: called with the share that is done.
+    """
+    free = token_logprobs(stepper, ids).mean(dtype=np.float64)
+    costs = []
     for number, (unit, mean) in enumerate(zip(units, means, strict=True)):
-        holds = {unit.layer: ([unit.state], [unit.index], [mean])}
-        held = token_logprobs(stepper, ids, holds=holds).mean(dtype=np.float64)
-        found.append(float((base - held) / np.log(2)))
+        clamps = {unit.layer: ([unit.state], [unit.index], [mean])}
+        ablated = token_logprobs(stepper, ids, clamps=clamps).mean(dtype=np.float64)
+        costs.append(float((free - ablated) / np.log(2)))
         progress((number + 1) / len(units))
-    return found
+    return costs
 
 
 def column_of(unit: Unit, shape: tuple[int, int, int]) -> int:
-    """Where a unit stands in (T, U)."""
+    """The column of a unit in (T, U)."""
     return int(np.ravel_multi_index((unit.layer, unit.state, unit.index), shape))
 
 
@@ -212,34 +227,34 @@ def excerpt(
     labels: tuple[str, ...],
     shape: tuple[int, int, int],
 ) -> Grid:
-    """The named units over the part of the text, of those not searched, where most happens.
+    """The given units over a piece of the second half: the one where their properties vary most.
 
     Args:
         findings: those to show.
-        names: how each is called.
+        names: the label of each.
         states: (T, U).
         properties: as for `find_units`.
         labels: the texts of the T tokens.
         shape: (L, S, H).
     """
-    middle, width = len(states) // 2, min(_COLUMNS, len(states) - len(states) // 2)
-    busy = np.zeros(len(states) - middle - width + 1)
-    for one in findings:
-        values = properties[one.name][0][middle:]
+    middle = len(states) // 2
+    width = min(_EXCERPT_COLUMNS, len(states) - middle)
+    variation = np.zeros(len(states) - middle - width + 1)
+    for finding in findings:
+        values = properties[finding.name][0][middle:]
         cumulated = np.cumsum(np.append(0.0, values / max(1e-9, float(values.max()))))
         share = (cumulated[width:] - cumulated[:-width]) / width
-        busy += np.minimum(share, 1 - share)
-    first = middle + int(np.argmax(busy))
+        variation += np.minimum(share, 1 - share)
+    first = int(np.argmax(variation))
     rows = []
-    for one in findings:
-        values = one.sign * states[first : first + width, column_of(one.unit, shape)]
-        own = one.sign * states[middle:, column_of(one.unit, shape)]
-        low, high = np.quantile(own, [0.02, 0.98])
-        rows.append((values - low) / max(1e-9, high - low))
+    for finding in findings:
+        values = finding.sign * states[middle:, column_of(finding.unit, shape)]
+        low, high = np.quantile(values, [0.02, 0.98])
+        rows.append((values[first : first + width] - low) / max(1e-9, high - low))
     return Grid(
         values=np.array(rows, np.float32),
         row_labels=tuple(names),
-        column_labels=labels[first : first + width],
+        column_labels=labels[middle + first : middle + first + width],
         low=0.0,
         high=1.0,
         kind="sequential",

@@ -1,7 +1,7 @@
-"""Views: pure functions from a Trace to a Grid of numbers; a table of them.
+"""The table of views: pure functions that turn a Trace into a Grid of numbers.
 
-A grid knows what it shows and between which limits, and nothing of colours, screens or widths.
-Shape letters: T time (columns), R rows, L layers, H hidden_size, G gates.
+A grid has its labels and limits, and knows nothing of colours, screens or widths. Shape letters: T
+time (columns), R rows, L layers, H hidden_size, G gates.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ GATED = frozenset({"input", "forget", "output", "reset", "update"})
 ORDERS = ("similar", "activity", "index")
 CLOSED, OPEN = 0.1, 0.9
 """Where a gate counts as shut or open (Karpathy, Johnson and Li, 2015)."""
-_GUESSES = 5
-_STRIP = 512
+_PREDICTED_TOKENS = 5
+_MAX_STRIP_COLUMNS = 512
+_MAX_SURPRISE_BITS, _MAX_ENTROPY_BITS = 8.0, 6.0  # where their colours end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +34,32 @@ class Grid:
     """Numbers in rows and columns, ready to be coloured."""
 
     values: Array = field(repr=False)
-    """(R, T); NaN where there is nothing."""
+    """(R, T); NaN where there is no value."""
     row_labels: tuple[str, ...]
     column_labels: tuple[str, ...]
-    """Texts of the tokens; a model's, so not yet safe to show."""
+    """Texts of the tokens; not yet safe to show, because a model wrote them."""
     low: float
     high: float
     kind: str
     """`diverging` around the middle, or `sequential`."""
     title: str
-    """What it is, in a few words."""
+    """What it shows, in a few words."""
     measure: str = ""
-    """What a value is: `bits`, `probability`."""
+    """The unit of a value: `bits`, `probability`."""
     layout: str = "heat"
     """`heat`: rows of cells over the text; `text`: one row, the text itself coloured; `cells`: a
     text in each cell; `strips`: rows of cells with no text to stand under them."""
     cells: tuple[tuple[str, ...], ...] = ()
     """With `cells`: R rows of T texts."""
     notes: tuple[str, ...] = ()
-    """Lines that say in words what there is to see."""
+    """What there is to see, in words."""
     named: bool = False
-    """Each row has a name that is to be read, so each is a line of its own."""
+    """Each row has a name that people read, and so needs a line of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """What of a trace is to be seen."""
+    """What a view shows of a trace."""
 
     labels: tuple[str, ...]
     """The texts of its T tokens."""
@@ -70,7 +71,7 @@ class ViewOptions:
     order: str = "similar"
     """A row of `ORDERS`."""
     chosen: npt.NDArray[np.intp] | None = None
-    """Units to show, in order, when they were chosen before."""
+    """Units to show, in order; None: `choose_units` chooses them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +81,21 @@ class View:
     help: str
     build: Callable[[Trace, ViewOptions], Grid]
     of: frozenset[str] | None = None
-    """The states or gates of which a cell must have one; None suits every cell."""
+    """A cell must have at least one of these states or gates; None suits every cell."""
     every: bool = False
-    """Whether it shows one number for each unit and token, and so can be watched live."""
+    """Whether it shows one number for each unit and token, and so can be shown live."""
 
 
 def choose_units(values: Array, rows: int, order: str) -> npt.NDArray[np.intp]:
-    """Which units to show of (T, H), and in which order.
+    """The units to show of (T, H), in order: those whose values have the largest spread.
 
-    The most active are chosen, by the spread of their values. `similar` then puts units side by
-    side that move together: by the angle in the plane of the first two principal components.
+    `similar` puts units that move together side by side: it sorts by the angle in the plane of the
+    first two principal components.
+
+    Args:
+        values: (T, H).
+        rows: how many units, at most.
+        order: a row of `ORDERS`.
     """
     count = values.shape[1]
     if order == "index" and count <= rows:
@@ -108,21 +114,21 @@ def choose_units(values: Array, rows: int, order: str) -> npt.NDArray[np.intp]:
 
 
 def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
-    """The text that became whole with each token; a byte within a character has none."""
+    """The text that each token completes; empty for a byte in the middle of a character."""
     decoder = StreamDecoder()
     return tuple(
-        "\n" if one == tokenizer.eos_id else decoder.feed(tokenizer.token_bytes(int(one)))
-        for one in tokens
+        "\n" if token == tokenizer.eos_id else decoder.feed(tokenizer.token_bytes(int(token)))
+        for token in tokens
     )
 
 
 def unit_of(tokenizer: Tokenizer) -> str:
-    """What a token is called, where there are many."""
+    """What people call a token of this tokenizer: `character`, `byte` or `token`."""
     return {"char": "character", "byte": "byte"}.get(tokenizer.kind, "token")
 
 
 def alone(tokenizer: Tokenizer, token: int) -> str:
-    """A token without those before it: a byte within a character by its number."""
+    """The text of a single token; hexadecimal where its bytes are not whole characters."""
     data = tokenizer.token_bytes(token)
     try:
         return "\n" if token == tokenizer.eos_id else data.decode()
@@ -134,7 +140,7 @@ def build_view(name: str, trace: Trace, options: ViewOptions) -> Grid:
     """The grid of a view.
 
     Raises:
-        UsageError: there is no such view, or this cell or layer has none.
+        UsageError: the view, the layer or the order does not exist, or the cell lacks the view.
     """
     view = find_view(name, trace.cell)
     layers = trace.states.shape[1]
@@ -146,16 +152,18 @@ def build_view(name: str, trace: Trace, options: ViewOptions) -> Grid:
 
 
 def find_view(name: str, cell: Cell) -> View:
-    """The row of the table, if this cell has it.
+    """The row of the table.
 
     Raises:
-        UsageError: it has not.
+        UsageError: the view does not exist, or the cell lacks it.
     """
-    if name not in views_for(cell):
+    names = views_for(cell)
+    if name not in names:
         if name in VIEWS:
-            there = ", ".join(views_for(cell))
-            raise UsageError(f"view '{name}': {cell.label} has no such thing; it has {there}")
-        raise UsageError(unknown_name("view", name, views_for(cell)))
+            raise UsageError(
+                f"view '{name}': {cell.label} has no such thing; it has {', '.join(names)}"
+            )
+        raise UsageError(unknown_name("view", name, names))
     return VIEWS[name]
 
 
@@ -185,7 +193,7 @@ def unit_map(name: str, cell: Cell, values: Array, options: ViewOptions) -> Grid
     bound = _bound(values) if relu or name == "cell" else 1.0
     return Grid(
         values=values[:, chosen].T,
-        row_labels=tuple(str(one) for one in chosen),
+        row_labels=tuple(str(unit) for unit in chosen),
         column_labels=options.labels,
         low=-bound if signed else 0.0,
         high=bound,
@@ -195,7 +203,7 @@ def unit_map(name: str, cell: Cell, values: Array, options: ViewOptions) -> Grid
     )
 
 
-def _map(name: str) -> Callable[[Trace, ViewOptions], Grid]:
+def _unit_map_of(name: str) -> Callable[[Trace, ViewOptions], Grid]:
     def build(trace: Trace, options: ViewOptions) -> Grid:
         return unit_map(name, trace.cell, pick(name, trace, options.layer), options)
 
@@ -203,7 +211,7 @@ def _map(name: str) -> Callable[[Trace, ViewOptions], Grid]:
 
 
 def _bound(values: Array) -> float:
-    """A limit that most values keep: the largest in a hundred, but never below one."""
+    """A limit for colours: the 99th percentile of the absolute values, but at least one."""
     finite = np.abs(values[np.isfinite(values)])
     return max(1.0, round(float(np.quantile(finite, 0.99)), 1)) if finite.size else 1.0
 
@@ -237,14 +245,14 @@ def _unit(trace: Trace, options: ViewOptions) -> Grid:
 
 def surprise_view(bits: Array, labels: tuple[str, ...]) -> Grid:
     """A text coloured by what each token cost, (T,) bits."""
-    known = bits[np.isfinite(bits)]
-    mean = float(known.mean()) if known.size else 0.0
+    finite = bits[np.isfinite(bits)]
+    mean = float(finite.mean()) if finite.size else 0.0
     return Grid(
         values=bits[None].astype(np.float32),
         row_labels=("surprise",),
         column_labels=labels,
         low=0.0,
-        high=8.0,
+        high=_MAX_SURPRISE_BITS,
         kind="sequential",
         title=f"surprise, {mean:.2f} bits a token on average",
         measure="bits",
@@ -261,41 +269,39 @@ def _surprise(trace: Trace, options: ViewOptions) -> Grid:
 
 def _entropy(trace: Trace, options: ViewOptions) -> Grid:
     bits = -(np.exp(trace.logprobs) * trace.logprobs).sum(1) / np.log(2)
+    grid = surprise_view(bits, options.labels)
     title = "uncertainty about what comes next"
-    return replace(
-        surprise_view(bits, options.labels), row_labels=("entropy",), title=title, high=6.0
-    )
+    return replace(grid, row_labels=("entropy",), title=title, high=_MAX_ENTROPY_BITS)
 
 
 def _predict(trace: Trace, options: ViewOptions) -> Grid:
-    """The likeliest tokens after each one, the likeliest first."""
-    guesses = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_GUESSES].T
+    """The most likely tokens after each token, the most likely first."""
+    ranked = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_PREDICTED_TOKENS].T
     times = np.arange(len(trace.token_ids))
-    chances = np.exp(trace.logprobs[times, guesses])
-    names = [tuple(alone(options.tokenizer, token) for token in row) for row in guesses.tolist()]
+    texts = [tuple(alone(options.tokenizer, token) for token in row) for row in ranked.tolist()]
     return Grid(
-        values=chances,
-        row_labels=tuple(str(1 + one) for one in range(len(guesses))),
+        values=np.exp(trace.logprobs[times, ranked]),
+        row_labels=tuple(str(rank) for rank in range(1, len(ranked) + 1)),
         column_labels=options.labels,
         low=0.0,
         high=1.0,
         kind="sequential",
-        title=f"the {len(guesses)} likeliest continuations after each token",
+        title=f"the {len(ranked)} likeliest continuations after each token",
         measure="probability",
         layout="cells",
-        cells=tuple(names),
+        cells=tuple(texts),
     )
 
 
 def _gates(trace: Trace, options: ViewOptions) -> Grid:
     """The gates of the last step, each sorted from shut to open, and how saturated they are."""
-    sigmoids = [one for one in trace.cell.gates if one != "candidate"]
+    sigmoids = [name for name in trace.cell.gates if name != "candidate"]
     rows, labels, notes = [], [], []
     size = trace.gates.shape[-1]
     for layer in range(trace.gates.shape[1]):
         for name in sigmoids:
             values = np.sort(trace.gates[-1, layer, trace.cell.gates.index(name)])
-            rows.append(values[np.linspace(0, size - 1, min(size, _STRIP)).astype(int)])
+            rows.append(values[np.linspace(0, size - 1, min(size, _MAX_STRIP_COLUMNS)).astype(int)])
             label = f"L{layer + 1} {name}"
             labels.append(label)
             shut, opened = (values < CLOSED).mean(), (values > OPEN).mean()
@@ -319,7 +325,7 @@ def _gates(trace: Trace, options: ViewOptions) -> Grid:
 
 VIEWS: dict[str, View] = {
     **{
-        name: View(help=text, build=_map(name), of=frozenset({name}), every=True)
+        name: View(help=text, build=_unit_map_of(name), of=frozenset({name}), every=True)
         for name, text in (
             ("hidden", "hidden state of the units"),
             ("cell", "cell state of the units"),
@@ -337,4 +343,4 @@ VIEWS: dict[str, View] = {
     "entropy": View(help="the text, coloured by the uncertainty after it", build=_entropy),
     "predict": View(help="the likeliest continuations under each token", build=_predict),
 }
-"""The table of views: a name, what it shows, how it is made."""
+"""The views by name."""

@@ -1,15 +1,15 @@
-"""Which earlier tokens a prediction rests on, in three ways. Shape letters: T tokens.
+"""Why a model predicts what it predicts: the earlier tokens, and similar passages of its text.
 
-Leaving a token out (Zeiler and Fergus, 2014; Li, Monroe and Jurafsky, 2016) needs no gradients:
-the text is read again without one token, all of these side by side. The gradient says what a
-small change there would do; times the input, to first order, what the input did.
+Answers two questions with numbers and pictures; the words to show them are elsewhere:
 
-Passages of the training text after which a model was in nearly the same state.
+- Which earlier tokens does a prediction rest on? Omitting a token (Zeiler and Fergus, 2014; Li,
+  Monroe and Jurafsky, 2016) needs no gradients: the text is read again without one token, all of
+  these readings side by side. The gradient shows what a small change would do; times the input,
+  what the input did, to first order.
+- Which passages of the training text left the model in nearly the same state? States at positions
+  spread over the text are compared by their cosine (Salton and McGill, 1983).
 
-Places spread over the text are read, each after a short run-up; the nearest to a state are those
-with the largest cosine (Salton and McGill, 1983). Shape letters: N places, U units of all layers.
-
-What a prediction rests on, in words: below the picture that `why` draws.
+Shape letters: T tokens, N positions, L layers, S states, H hidden_size, U units of all layers.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import UsageError, unknown_name
-from chargen.inference.batched_read import Progress, unwatched
+from chargen.inference.batched_read import ProgressCallback, ignore_progress, step_rows
 from chargen.inference.engine import Array, Stepper, TokenIds, log_softmax
 from chargen.insight.views import Grid
+from chargen.text.rows import lay_out
 from chargen.text.tokenizer import Tokenizer, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """A row of `CAUSES`."""
+    """A row of `CAUSES`: a way to ask which earlier tokens a prediction rests on."""
 
     help: str
     measure: Callable[[Stepper, TokenIds, Array], Array]
-    """Of a text (T,) whose last token is asked about, and the state before it: (T - 1,)."""
+    """From the model, a text (T,) whose last token is asked about, and the state before it, to a
+    value for each earlier token, (T - 1,)."""
     unit: str
     signed: bool
     says: str
-    """What a bright token is."""
+    """What a bright token means."""
 
 
-def left_out(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
+def measure_omissions(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
     """How many bits of the last token's prediction rest on each token before it: (T - 1,).
 
     Positive: without that token, the last one would have been less likely.
@@ -54,64 +56,64 @@ def left_out(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
     if count < 2:
         return np.zeros(count, np.float32)
     state = np.repeat(before[:, :, None], count + 1, axis=2)
-    many = stepper.batched(count + 1)  # row k leaves token k out; the last row none
+    batched = stepper.batched(count + 1)  # row k omits token k; the last row omits none
     logits = np.empty((count + 1, stepper.config.vocab_size), np.float32)
     for time, token in enumerate(ids[:-1]):
-        kept = state[:, :, time].copy()
-        kept_logits = logits[time].copy()
-        logits = many.step(np.full(count + 1, token), state, state)
-        state[:, :, time] = kept
+        omitting_state = state[:, :, time].copy()
+        omitting_logits = logits[time].copy()
+        logits = batched.step(np.full(count + 1, token), state, state)
+        state[:, :, time] = omitting_state
         if time > 0:
-            logits[time] = kept_logits
-    if count and not np.isfinite(logits).all():
+            logits[time] = omitting_logits
+    if not np.isfinite(logits).all():
         logits = np.nan_to_num(logits)
-    found = log_softmax(logits)[:, ids[-1]]
-    return np.asarray((found[-1] - found[:-1]) / np.log(2), np.float32)
+    logprobs = log_softmax(logits)[:, ids[-1]]
+    return np.asarray((logprobs[-1] - logprobs[:-1]) / np.log(2), np.float32)
 
 
-def _norms(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
-    from chargen.insight.gradients import answer  # torch, for who asks
+def _gradient_norms(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
+    from chargen.insight.gradients import measure_input_gradients  # imports torch only when asked
 
-    return answer(stepper.config, stepper.weights, ids, before).norms
+    return measure_input_gradients(stepper.config, stepper.weights, ids, before).norms
 
 
-def _products(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
-    from chargen.insight.gradients import answer
+def _gradient_products(stepper: Stepper, ids: TokenIds, before: Array) -> Array:
+    from chargen.insight.gradients import measure_input_gradients
 
-    return answer(stepper.config, stepper.weights, ids, before).products
+    return measure_input_gradients(stepper.config, stepper.weights, ids, before).products
 
 
 CAUSES: dict[str, Cause] = {
     "omission": Cause(
         help="what the prediction costs without each token",
-        measure=left_out,
+        measure=measure_omissions,
         unit="bits lost without it",
         signed=True,
         says="brighter tokens made it likelier, by the bits that it would cost without them",
     ),
     "input": Cause(
         help="gradient times input: what each token did, to first order",
-        measure=_products,
+        measure=_gradient_products,
         unit="bits, gradient times input",
         signed=True,
         says="brighter tokens made it likelier, to first order",
     ),
     "gradient": Cause(
         help="the gradient's norm: where a small change would matter",
-        measure=_norms,
+        measure=_gradient_norms,
         unit="gradient norm",
         signed=False,
         says="at brighter tokens a small change would matter more",
     ),
 }
-"""The ways to ask, in the order in which they are told."""
+"""The ways to ask, in the order in which help lists them."""
 
 
 def find_cause(name: str) -> Cause:
     """A row of the table.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no row of this name.
     """
     if name not in CAUSES:
         raise UsageError(unknown_name("way to ask why", name, CAUSES))
@@ -135,87 +137,93 @@ def cause_view(cause: Cause, values: Array, labels: tuple[str, ...]) -> Grid:
     )
 
 
-PLACES = 50_000
-_LANES = 1024
+MAX_POSITIONS = 50_000
+"""Positions of the training text whose states are kept."""
+_MAX_ROWS = 1024
+_WARM_UP_TOKENS = 64
+"""Tokens read before a row's positions: nearly all that such a model remembers."""
+_MIN_DISTANCE_TOKENS = 40
+_COSINES_AT_ONCE = 4096
 _COUNTED_AT_ONCE = 1 << 20
-_RUN_UP = 64
-"""Tokens read before a lane's places: nearly all that such a model remembers."""
+_QUOTED_TOKENS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passages:
-    """States after places of a text."""
+    """The states of a model at positions of a text."""
 
-    places: npt.NDArray[np.int64] = field(repr=False)
-    """(N,): the token after which each state is."""
+    positions: npt.NDArray[np.int64] = field(repr=False)
+    """(N,): each state is the one after this token."""
     states: npt.NDArray[np.float16] = field(repr=False)
     """(N, U), each of length one."""
 
-    def nearest(self, state: Array, count: int, *, apart: int = 40) -> list[tuple[int, float]]:
-        """Places whose states are nearest, and their cosines; none within `apart` of another.
+    def nearest(
+        self, state: Array, count: int, *, apart: int = _MIN_DISTANCE_TOKENS
+    ) -> list[tuple[int, float]]:
+        """The positions with the most similar states, and their cosines, best first.
 
         Args:
             state: (L, S, H).
             count: how many, at most.
-            apart: tokens between two places.
+            apart: least distance in tokens between two of the positions.
         """
-        own = _direction(_outputs(state[:, :, None]))[0]
-        cosines = np.zeros(len(self.places), np.float32)
-        for first in range(0, len(cosines), 4096):
-            cosines[first : first + 4096] = (
-                self.states[first : first + 4096].astype(np.float32) @ own
-            )
-        found: list[tuple[int, float]] = []
-        for one in np.argsort(-cosines, kind="stable"):
-            place = int(self.places[one])
-            if all(abs(place - other) >= apart for other, _ in found):
-                found.append((place, float(cosines[one])))
-            if len(found) == count:
+        direction = _unit_length(_hidden_of(state[:, :, None]))[0]
+        cosines = np.zeros(len(self.positions), np.float32)
+        for first in range(0, len(cosines), _COSINES_AT_ONCE):
+            part = self.states[first : first + _COSINES_AT_ONCE].astype(np.float32)
+            cosines[first : first + _COSINES_AT_ONCE] = part @ direction
+        best: list[tuple[int, float]] = []
+        for row in np.argsort(-cosines, kind="stable"):
+            position = int(self.positions[row])
+            if all(abs(position - other) >= apart for other, _ in best):
+                best.append((position, float(cosines[row])))
+            if len(best) == count:
                 break
-        return found
+        return best
 
 
 def build_passages(
-    stepper: Stepper, ids: Tokens, *, count: int = PLACES, progress: Progress = unwatched
+    stepper: Stepper,
+    ids: Tokens,
+    *,
+    count: int = MAX_POSITIONS,
+    progress: ProgressCallback = ignore_progress,
 ) -> Passages:
-    """Read places spread over a text (T,); their states take 2 bytes a unit.
+    """Reads a text (T,) at positions spread over it; their states take 2 bytes a unit.
 
     Args:
         stepper: the model.
         ids: the text.
-        count: how many places, about.
-        progress: is told how far it is.
+        count: about how many positions.
+        progress: called with the share that is done.
     """
-    lanes = max(1, min(_LANES, len(ids) // (2 * _RUN_UP)))
-    each = max(1, min(count // lanes, len(ids) // lanes))
-    firsts = np.arange(lanes) * len(ids) // lanes
-    many = stepper.batched(lanes)
-    state = many.zero_state()
-    places, states = [], []
-    for offset in range(-_RUN_UP, each):
-        at = firsts + offset
-        many.step(np.asarray(ids[np.clip(at, 0, len(ids) - 1)], np.int64), state, state)
-        state[:, :, at < 0] = 0
+    starts = lay_out(len(ids), min(_MAX_ROWS, len(ids) // (2 * _WARM_UP_TOKENS))).starts
+    rows = len(starts)
+    each = max(1, min(count // rows, len(ids) // rows))
+    offsets = range(-_WARM_UP_TOKENS, each)
+    steps = step_rows(stepper, ids, rows, (starts + offset for offset in offsets))
+    positions, states = [], []
+    for offset, step in zip(offsets, steps, strict=True):
         if offset >= 0:
-            places.append(at.astype(np.int64))
-            states.append(_direction(_outputs(state)).astype(np.float16))
-        progress((offset + _RUN_UP) / (each + _RUN_UP))
-    return Passages(places=np.concatenate(places), states=np.concatenate(states))
+            positions.append(step.positions.astype(np.int64))
+            states.append(_unit_length(_hidden_of(step.state)).astype(np.float16))
+        progress((offset + _WARM_UP_TOKENS) / (each + _WARM_UP_TOKENS))
+    return Passages(positions=np.concatenate(positions), states=np.concatenate(states))
 
 
-def _outputs(state: Array) -> Array:
-    """Of (L, S, N, H), what each layer shows: (N, L H)."""
+def _hidden_of(state: Array) -> Array:
+    """From (L, S, N, H), the hidden states of all layers: (N, L·H)."""
     return np.ascontiguousarray(np.moveaxis(state[:, 0], 1, 0)).reshape(state.shape[2], -1)
 
 
-def _direction(vectors: Array) -> Array:
+def _unit_length(vectors: Array) -> Array:
     size = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(np.nan_to_num(vectors) / np.where(size > 0, size, 1), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """A place of the training text, to be shown; its texts are not yet safe."""
+    """A passage of the training text. Its texts are not yet safe to show in a terminal."""
 
     before: str
     after: str
@@ -225,27 +233,35 @@ class Passage:
 
 
 def quote(
-    ids: Tokens, tokenizer: Tokenizer, place: int, cosine: float, *, around: int = 30
+    ids: Tokens,
+    tokenizer: Tokenizer,
+    position: int,
+    cosine: float,
+    *,
+    around: int = _QUOTED_TOKENS,
 ) -> Passage:
-    """What stands around a place.
+    """The text around a position.
 
     Args:
         ids: the text (T,).
-        tokenizer: what its ids mean.
-        place: a token; `before` ends with it.
-        cosine: how near it is.
+        tokenizer: decodes its ids.
+        position: of a token; `before` ends with this token.
+        cosine: how similar its state is.
         around: tokens on each side.
     """
-    ends = np.array(
-        [tokenizer.token_bytes(one).count(b"\n") for one in range(tokenizer.vocab_size)], np.int64
+    line_ends = np.array(
+        [tokenizer.token_bytes(token).count(b"\n") for token in range(tokenizer.vocab_size)],
+        np.int64,
     )
     lines = sum(
-        int(ends[np.asarray(ids[start : min(place + 1, start + _COUNTED_AT_ONCE)])].sum())
-        for start in range(0, place + 1, _COUNTED_AT_ONCE)
+        int(line_ends[np.asarray(ids[start : min(position + 1, start + _COUNTED_AT_ONCE)])].sum())
+        for start in range(0, position + 1, _COUNTED_AT_ONCE)
     )
-    before = np.asarray(ids[max(0, place + 1 - around) : place + 1], np.int64)
-    after = np.asarray(ids[place + 1 : place + 1 + around], np.int64)
+    before = np.asarray(ids[max(0, position + 1 - around) : position + 1], np.int64)
+    after = np.asarray(ids[position + 1 : position + 1 + around], np.int64)
     return Passage(
-        before=tokenizer.decode(before), after=tokenizer.decode(after), line=1 + lines,
+        before=tokenizer.decode(before),
+        after=tokenizer.decode(after),
+        line=1 + lines,
         cosine=cosine,
-    )  # fmt: skip
+    )

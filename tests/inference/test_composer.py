@@ -1,4 +1,4 @@
-"""Writing in a tree: the same text as generate(), rewound, stopped, steered, with units held."""
+"""Writing in a tree: the same text as generate(), rewound, stopped, with clamped units."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(composer: Composer, node: int, **settings) -> tuple[list[int], int, st
     while writing.finish is None:
         writing.advance()
     nodes = composer.tree.path(writing.node, after=writing.first)
-    return [composer.tree.token(one) for one in nodes], writing.node, writing.finish
+    return [composer.tree.token(step) for step in nodes], writing.node, writing.finish
 
 
 @pytest.mark.parametrize("documents", [False, True])
@@ -44,11 +44,11 @@ def test_it_writes_what_generate_writes(cell, prompt, documents):
     assert tokens == [step.token_id for step in steps]
     assert finish == steps[-1].finish
     np.testing.assert_allclose(composer.tree.state(end), steps[-1].state, atol=1e-5)
-    logprobs = [composer.tree.logprob(one) for one in composer.tree.path(end, len(tokens))]
+    logprobs = [composer.tree.logprob(step) for step in composer.tree.path(end, len(tokens))]
     np.testing.assert_allclose(logprobs, [step.logprob for step in steps], atol=1e-4)
 
 
-def test_the_same_place_and_seed_write_the_same_text():
+def test_the_same_node_and_seed_write_the_same_text():
     composer = composer_of(make_model("lstm", 2))
     node = composer.read(ROOT, [1, 2, 3])
     first, end, _ = write(composer, node, length=200, seed=9)
@@ -58,7 +58,7 @@ def test_the_same_place_and_seed_write_the_same_text():
     assert write(composer, node, length=200, seed=10)[0] != first
 
 
-def test_rewinding_writes_on_from_there_and_avoids_what_it_is_told_to():
+def test_rewinding_writes_on_from_there_and_avoids_the_given_token():
     composer = composer_of(make_cycle_model())
     start = composer.read(ROOT, [2])  # a
     writing = composer.write(start, SampleConfig(length=9, temperature=0))
@@ -109,10 +109,10 @@ def test_settings_can_change_in_the_middle():
     assert text != "abcdefghijklmnopqrstuvwxyz\n ab"[: len(text)]
 
 
-def torch_states(file, tokens, held: dict[Unit, float]) -> list[np.ndarray]:
+def torch_states(file, tokens, clamped: dict[Unit, float]) -> list[np.ndarray]:
     """Step by step with torch's own cells, units set by hand: an independent computation."""
     config = file.config
-    cells, weights = [], {name: torch.from_numpy(one) for name, one in file.weights.items()}
+    cells, weights = [], {name: torch.from_numpy(value) for name, value in file.weights.items()}
     for layer in range(config.num_layers):
         kind = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}[config.cell]
         width = config.embedding_size if layer == 0 else config.hidden_size
@@ -121,51 +121,51 @@ def torch_states(file, tokens, held: dict[Unit, float]) -> list[np.ndarray]:
             getattr(cell, name).data = weights[f"layers.{layer}.{name}"]
         cells.append(cell)
     states = [[torch.zeros(config.hidden_size)] * config.state_shape[1] for _ in cells]
-    found = []
+    after_each = []
     with torch.no_grad():
         for token in tokens:
             below = weights["embedding.weight"][token]
             for layer, cell in enumerate(cells):
                 before = states[layer]
                 after = cell(below, tuple(before) if config.cell == "lstm" else before[0])
-                after = [one.clone() for one in (after if config.cell == "lstm" else [after])]
-                for unit, value in held.items():
+                after = [vector.clone() for vector in (after if config.cell == "lstm" else [after])]
+                for unit, value in clamped.items():
                     if unit.layer == layer:
                         after[unit.state][unit.index] = value
                 states[layer], below = after, after[0]
-            found.append(np.array([[one.numpy() for one in layer] for layer in states]))
-    return found
+            after_each.append(np.array([[state.numpy() for state in layer] for layer in states]))
+    return after_each
 
 
 @pytest.mark.parametrize(
-    ("cell", "held"),
+    ("cell", "clamped"),
     [
         ("lstm", {Unit(0, 3): 0.9, Unit(0, 5): -0.4, Unit(1, 2, 1): 2.0}),
         ("gru", {Unit(0, 0): 0.0, Unit(1, 11): 1.0}),
     ],
 )
-def test_held_units_are_what_torch_makes_of_them(cell, held):
+def test_clamped_units_are_what_torch_makes_of_them(cell, clamped):
     file = make_model(cell, 2)
     composer = composer_of(file)
-    composer.hold(held)
+    composer.hold(clamped)
     tokens = [1, 4, 2, 8, 5, 7, 3]
     node = composer.read(ROOT, tokens)
-    expected = torch_states(file, tokens, held)
-    for one, state in zip(composer.tree.path(node), expected, strict=True):
-        np.testing.assert_allclose(composer.tree.state(one), state, atol=1e-5)
+    expected = torch_states(file, tokens, clamped)
+    for step, state in zip(composer.tree.path(node), expected, strict=True):
+        np.testing.assert_allclose(composer.tree.state(step), state, atol=1e-5)
     composer.hold({})
     node = composer.read(ROOT, tokens)
     free = torch_states(file, tokens, {})
     np.testing.assert_allclose(composer.tree.state(node), free[-1], atol=1e-5)
 
 
-def test_the_likeliest_are_those_of_the_softmax():
+def test_the_most_likely_tokens_are_those_of_the_softmax():
     composer = composer_of(make_model())
     logits = composer.next_logits(composer.read(ROOT, [1, 2]))
     chances = np.exp(log_softmax(logits))
-    found = most_likely(logits, 4)
-    assert [token for token, _ in found] == np.argsort(-chances, kind="stable")[:4].tolist()
-    assert found[0][1] == pytest.approx(chances.max())
+    best = most_likely(logits, 4)
+    assert [token for token, _ in best] == np.argsort(-chances, kind="stable")[:4].tolist()
+    assert best[0][1] == pytest.approx(chances.max())
 
 
 def test_looking_at_an_empty_text_adds_no_text():
@@ -183,7 +183,7 @@ def test_looking_at_an_empty_text_adds_no_text():
         ("L1:12", "units 0 to 11"), ("L1:1.memory", "states are hidden, cell"), ("", "write it"),
     ],
 )  # fmt: skip
-def test_units_that_are_not_there(text, message):
+def test_units_that_do_not_exist_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
         parse_unit(text, make_model("lstm", 2).config)
 

@@ -132,14 +132,14 @@ def test_rows_of_a_batch_do_not_see_each_other(cell, layers):
     random = np.random.default_rng(1)
     tokens = random.integers(model.config.vocab_size, size=(40, 3))
     state = many.zero_state()
-    for row in tokens:
-        logits = many.step(row, state, state)
-    for lane in range(3):
+    for step in tokens:
+        logits = many.step(step, state, state)
+    for row in range(3):
         alone = single.zero_state()
-        for row in tokens:
-            expected = single.step(int(row[lane]), alone, alone)
-        assert np.allclose(logits[lane], expected, atol=1e-5)
-        assert np.allclose(state[:, :, lane], alone, atol=1e-5)
+        for step in tokens:
+            expected = single.step(int(step[row]), alone, alone)
+        assert np.allclose(logits[row], expected, atol=1e-5)
+        assert np.allclose(state[:, :, row], alone, atol=1e-5)
 
 
 def test_stepping_does_not_touch_the_state_before(real):
@@ -156,12 +156,12 @@ def test_stepping_does_not_touch_the_state_before(real):
 def test_large_vocabularies_are_not_folded(monkeypatch):
     model = make_model("gru", 2)
     folded = Stepper(model.config, model.weights)
-    monkeypatch.setattr("chargen.inference.engine._MAX_TABLE", 0)
+    monkeypatch.setattr("chargen.inference.engine._MAX_TABLE_NUMBERS", 0)
     looked_up = Stepper(model.config, model.weights)
     ids = np.arange(10)
-    one, _ = folded.logits_of(ids, folded.zero_state())
-    two, _ = looked_up.logits_of(ids, looked_up.zero_state())
-    assert np.allclose(one, two, atol=1e-5)
+    with_table, _ = folded.logits_of(ids, folded.zero_state())
+    without_table, _ = looked_up.logits_of(ids, looked_up.zero_state())
+    assert np.allclose(with_table, without_table, atol=1e-5)
 
 
 def test_an_empty_text_leaves_the_state():

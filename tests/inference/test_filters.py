@@ -22,22 +22,22 @@ distributions = arrays.arrays(
 ).map(lambda logits: logits - logits.max())
 
 
-def kept(logprobs):
+def remaining(logprobs):
     return set(np.flatnonzero(np.isfinite(logprobs)))
 
 
 @given(distributions, st.integers(1, 25))
 def test_top_k_keeps_the_k_likeliest(logprobs, k):
     result = filters.top_k(logprobs, k)
-    assert len(kept(result)) == min(k, len(logprobs))
+    assert len(remaining(result)) == min(k, len(logprobs))
     if k < len(logprobs):
-        removed = set(range(len(logprobs))) - kept(result)
-        assert max(logprobs[list(removed)]) <= min(logprobs[list(kept(result))])
+        removed = set(range(len(logprobs))) - remaining(result)
+        assert max(logprobs[list(removed)]) <= min(logprobs[list(remaining(result))])
 
 
 @given(distributions, st.floats(0.01, 0.999))
 def test_top_p_keeps_the_fewest_that_reach_p(logprobs, p):
-    chosen = sorted(kept(filters.top_p(logprobs, p)), key=lambda one: -logprobs[one])
+    chosen = sorted(remaining(filters.top_p(logprobs, p)), key=lambda token: -logprobs[token])
     probabilities = np.exp(logprobs[chosen].astype(np.float64))
     total = np.exp(logprobs.astype(np.float64)).sum()
     assert probabilities.sum() >= p * total - 1e-6
@@ -50,7 +50,7 @@ def test_min_p_keeps_by_the_share_of_the_likeliest(logprobs, share):
     for token, value in enumerate(logprobs):
         ratio = math.exp(float(value) - float(logprobs.max()))
         if abs(ratio - share) > 1e-4 * share:
-            assert (token in kept(result)) == (ratio > share)
+            assert (token in remaining(result)) == (ratio > share)
 
 
 @given(distributions, st.floats(0.05, 20))
@@ -62,7 +62,7 @@ def test_temperature_scales_ratios(logprobs, value):
 
 @given(distributions, st.sampled_from([0.0, 1e-9, 1e-300]))
 def test_no_temperature_is_greedy(logprobs, value):
-    assert kept(filters.temperature(logprobs, value)) == {int(np.argmax(logprobs))}
+    assert remaining(filters.temperature(logprobs, value)) == {int(np.argmax(logprobs))}
 
 
 @given(distributions, st.floats(0.1, 5), st.data())
@@ -71,9 +71,9 @@ def test_repetition_multiplies_recent_logprobs(logprobs, penalty, data):
     expected = log_softmax(logprobs)
     for token in set(recent):
         expected[token] *= np.float32(penalty)
-    found = filters.repetition(logprobs, recent, penalty)
-    assert np.allclose(found, expected - expected.max(), rtol=1e-4, atol=1e-4)
-    assert found.max() == 0
+    result = filters.repetition(logprobs, recent, penalty)
+    assert np.allclose(result, expected - expected.max(), rtol=1e-4, atol=1e-4)
+    assert result.max() == 0
 
 
 @given(distributions, st.floats(0, 1, exclude_max=True))
@@ -96,13 +96,13 @@ def test_what_was_removed_is_never_drawn(logprobs, number):
 def test_draws_follow_the_distribution():
     logprobs = np.log(np.array([1 / 7, 2 / 7, 1], np.float32))
     random = np.random.default_rng(0)
-    counts = np.bincount([filters.draw(logprobs, one) for one in random.random(20_000)])
+    counts = np.bincount([filters.draw(logprobs, uniform) for uniform in random.random(20_000)])
     assert np.allclose(counts / 20_000, [0.1, 0.2, 0.7], atol=0.01)
 
 
 def test_the_table_is_in_order_and_skips_what_is_off():
     assert list(filters.FILTERS) == ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"]
-    assert set(filters.FILTERS) <= set(SETTINGS)
+    assert set(filters.FILTERS) == {name for name, row in SETTINGS.items() if row.off is not None}
     assert filters.active_filters(SampleConfig(temperature=1)) == []
     assert len(filters.active_filters(SampleConfig(top_k=3, top_p=0.5, min_p=0.1))) == 4
 

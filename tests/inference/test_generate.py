@@ -39,8 +39,8 @@ def writer_of(order: str) -> tuple[Stepper, CharTokenizer]:
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
     weights["embedding.weight"] = np.eye(size, dtype=np.float32) * 9
     weights["layers.0.weight_ih"] = np.eye(size, dtype=np.float32)
-    for one, following in zip(order, order[1:] + order[0], strict=True):
-        weights["head.weight"][tokenizer.encode(following)[0], tokenizer.encode(one)[0]] = 90
+    for character, following in zip(order, order[1:] + order[0], strict=True):
+        weights["head.weight"][tokenizer.encode(following)[0], tokenizer.encode(character)[0]] = 90
     return Stepper(config, weights), tokenizer
 
 
@@ -85,10 +85,10 @@ def test_text_k_of_a_batch_is_text_k_of_any_batch(parts, settings):
     prompt, config = tokenizer.encode("ab"), SampleConfig(length=40, seed=5, **settings)
 
     def texts(count):
-        found = [""] * count
+        written = [""] * count
         for number, step in generate_batch(stepper, tokenizer, prompt, config, count):
-            found[number] += step.text
-        return found
+            written[number] += step.text
+        return written
 
     four = texts(4)
     assert texts(2) == four[:2]
@@ -143,8 +143,8 @@ def test_stop_matcher_cuts_before_the_first_stop(pieces, stops):
     else:
         written += matcher.flush()
     whole = b"".join(pieces)
-    places = [whole.find(stop) for stop in stops if stop in whole]
-    if not places:
+    starts = [whole.find(stop) for stop in stops if stop in whole]
+    if not starts:
         assert written == whole
         assert not stopped
     else:
@@ -162,9 +162,9 @@ def test_characters_split_over_byte_tokens_are_never_broken():
         vocab_size=256, cell="rnn", hidden_size=len(data), embedding_size=len(data)
     )
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    for place, byte in enumerate(data):
-        weights["embedding.weight"][byte, place] = 9
-        weights["head.weight"][data[(place + 1) % len(data)], place] = 90
+    for unit, byte in enumerate(data):
+        weights["embedding.weight"][byte, unit] = 9
+        weights["head.weight"][data[(unit + 1) % len(data)], unit] = 90
     weights["layers.0.weight_ih"] = np.eye(len(data), dtype=np.float32)
     stepper = Stepper(config, weights)
     prompt = tokenizer.encode(data[-1:])

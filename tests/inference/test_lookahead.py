@@ -1,4 +1,4 @@
-"""The likeliest words, against all that there are."""
+"""The most likely words, against all words up to a length."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def composer_of(file) -> Composer:
 def every_word(composer: Composer, node: int, longest: int) -> dict[str, float]:
     """All words of letters up to a length that end with a space, by their probability."""
     tokenizer = composer.tokenizer
-    found = {}
+    probabilities = {}
     letters = "ab"
-    end = int(tokenizer.encode(" ")[0])
+    space = int(tokenizer.encode(" ")[0])
     for length in range(1, longest + 1):
         for word in itertools.product(letters, repeat=length):
-            total, at = 0.0, node
-            for token in [*map(int, tokenizer.encode("".join(word))), end]:
-                total += float(log_softmax(composer.logits(at))[token])
-                at = composer.read(at, [token])
-            found["".join(word)] = math.exp(total)
-    return found
+            total, end = 0.0, node
+            for token in [*map(int, tokenizer.encode("".join(word))), space]:
+                total += float(log_softmax(composer.logits(end))[token])
+                end = composer.read(end, [token])
+            probabilities["".join(word)] = math.exp(total)
+    return probabilities
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -41,21 +41,21 @@ def test_they_are_the_likeliest_of_all_words(cell):
     file = make_model(cell, 1, characters=" ab", seed=3)
     composer = composer_of(file)
     node = composer.read(ROOT, map(int, composer.tokenizer.encode("ab ")))
-    truth = sorted(every_word(composer, node, 6).items(), key=lambda one: -one[1])
-    found = [one for one in likeliest_words(composer, node, 12) if not one[0].startswith(" ")]
-    assert len(found) >= 4
-    expected = [one for one in truth if one[1] >= found[-1][1] * 0.999]
-    assert [word for word, _ in found] == [word for word, _ in expected][: len(found)]
-    for (_, chance), (_, known) in zip(found, expected, strict=False):
-        assert chance == pytest.approx(known, rel=1e-4)
+    truth = sorted(every_word(composer, node, 6).items(), key=lambda row: -row[1])
+    words = [row for row in likeliest_words(composer, node, 12) if not row[0].startswith(" ")]
+    assert len(words) >= 4
+    expected = [row for row in truth if row[1] >= words[-1][1] * 0.999]
+    assert [word for word, _ in words] == [word for word, _ in expected][: len(words)]
+    for (_, probability), (_, true) in zip(words, expected, strict=False):
+        assert probability == pytest.approx(true, rel=1e-4)
 
 
 def test_a_word_includes_what_comes_before_it():
     composer = composer_of(make_cycle_model(sharpness=40))
     node = composer.read(ROOT, map(int, composer.tokenizer.encode("z\n")))
-    word, chance = next(likeliest_words(composer, node, 1))
+    word, probability = next(likeliest_words(composer, node, 1))
     assert word == " abcdefghijklmnopqrstuvwxyz"
-    assert 0 < chance < 1
+    assert 0 < probability < 1
 
 
 def test_nothing_is_added_to_the_text():
@@ -72,4 +72,4 @@ def test_characters_of_scripts_without_spaces_are_words():
     words = list(likeliest_words(composer, composer.read(ROOT, [2]), 6))
     assert words
     assert all(len(word.strip()) <= 1 for word, _ in words)
-    assert np.all(np.diff([chance for _, chance in words]) <= 1e-9)
+    assert np.all(np.diff([probability for _, probability in words]) <= 1e-9)

@@ -1,4 +1,4 @@
-"""A long text in lanes costs what it costs in one piece."""
+"""A long text read in batch rows has the scores that it has in one piece."""
 
 from __future__ import annotations
 
@@ -17,59 +17,60 @@ from tests.conftest import CELLS, make_model
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("length", [700, 777])
-def test_lanes_and_one_piece_agree(cell, length, monkeypatch):
+def test_rows_and_one_piece_agree(cell, length, monkeypatch):
     model = make_model(cell, 2, hidden_size=16)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(10, size=length).astype(np.uint8)
     whole = total_nats(stepper, ids)
-    monkeypatch.setattr(token_scores, "LONG", 600)
-    monkeypatch.setattr(token_scores, "WARM_UP", 300)
+    monkeypatch.setattr(token_scores, "MIN_TOKENS_IN_ROWS", 600)
+    monkeypatch.setattr(token_scores, "WARM_UP_TOKENS", 300)
     assert total_nats(stepper, ids) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_lanes_make_the_numbers_of_one_piece(cell):
+def test_rows_compute_the_numbers_of_one_piece(cell):
     model = make_model(cell, 2, hidden_size=16)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(10, size=777).astype(np.uint8)
     trace = record(stepper, ids)
     shares: list[float] = []
     seen = np.zeros(len(ids), int)
-    for one in read_in_rows(stepper, ids, lanes=7, warm_up=300, progress=shares.append):
-        seen[one.places] += 1
-        found = one.state[:, :, one.counts]
-        np.testing.assert_allclose(found.transpose(2, 0, 1, 3), trace.states[one.places], atol=1e-5)
+    for step in read_in_rows(stepper, ids, rows=7, warm_up=300, progress=shares.append):
+        positions = step.counted_positions
+        seen[positions] += 1
+        states = step.state[:, :, step.counts].transpose(2, 0, 1, 3)
+        np.testing.assert_allclose(states, trace.states[positions], atol=1e-5)
         for layer in range(2):
-            gates = np.stack([gate[one.counts] for gate in one.gates(layer)], axis=1)
-            np.testing.assert_allclose(gates, trace.gates[one.places, layer], atol=1e-5)
+            gates = np.stack([gate[step.counts] for gate in step.gates(layer)], axis=1)
+            np.testing.assert_allclose(gates, trace.gates[positions, layer], atol=1e-5)
     assert (seen == 1).all()
     assert shares == sorted(shares)
     assert 0 <= shares[0] <= shares[-1] <= 1
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_fewer_tokens_than_lanes(length):
+def test_fewer_tokens_than_rows(length):
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.arange(length)
-    places = [one.places for one in read_in_rows(stepper, ids, lanes=64, warm_up=10)]
-    assert sorted(np.concatenate(places)) == list(range(length))
-    logprobs = token_logprobs(stepper, ids, holds={0: ([0], [3], [0.0])})
+    steps = read_in_rows(stepper, ids, rows=64, warm_up=10)
+    assert sorted(np.concatenate([step.counted_positions for step in steps])) == list(range(length))
+    logprobs = token_logprobs(stepper, ids, clamps={0: ([0], [3], [0.0])})
     assert logprobs.shape == (length - 1,)
 
 
-def test_held_units_and_long_texts_are_scored_as_single_steps_are(monkeypatch):
+def test_clamped_units_and_long_texts_are_scored_as_single_steps_are(monkeypatch):
     model = make_model("gru", 2)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(2).integers(9, size=400)
-    holds = {1: ([0], [5], [0.75])}
+    clamps = {1: ([0], [5], [0.75])}
     state, expected = stepper.zero_state(), []
     for token, following in itertools.pairwise(ids):
-        logits = stepper.step(int(token), state, state, holds).astype(np.float64)
+        logits = stepper.step(int(token), state, state, clamps).astype(np.float64)
         expected.append(logits[following] - np.log(np.exp(logits).sum()))
-    np.testing.assert_allclose(token_logprobs(stepper, ids, holds=holds), expected, atol=1e-5)
+    np.testing.assert_allclose(token_logprobs(stepper, ids, clamps=clamps), expected, atol=1e-5)
     exact = token_logprobs(stepper, ids)
-    monkeypatch.setattr(token_scores, "_LONG_TO_WAIT", 300)
+    monkeypatch.setattr(token_scores, "_MIN_TOKENS_IN_ROWS_PER_TOKEN", 300)
     np.testing.assert_allclose(token_logprobs(stepper, ids), exact, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The tree of texts: what leads where, and states that are made again."""
+"""The tree of texts: paths and branches, and dropped states that are computed again."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def stepper() -> Stepper:
     return Stepper(file.config, file.weights)
 
 
-def test_a_text_knows_its_tokens_places_and_states(stepper):
+def test_a_text_has_its_tokens_positions_and_nodes(stepper):
     tree = TextTree(stepper)
     end = grow(tree, stepper, ROOT, [1, 2, 3, 4])
     assert tree.tokens(end).tolist() == [1, 2, 3, 4]
     assert tree.tokens(end, 2).tolist() == [3, 4]
-    assert [tree.position(one) for one in tree.path(end)] == [1, 2, 3, 4]
+    assert [tree.position(node) for node in tree.path(end)] == [1, 2, 3, 4]
     assert tree.back(end, 3) == tree.path(end)[0]
     assert tree.back(end, 99) == ROOT
     other = grow(tree, stepper, tree.back(end, 2), [7, 8])
@@ -44,7 +44,7 @@ def test_a_text_knows_its_tokens_places_and_states(stepper):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn-relu"])
-def test_states_that_were_thinned_are_made_again_exactly(cell):
+def test_dropped_states_are_computed_again_exactly(cell):
     file = make_model(cell, 2)
     stepper = Stepper(file.config, file.weights)
     whole = TextTree(stepper)
@@ -58,33 +58,33 @@ def test_states_that_were_thinned_are_made_again_exactly(cell):
         np.testing.assert_array_equal(sparse.state(node), whole.state(node))
 
 
-def test_memory_stays_within_its_bound_and_the_newest_are_kept(stepper):
+def test_memory_stays_within_its_limit_and_the_newest_states_stay(stepper):
     tree = TextTree(stepper, limit=100 * stepper.zero_state().nbytes)
     state, node = stepper.zero_state(), ROOT
     for number in range(5000):
         node = tree.append(node, number % 11, state)
         assert tree.states_kept <= 100
     newest = range(node - 10, node + 1)
-    assert all(one in tree._states for one in newest)
+    assert all(recent in tree._states for recent in newest)
 
 
-def test_held_units_are_held_again_when_a_state_is_made_again(stepper):
-    holds = {0: ([0], [3], [0.5])}
+def test_clamped_units_are_clamped_again_when_a_state_is_computed_again(stepper):
+    clamps = {0: ([0], [3], [0.5])}
     tree = TextTree(stepper, limit=8 * stepper.zero_state().nbytes)
     node, states = ROOT, []
     for number in range(60):
         state = np.empty_like(tree.state(node))
-        held = holds if 10 <= number < 20 else {}
-        stepper.step(number % 10, tree.state(node), state, held)
-        node = tree.append(node, number % 10, state, holds=held)
+        step_clamps = clamps if 10 <= number < 20 else {}
+        stepper.step(number % 10, tree.state(node), state, step_clamps)
+        node = tree.append(node, number % 10, state, clamps=step_clamps)
         states.append(state.copy())
     for number, state in enumerate(states, 1):
         np.testing.assert_array_equal(tree.state(number), state)
-    assert tree.holds(15) == holds
+    assert tree.holds(15) == clamps
     assert tree.holds(25) == {}
 
 
-def test_what_a_branch_leaves_keeps_a_name(stepper):
+def test_the_end_that_a_branch_leaves_gets_a_name(stepper):
     tree = TextTree(stepper)
     first = grow(tree, stepper, ROOT, [1, 2, 3])
     tree.branches[MAIN] = first
@@ -99,7 +99,7 @@ def test_what_a_branch_leaves_keeps_a_name(stepper):
     assert set(tree.branches) == {MAIN, "main.1", "main.2", "poem"}, "nothing new was left"
 
 
-def test_moving_back_along_a_text_that_another_branch_holds_names_nothing(stepper):
+def test_moving_back_along_a_text_that_another_branch_has_adds_no_name(stepper):
     tree = TextTree(stepper)
     tree.branches[MAIN] = grow(tree, stepper, ROOT, [1, 2, 3])
     tree.fork("a")
@@ -114,7 +114,7 @@ def test_a_branch_needs_a_name_of_its_own(stepper, name):
         tree.fork(name)
 
 
-def test_an_unknown_branch_is_said_with_the_nearest(stepper):
+def test_an_unknown_branch_is_named_with_the_nearest(stepper):
     tree = TextTree(stepper)
     tree.fork("sonnet")
     with pytest.raises(UsageError, match="did you mean 'sonnet'"):
@@ -122,7 +122,7 @@ def test_an_unknown_branch_is_said_with_the_nearest(stepper):
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 8)), max_size=80))
-def test_any_tree_keeps_its_ways_straight(moves):
+def test_in_any_tree_each_node_has_its_text(moves):
     file = make_model("rnn", 1, hidden_size=3)
     tree = TextTree(Stepper(file.config, file.weights))
     texts = {ROOT: []}

@@ -1,4 +1,4 @@
-"""The textbook equations in float64, independent of both engines: what displays are checked by."""
+"""The textbook equations in float64, independent of both engines; displays are checked by them."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def zero_state(model):
 
 
 def nats(logits, token):
-    """What a token costs."""
+    """The negative log-probability of a token under these logits."""
     return float(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[token])
 
 
 def read(model, ids, state=None):
-    """States after each token, and logits after each."""
+    """The state and the logits after each token."""
     now = zero_state(model) if state is None else np.array(state, np.float64)
     states, rows = [], []
     for token in ids:

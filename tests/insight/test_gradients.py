@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from chargen.inference.engine import Stepper
 from chargen.insight.gradients import (
     GradientNorms,
-    answer,
     describe_gradients,
-    fall,
     gradient_figure,
     measure_gradient_norms,
+    measure_input_gradients,
+    steps_to_fall,
 )
 from tests.conftest import CELLS, make_model
 from tests.insight import equations
@@ -24,11 +24,11 @@ TEXT = np.array([1, 3, 2, 5, 4, 0, 6, 7, 2, 1, 3, 3, 8, 0, 4])
 EPSILON = 1e-6
 
 
-def loss_from(model, state, ids, at=None, change=0.0):
+def loss_from(model, state, ids, index=None, change=0.0):
     """Nats of the last of `ids` when the state before them is changed."""
     state = np.array(state, np.float64)
-    if at is not None:
-        state[at] += change
+    if index is not None:
+        state[index] += change
     logits = None
     for token in ids[:-1]:
         _, state, logits = equations.step(model, equations.embedded(model, token), state)
@@ -44,51 +44,51 @@ def numeric_norms(model, ids, back):
     state = states[len(ids) - 2 - back]
     rest = ids[len(ids) - 1 - back :]
     slopes = np.zeros(state.shape)
-    for at in np.ndindex(*state.shape):
-        up = loss_from(model, state, rest, at, EPSILON)
-        slopes[at] = (up - loss_from(model, state, rest, at, -EPSILON)) / (2 * EPSILON)
+    for index in np.ndindex(*state.shape):
+        up = loss_from(model, state, rest, index, EPSILON)
+        slopes[index] = (up - loss_from(model, state, rest, index, -EPSILON)) / (2 * EPSILON)
     return np.sqrt((slopes**2).sum((1, 2)))
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_reach_is_the_numeric_gradient(cell, layers):
+def test_norms_are_those_of_the_numeric_gradient(cell, layers):
     model = make_model(cell, layers, hidden_size=5, embedding_size=4)
     back = len(TEXT) - 2
-    reach = measure_gradient_norms(
+    norms = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
     )
-    assert (reach.places, reach.layers.shape) == (1, (back + 1, layers))
+    assert (norms.places, norms.layers.shape) == (1, (back + 1, layers))
     for k in (0, 1, 2, 7, back):
         expected = numeric_norms(model, TEXT, k)
-        np.testing.assert_allclose(reach.layers[k], expected, rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(norms.layers[k], expected, rtol=1e-5, atol=1e-9)
         np.testing.assert_allclose(
-            reach.whole[k], np.sqrt((expected**2).sum()), rtol=1e-5, atol=1e-9
+            norms.whole[k], np.sqrt((expected**2).sum()), rtol=1e-5, atol=1e-9
         )
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_reach_to_the_inputs_is_the_numeric_gradient(cell):
+def test_norms_of_the_inputs_are_those_of_the_numeric_gradient(cell):
     model = make_model(cell, 2, hidden_size=5, embedding_size=4, tied_head=False)
     back = len(TEXT) - 2
-    reach = measure_gradient_norms(
+    norms = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
     )
     slopes = input_slopes(model, TEXT)
     np.testing.assert_allclose(
-        reach.inputs, np.linalg.norm(slopes, axis=1)[::-1], rtol=1e-5, atol=1e-9
+        norms.inputs, np.linalg.norm(slopes, axis=1)[::-1], rtol=1e-5, atol=1e-9
     )
 
 
 def input_slopes(model, ids):
     """Of the last token's nats, with respect to each embedded token before it."""
-    vectors = [equations.embedded(model, one) for one in ids[:-1]]
+    vectors = [equations.embedded(model, token) for token in ids[:-1]]
 
-    def cost(place, k, change):
+    def cost(position, k, change):
         state, logits = equations.zero_state(model), None
         for number, vector in enumerate(vectors):
             x = vector.copy()
-            if number == place:
+            if number == position:
                 x[k] += change
             _, state, logits = equations.step(model, x, state)
         return equations.nats(logits, ids[-1])
@@ -96,15 +96,15 @@ def input_slopes(model, ids):
     return np.array(
         [
             [
-                (cost(place, k, EPSILON) - cost(place, k, -EPSILON)) / (2 * EPSILON)
+                (cost(position, k, EPSILON) - cost(position, k, -EPSILON)) / (2 * EPSILON)
                 for k in range(len(vectors[0]))
             ]
-            for place in range(len(vectors))
+            for position in range(len(vectors))
         ]
     )
 
 
-def test_of_a_plain_rnn_it_is_the_product_of_jacobians():
+def test_the_gradient_of_a_plain_rnn_is_the_product_of_jacobians():
     model = make_model("rnn", 1, hidden_size=6)
     states, logits = equations.read(model, TEXT[:-1])
     chances = np.exp(logits[-1] - logits[-1].max())
@@ -116,28 +116,28 @@ def test_of_a_plain_rnn_it_is_the_product_of_jacobians():
     for state in states[:0:-1]:  # h' = tanh(W x + U h + b): dh'/dh = diag(1 - h'^2) U
         slope = recurrent.T @ ((1 - state[0, 0] ** 2) * slope)
         expected.append(np.linalg.norm(slope))
-    reach = measure_gradient_norms(
+    norms = measure_gradient_norms(
         model.config, model.weights, TEXT, steps=len(TEXT) - 2, places=1, dtype=torch.float64
     )
-    np.testing.assert_allclose(reach.whole, expected, rtol=1e-9)
+    np.testing.assert_allclose(norms.whole, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_places_are_averaged_and_float32_is_near(cell):
+def test_positions_are_averaged_and_float32_is_near(cell):
     model = make_model(cell, 2, hidden_size=6)
     many = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, places=5)
     ends = np.unique(np.linspace(4, len(TEXT) - 2, 5).astype(int))
     single = []
-    for end in ends:  # one place at a time, each with all the text before it
-        one = measure_gradient_norms(
+    for end in ends:  # one position at a time, each with all the text before it
+        norms = measure_gradient_norms(
             model.config, model.weights, TEXT[: end + 2], steps=end, places=1, dtype=torch.float64
         )
-        single.append(one.whole[:5])
+        single.append(norms.whole[:5])
     assert many.places == len(ends)
     np.testing.assert_allclose(many.whole, np.mean(single, axis=0), rtol=1e-4)
 
 
-def reach_of(whole) -> GradientNorms:
+def norms_of(whole) -> GradientNorms:
     whole = np.asarray(whole, float)
     return GradientNorms(layers=whole[:, None], whole=whole, inputs=whole, places=1)
 
@@ -145,53 +145,55 @@ def reach_of(whole) -> GradientNorms:
 @given(st.floats(0.5, 60))
 def test_the_half_life_of_a_pure_decay(half):
     curve = np.concatenate([[7.0], 0.5 ** (np.arange(200) / half)])
-    reach = reach_of(curve)
-    assert reach.half_life == pytest.approx(half, rel=1e-6)
+    norms = norms_of(curve)
+    assert norms.half_life == pytest.approx(half, rel=1e-6)
     if half < 150:
-        assert reach.first_half == pytest.approx(half, rel=1e-6)
-    assert reach.verdict == ("healthy" if half >= 7.5 else "vanishing")
+        assert norms.first_half == pytest.approx(half, rel=1e-6)
+    assert norms.verdict == ("healthy" if half >= 7.5 else "vanishing")
 
 
 def test_what_does_not_shrink_explodes_and_what_is_gone_has_no_half_life():
-    assert reach_of(1.1 ** np.arange(50)).verdict == "exploding"
-    assert reach_of([1.0, np.inf, np.inf]).verdict == "exploding"
-    assert "grows" in describe_gradients(reach_of(1.1 ** np.arange(50)), "character")
-    gone = reach_of([1.0, 0.5, 0.0, 0.0])
+    assert norms_of(1.1 ** np.arange(50)).verdict == "exploding"
+    assert norms_of([1.0, np.inf, np.inf]).verdict == "exploding"
+    assert "grows" in describe_gradients(norms_of(1.1 ** np.arange(50)), "character")
+    gone = norms_of([1.0, 0.5, 0.0, 0.0])
     assert (gone.half_life, gone.verdict) == (0.0, "vanishing")
-    assert fall(np.array([4.0, 3.0, 2.9]), 0.5) == float("inf")
-    assert fall(np.array([1.0, 0.25]), 0.5) == pytest.approx(0.5)
+    assert steps_to_fall(np.array([4.0, 3.0, 2.9]), 0.5) == float("inf")
+    assert steps_to_fall(np.array([1.0, 0.25]), 0.5) == pytest.approx(0.5)
 
 
 def test_numbers_too_small_for_float32_do_not_linger():
     """After a hundred steps hardly anything is left; torch is as it was afterwards."""
     model = make_model("rnn", 1, hidden_size=8)
     model.weights["layers.0.weight_hh"] *= 0.05
-    reach = measure_gradient_norms(
+    norms = measure_gradient_norms(
         model.config, model.weights, np.tile(TEXT, 12), steps=150, places=2
     )
-    assert reach.whole[-1] == 0
+    assert norms.whole[-1] == 0
     assert torch.tensor(1e-40) * 1 > 0
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradient_and_gradient_times_input_are_numeric(cell):
     model = make_model(cell, 1, hidden_size=5, embedding_size=4)
-    found = answer(
+    gradients = measure_input_gradients(
         model.config, model.weights, TEXT,
         Stepper(model.config, model.weights).zero_state(), torch.float64,
     )  # fmt: skip
     slopes = -input_slopes(model, TEXT)  # of the log-probability
-    np.testing.assert_allclose(found.norms, np.linalg.norm(slopes, axis=1), rtol=1e-4, atol=1e-8)
-    vectors = np.array([equations.embedded(model, one) for one in TEXT[:-1]])
+    np.testing.assert_allclose(
+        gradients.norms, np.linalg.norm(slopes, axis=1), rtol=1e-4, atol=1e-8
+    )
+    vectors = np.array([equations.embedded(model, token) for token in TEXT[:-1]])
     expected = (slopes * vectors).sum(1) / np.log(2)
-    np.testing.assert_allclose(found.products, expected, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(gradients.products, expected, rtol=1e-4, atol=1e-8)
 
 
 def test_figures_have_a_curve_a_model_or_a_curve_a_layer():
     model = make_model("lstm", 2)
-    reach = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, places=3)
-    one = gradient_figure({"a": reach}, "character")
-    assert [len(plot.series) for plot in one.plots] == [1, 1, 2]
-    two = gradient_figure({"a": reach, "b": reach}, "character")
-    assert [len(plot.series) for plot in two.plots] == [2, 2]
-    assert len(two.notes) == 2
+    norms = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, places=3)
+    figure = gradient_figure({"a": norms}, "character")
+    assert [len(plot.series) for plot in figure.plots] == [1, 1, 2]
+    pair = gradient_figure({"a": norms, "b": norms}, "character")
+    assert [len(plot.series) for plot in pair.plots] == [2, 2]
+    assert len(pair.notes) == 2

@@ -15,7 +15,7 @@ from chargen.insight.properties import PROPERTIES, measure_properties, read_labe
 
 def marks(name: str, text: str) -> str:
     """The values as digits under the text."""
-    return "".join(f"{int(one)}" for one in PROPERTIES[name].measure(text))
+    return "".join(f"{int(value)}" for value in PROPERTIES[name].measure(text))
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_by_hand(name, text, expected):
 @given(st.text(alphabet="ab \n\t\"'“”«»()[]{}#/*\\.É1", max_size=60))
 def test_every_text_has_every_property(text):
     labels = tuple(text)
-    found = measure_properties(labels)
-    assert list(found) == list(PROPERTIES)
-    for values in found.values():
+    by_name = measure_properties(labels)
+    assert list(by_name) == list(PROPERTIES)
+    for values in by_name.values():
         assert values.shape == (len(text),)
         assert np.isfinite(values).all()
         assert (values >= 0).all()
 
 
-def test_a_token_has_what_is_true_after_its_last_character():
+def test_a_token_has_the_value_after_its_last_character():
     whole = measure_properties(tuple("a (bc) D"))
     parts = measure_properties(("a ", "(b", "", "c)", " D"))
     for name, values in parts.items():
-        expected = [whole[name][place] for place in (1, 3, 3, 5, 7)]
+        expected = [whole[name][position] for position in (1, 3, 3, 5, 7)]
         assert values.tolist() == expected
 
 
@@ -74,13 +74,13 @@ def test_no_text_has_no_properties():
     assert measure_properties(("", ""))["digit"].tolist() == [0, 0]
 
 
-def test_labels_of_ones_own():
+def test_labels_from_a_file():
     Path("l.tsv").write_text(
         "# a comment\n0\t2\tname\n\n3\t5\tverb\n4\t5\tname\n", encoding="utf-8"
     )
-    found = read_labels(Path("l.tsv"), tuple("abcde"))
-    assert found["name"].tolist() == [1, 1, 0, 0, 1]
-    assert found["verb"].tolist() == [0, 0, 0, 1, 1]
+    by_name = read_labels(Path("l.tsv"), tuple("abcde"))
+    assert by_name["name"].tolist() == [1, 1, 0, 0, 1]
+    assert by_name["verb"].tolist() == [0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_labels_of_ones_own():
         ("", "has no labels"),
     ],
 )
-def test_labels_that_are_none(text, message):
+def test_damaged_labels_are_refused(text, message):
     Path("l.tsv").write_text(text, encoding="utf-8")
     with pytest.raises(CorpusError, match=message.replace("[", r"\[")) as caught:
         read_labels(Path("l.tsv"), tuple("abcde"))
@@ -110,7 +110,7 @@ def test_labels_that_cannot_be_read():
     Path("l.tsv").write_bytes(b"\xff\xfe\x00x")
     with pytest.raises(CorpusError, match="not UTF-8"):
         read_labels(Path("l.tsv"), tuple("abc"))
-    many = "".join(f"0\t1\tn{one}\n" for one in range(65))
+    many = "".join(f"0\t1\tn{number}\n" for number in range(65))
     Path("l.tsv").write_text(many)
     with pytest.raises(CorpusError, match="65 names are more than 64"):
         read_labels(Path("l.tsv"), tuple("abc"))

@@ -1,4 +1,4 @@
-"""A step taken apart: its numbers are those of the equations, in their order."""
+"""One step by its equations: the values, their order and their pictures."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_every_line_is_its_equation(cell, tied_head):
     x = equations.embedded(model, ids[-1])
     gates, after, logits = equations.step(model, x, before[-1])
     for layer, lines in enumerate(breakdown.layers):
-        assert [one.name for one in lines] == ORDERS[cell]
-        values = {one.name.removesuffix(" gate"): one.values for one in lines}
+        assert [line.name for line in lines] == ORDERS[cell]
+        values = {line.name.removesuffix(" gate"): line.values for line in lines}
         below = x if layer == 0 else after[layer - 1, 0]
         np.testing.assert_allclose(
             values["input and state"], np.concatenate([below, before[-1][layer, 0]]), atol=1e-5
@@ -55,8 +55,8 @@ def test_every_line_is_its_equation(cell, tied_head):
         if cell == "lstm":
             np.testing.assert_allclose(values["cell state"], after[layer, 1], atol=1e-5)
     np.testing.assert_allclose(breakdown.logits, logits, atol=1e-4)
-    chances = np.exp(logits - logits.max())
-    np.testing.assert_allclose(breakdown.probabilities, chances / chances.sum(), atol=1e-5)
+    likelihoods = np.exp(logits - logits.max())
+    np.testing.assert_allclose(breakdown.probabilities, likelihoods / likelihoods.sum(), atol=1e-5)
     assert likeliest(breakdown, 3).tolist() == np.argsort(-logits)[:3].tolist()
 
 
@@ -79,16 +79,16 @@ def line(values, *, gate=False, inputs=0) -> Line:
 
 def test_columns_of_several_units():
     assert condensed(line([0.0, 1.0, 0.5, 0.5], gate=True), 2).tolist() == [0.5, 0.5]
-    found = condensed(line([0.3, -0.4, 0.6, 0.8]), 2)
-    np.testing.assert_allclose(found, [-np.sqrt(0.125), np.sqrt(0.5)], rtol=1e-6)
+    columns = condensed(line([0.3, -0.4, 0.6, 0.8]), 2)
+    np.testing.assert_allclose(columns, [-np.sqrt(0.125), np.sqrt(0.5)], rtol=1e-6)
     np.testing.assert_allclose(condensed(line([4.0, -2.0]), 5), [1.0, -0.5])
 
 
 @given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=50), st.integers(1, 60))
 def test_columns_stay_within_one(values, columns):
-    found = condensed(line(values), columns)
-    assert len(found) == min(columns, len(values))
-    assert (np.abs(found) <= 1 + 1e-6).all()
+    result = condensed(line(values), columns)
+    assert len(result) == min(columns, len(values))
+    assert (np.abs(result) <= 1 + 1e-6).all()
 
 
 def test_the_units_furthest_from_zero_by_name():
@@ -97,7 +97,7 @@ def test_the_units_furthest_from_zero_by_name():
     assert [name for name, _ in most_active(combined, 3)] == ["x1", "x0", "h0"]
 
 
-def test_a_grid_has_a_row_a_line():
+def test_a_grid_has_a_row_for_each_line():
     model = make_model("gru", 2)
     stepper = Stepper(model.config, model.weights)
     grid = step_grid(break_down_step(stepper, 3, stepper.zero_state()), "a step", ("note",))

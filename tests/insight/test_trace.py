@@ -23,10 +23,10 @@ def test_gates_and_states_are_torchs(cell, layers):
     for time, token in enumerate(trace.token_ids):
         x = weights["embedding.weight"][int(token)]
         for layer in range(layers):
-            own = [weights[f"layers.{layer}.{part}"] for part in ("weight_ih", "weight_hh")]
+            matrices = [weights[f"layers.{layer}.{part}"] for part in ("weight_ih", "weight_hh")]
             bias = [weights[f"layers.{layer}.{part}"] for part in ("bias_ih", "bias_hh")]
-            a = (own[0] @ x + bias[0]).view(-1, size)
-            b = (own[1] @ state[layer, 0] + bias[1]).view(-1, size)
+            a = (matrices[0] @ x + bias[0]).view(-1, size)
+            b = (matrices[1] @ state[layer, 0] + bias[1]).view(-1, size)
             if cell == "lstm":
                 i, f, o = ((a + b)[k].sigmoid() for k in (0, 1, 3))
                 g = (a + b)[2].tanh()

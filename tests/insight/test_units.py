@@ -1,4 +1,4 @@
-"""Units that track something: scores by hand, planted units found, noise not believed."""
+"""Units that track a property: scores by hand, planted units found, noise rejected."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ SHAPE = (1, 1, 40)
 
 
 def slow_signal(random, length, pace):
-    """Something that is so for a while, then not, as quotations are."""
+    """A property that holds for a while, then not, as being in a quotation does."""
     flips = random.random(length) < 1 / pace
     return (np.cumsum(flips) % 2).astype(np.float32)
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=4, max_size=40))
 def test_auc_by_counting_pairs(pairs):
-    values = np.array([[one] for one, _ in pairs], np.float32)
-    labels = np.array([one for _, one in pairs], np.float32)
+    values = np.array([[value] for value, _ in pairs], np.float32)
+    labels = np.array([label for _, label in pairs], np.float32)
     if labels.min() == labels.max():
         return
     has, lacks = values[labels == 1, 0], values[labels == 0, 0]
     wins = sum((a > b) + 0.5 * (a == b) for a in has for b in lacks)
-    ranks, own = module._ranks(values), module._ranks(labels[:, None])[:, 0]
-    score = module._score(ranks, own, False)[0] + 0.5
+    ranks, label_ranks = module._ranks(values), module._ranks(labels[:, None])[:, 0]
+    score = module._score(ranks, label_ranks, False)[0] + 0.5
     assert score == pytest.approx(wins / (len(has) * len(lacks)))
 
 
@@ -57,9 +57,9 @@ def test_spearman_by_hand(pairs):
     if len(set(x)) == 1 or len(set(y)) == 1:
         return
     expected = np.corrcoef(x, y)[0, 1]
-    own = module._ranks(np.array([[a] for a, _ in pairs], float))
-    other = module._ranks(np.array([[b] for _, b in pairs], float))[:, 0]
-    assert module._score(own, other, True)[0] == pytest.approx(expected, abs=1e-9)
+    columns = module._ranks(np.array([[a] for a, _ in pairs], float))
+    labels = module._ranks(np.array([[b] for _, b in pairs], float))[:, 0]
+    assert module._score(columns, labels, True)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_planted_unit_is_found_and_believed():
@@ -69,29 +69,33 @@ def test_a_planted_unit_is_found_and_believed():
     states = random.normal(size=(8000, 40)).astype(np.float32)
     states[:, 7] -= 3 * quotes
     states[:, 21] += 0.1 * count
-    found = {
-        one.name: one
-        for one in find_units(states, {"q": (quotes, False), "n": (count, True)}, SHAPE)
+    findings = {
+        finding.name: finding
+        for finding in find_units(states, {"q": (quotes, False), "n": (count, True)}, SHAPE)
     }
-    assert (found["q"].unit, found["q"].sign, found["q"].measure) == (Unit(0, 7), -1, "AUC")
-    assert (found["n"].unit, found["n"].sign, found["n"].measure) == (
+    assert (findings["q"].unit, findings["q"].sign, findings["q"].measure) == (
+        Unit(0, 7),
+        -1,
+        "AUC",
+    )
+    assert (findings["n"].unit, findings["n"].sign, findings["n"].measure) == (
         Unit(0, 21), 1, "correlation"
     )  # fmt: skip
-    assert found["q"].score > 0.95
-    assert found["q"].believed
-    assert found["n"].believed
+    assert findings["q"].score > 0.95
+    assert findings["q"].believed
+    assert findings["n"].believed
 
 
-def test_chance_is_not_sold_as_meaning():
+def test_units_that_follow_by_chance_are_rejected():
     """Slow units against slow properties: the best of many looks good where it was chosen."""
     believed, looked_good = 0, 0
     for seed in range(20):
         random = np.random.default_rng(seed)
         states = np.stack([slow_signal(random, 3000, 80) for _ in range(40)], axis=1)
         states += 0.1 * random.normal(size=states.shape).astype(np.float32)
-        (found,) = find_units(states, {"q": (slow_signal(random, 3000, 80), False)}, SHAPE)
-        believed += found.believed
-        looked_good += found.searched > 0.65
+        (finding,) = find_units(states, {"q": (slow_signal(random, 3000, 80), False)}, SHAPE)
+        believed += finding.believed
+        looked_good += finding.searched > 0.65
     assert looked_good >= 10
     assert believed == 0
 
@@ -110,7 +114,7 @@ def test_several_chances_are_corrected():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
-def test_states_lie_where_units_say(cell):
+def test_each_unit_has_the_column_of_its_states(cell):
     model = make_model(cell, 2)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(9, size=100)
@@ -124,20 +128,20 @@ def test_states_lie_where_units_say(cell):
         )  # fmt: skip
 
 
-def test_what_a_unit_is_worth_is_what_holding_it_costs():
+def test_the_cost_of_ablating_a_unit_is_that_of_clamping_it():
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(1).integers(9, size=60)
-    (found,) = worth(stepper, ids, [Unit(0, 4)], [0.2])
-    state, held, free = equations.zero_state(model), 0.0, 0.0
+    (cost,) = worth(stepper, ids, [Unit(0, 4)], [0.2])
+    state, clamped, free = equations.zero_state(model), 0.0, 0.0
     _, rows = equations.read(model, ids[:-1])
     for token, following, row in zip(ids[:-1], ids[1:], rows, strict=True):
         _, state, _ = equations.step(model, equations.embedded(model, token), state)
         state[0, 0, 4] = 0.2
         logits = model.weights["head.weight"].astype(float) @ state[0, 0]
-        held += equations.nats(logits + model.weights["head.bias"], following)
+        clamped += equations.nats(logits + model.weights["head.bias"], following)
         free += equations.nats(row, following)
-    assert found == pytest.approx((held - free) / (len(ids) - 1) / np.log(2), abs=1e-5)
+    assert cost == pytest.approx((clamped - free) / (len(ids) - 1) / np.log(2), abs=1e-5)
 
 
 def test_an_excerpt_is_of_text_that_was_not_searched():
@@ -147,7 +151,7 @@ def test_an_excerpt_is_of_text_that_was_not_searched():
     states[:, 5] = values
     finding = Finding(name="q", unit=Unit(0, 5), counts=False, searched=1.0, score=1.0, sign=1,
                       chance=0.0)  # fmt: skip
-    labels = tuple(str(one % 10) for one in range(400))
+    labels = tuple(str(number % 10) for number in range(400))
     grid = excerpt([finding], ["q L1:5"], states, {"q": (values, False)}, labels, SHAPE)
     assert grid.values.shape == (1, 128)
     assert grid.values.sum() == 30

@@ -19,7 +19,7 @@ from chargen.insight.views import (
     labels_of,
     views_for,
 )
-from chargen.insight.why import left_out
+from chargen.insight.why import measure_omissions
 from chargen.model.config import CELLS as CELL_ROWS
 from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import ByteTokenizer
@@ -39,9 +39,10 @@ def traced(file, tokens=TOKENS):
 def by_torch(file) -> dict[str, np.ndarray]:
     """Every state and gate of every layer by torch's equations in float64: name to (L, T, H)."""
     config = file.config
-    weights = {name: torch.from_numpy(one).double() for name, one in file.weights.items()}
+    weights = {name: torch.from_numpy(value).double() for name, value in file.weights.items()}
     names = (*config.cell_row.states, *config.cell_row.gates)
-    found = {name: np.zeros((config.num_layers, len(TOKENS), config.hidden_size)) for name in names}
+    shape = (config.num_layers, len(TOKENS), config.hidden_size)
+    by_name = {name: np.zeros(shape) for name in names}
     inputs = weights["embedding.weight"][TOKENS]
     for layer in range(config.num_layers):
         part = {k.split(".")[-1]: w for k, w in weights.items() if k.startswith(f"layers.{layer}.")}
@@ -49,27 +50,31 @@ def by_torch(file) -> dict[str, np.ndarray]:
         outputs = []
         for time, x in enumerate(inputs):
             below = part["weight_ih"] @ x + part["bias_ih"]
-            own = part["weight_hh"] @ h + part["bias_hh"]
+            recurrent = part["weight_hh"] @ h + part["bias_hh"]
             if config.cell == "lstm":
-                i, f, g, o = (below + own).chunk(4)
+                i, f, g, o = (below + recurrent).chunk(4)
                 i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
                 c = f * c + i * g
                 h = o * c.tanh()
                 values = {"input": i, "forget": f, "candidate": g, "output": o, "cell": c}
             elif config.cell == "gru":
-                (a, b, d), (p, q, s) = below.chunk(3), own.chunk(3)
+                (a, b, d), (p, q, s) = below.chunk(3), recurrent.chunk(3)
                 r, z = (a + p).sigmoid(), (b + q).sigmoid()
                 n = (d + r * s).tanh()
                 h = (1 - z) * n + z * h
                 values = {"reset": r, "update": z, "candidate": n}
             else:
-                h = (below + own).tanh() if config.cell == "rnn" else (below + own).relu()
+                h = (
+                    (below + recurrent).tanh()
+                    if config.cell == "rnn"
+                    else (below + recurrent).relu()
+                )
                 values = {"candidate": h}
             for name, value in {**values, "hidden": h}.items():
-                found[name][layer, time] = value.numpy()
+                by_name[name][layer, time] = value.numpy()
             outputs.append(h)
         inputs = torch.stack(outputs)
-    return found
+    return by_name
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -83,7 +88,7 @@ def test_maps_show_what_torch_computes(cell):
             options = dataclasses.replace(options, layer=layer, order="index")
             grid = build_view(name, trace, options)
             np.testing.assert_allclose(grid.values, values[layer].T, atol=1e-4)
-            assert grid.row_labels == tuple(str(one) for one in range(12))
+            assert grid.row_labels == tuple(str(unit) for unit in range(12))
             assert grid.column_labels == options.labels
             assert f"layer {layer + 1}" in grid.title
 
@@ -96,12 +101,12 @@ def test_every_view_of_a_cell_is_a_sound_grid(cell):
         assert grid.values.shape == (len(grid.row_labels), len(grid.column_labels))
         assert grid.low < grid.high
         assert grid.kind in ("diverging", "sequential")
-        known = grid.values[np.isfinite(grid.values)]
-        assert known.min() >= grid.low - 1e-6 or name in ("hidden", "cell", "candidate")
+        finite = grid.values[np.isfinite(grid.values)]
+        assert finite.min() >= grid.low - 1e-6 or name in ("hidden", "cell", "candidate")
         assert all(len(row) == len(grid.column_labels) for row in grid.cells)
 
 
-def test_views_that_a_cell_has_not():
+def test_views_that_a_cell_lacks_are_refused():
     assert "forget" in views_for(CELL_ROWS["lstm"])
     assert "forget" not in views_for(CELL_ROWS["gru"])
     assert "gates" not in views_for(CELL_ROWS["rnn"])
@@ -164,7 +169,7 @@ def test_units_that_move_together_stand_together():
     values = np.hstack([still, waves]).astype(np.float32)
     chosen = choose_units(values, 6, "similar")
     assert sorted(chosen) == [3, 4, 5, 6, 7, 8], "what never moves is left out"
-    kinds = [(one - 3) % 2 for one in chosen]
+    kinds = [(unit - 3) % 2 for unit in chosen]
     assert kinds in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
     louder = values * np.array([1, 1, 1, 1, 2, 3, 4, 5, 6])
     assert choose_units(louder, 3, "activity").tolist() == [8, 7, 6]
@@ -184,11 +189,11 @@ def test_labels_of_bytes_stand_with_the_byte_that_ends_a_character():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_a_prediction_rests_on_is_what_it_costs_to_leave_it_out(cell):
+def test_a_prediction_rests_on_a_token_by_the_bits_that_omitting_it_costs(cell):
     file = make_model(cell, 2)
     stepper = Stepper(file.config, file.weights)
     before = stepper.read(np.array([3, 1, 4]), stepper.zero_state())
-    found = left_out(stepper, np.array(TOKENS), before)
+    omissions = measure_omissions(stepper, np.array(TOKENS), before)
 
     def bits(tokens) -> float:
         logits, _ = stepper.logits_of(np.array(tokens), before)
@@ -196,16 +201,16 @@ def test_what_a_prediction_rests_on_is_what_it_costs_to_leave_it_out(cell):
 
     whole = bits(TOKENS[:-1])
     without = [bits([*TOKENS[:k], *TOKENS[k + 1 : -1]]) for k in range(len(TOKENS) - 1)]
-    np.testing.assert_allclose(found, whole - np.array(without), atol=1e-4)
+    np.testing.assert_allclose(omissions, whole - np.array(without), atol=1e-4)
 
 
-def test_of_too_short_a_text_nothing_can_be_said():
+def test_a_single_earlier_token_has_no_omission():
     file = make_model()
     stepper = Stepper(file.config, file.weights)
-    assert left_out(stepper, np.array([1, 2]), stepper.zero_state()).tolist() == [0]
+    assert measure_omissions(stepper, np.array([1, 2]), stepper.zero_state()).tolist() == [0]
 
 
 def test_the_table_names_every_state_and_gate():
-    parts = {one for cell in CELL_ROWS.values() for one in (*cell.states, *cell.gates)}
+    parts = {name for cell in CELL_ROWS.values() for name in (*cell.states, *cell.gates)}
     assert parts <= set(VIEWS)
-    assert all(VIEWS[one].every for one in parts)
+    assert all(VIEWS[name].every for name in parts)
