@@ -11,12 +11,12 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -29,6 +29,7 @@ from chargen.repl.commands.write import next_tokens, spelled, take
 from chargen.repl.prompt import open_output
 from chargen.repl.screen import fitting
 from chargen.terminal.context import Terminal
+from chargen.terminal.drawing import SegmentLine
 from chargen.terminal.palette import Palette
 from chargen.terminal.safetext import safe_line
 from chargen.terminal.step_display import StepView
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from prompt_toolkit.input import Input
     from prompt_toolkit.key_binding import KeyPress
+    from rich.style import Style
 
 
 STOP = "stop"
@@ -214,10 +216,10 @@ def browse(
 ) -> None:  # fmt: skip
     """Let a person walk through the text, until they leave."""
 
-    def shown() -> ANSI:
+    def shown() -> StyleAndTextTuples:
         columns, rows = size()
-        lines = view.lines(palette, max(20, columns - 1), rows - 1)[: rows - 1]
-        return ANSI("\n".join([*lines, _HINTS[: columns - 1]]))
+        lines = view.segment_lines(palette, max(20, columns - 1), rows - 1)[: rows - 1]
+        return [*_formatted(lines), ("", _HINTS[: columns - 1])]
 
     control = FormattedTextControl(shown, focusable=True, show_cursor=False)
     application: Application[None] = Application(
@@ -229,6 +231,25 @@ def browse(
     )
     application.ttimeoutlen = 0.05
     application.run()
+
+
+def _formatted(lines: Iterable[SegmentLine]) -> StyleAndTextTuples:
+    """Lines of a drawing with prompt_toolkit's names of their styles."""
+    fragments: StyleAndTextTuples = []
+    for line in lines:
+        fragments += [(_style_name(segment.style), segment.text) for segment in line]
+        fragments.append(("", "\n"))
+    return fragments
+
+
+def _style_name(style: Style | None) -> str:
+    if style is None:
+        return ""
+    words = ["bold"] * bool(style.bold) + ["reverse"] * bool(style.reverse)
+    for ground, color in (("fg", style.color), ("bg", style.bgcolor)):
+        if color is not None and not color.is_default:
+            words.append(f"{ground}:{color.get_truecolor().hex}")
+    return " ".join(words)
 
 
 def _browse_bindings(view: StepView) -> KeyBindings:

@@ -163,7 +163,7 @@ def test_a_step_taken_apart_is_walked_through_by_keys():
     place = int(first[0].split()[1])
     seat.child.send("\x1b[D")  # left
     seat.until(lambda: seat.lines()[0].startswith(f"step {place - 1} of {place}"))
-    assert any("what comes in the text had" in line for line in seat.lines())
+    assert any("the next token of the text had" in line for line in seat.lines())
     seat.child.send("\x1b[H")  # home
     seat.until(lambda: seat.lines()[0].startswith("step 1 of"))
     seat.child.send("\x1b[C")
