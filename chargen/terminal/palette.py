@@ -201,8 +201,8 @@ def _nearest_of_256(rgb: RGB) -> int:
     """The nearest of the 240 fixed colours, by rich's distance.
 
     `Color.downgrade` is worse for signed values on a dark background: it turns their dark blues
-    and browns into saturated teal and red, and its brightness jumps by 0.27 between two levels
-    that should look alike (here by 0.12). Sequential values and curves come out equal.
+    and browns into saturated teal and red, and the luminance of neighbouring levels differs by up
+    to 0.27 (here 0.16). Sequential values and curves look the same in both.
     """
     return _FIRST_FIXED_COLOUR + _fixed_colours().match(rgb)
 

@@ -7,6 +7,7 @@ outside of the file. Only .png needs matplotlib, which is an extra.
 from __future__ import annotations
 
 import io
+import warnings
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,10 @@ def png(picture: Grid | Figure, palette: Palette) -> bytes:
     else:
         canvas = _figure_canvas(picture, palette)
     stream = io.BytesIO()
-    canvas.savefig(stream, format="png", dpi=120, bbox_inches="tight")
+    with warnings.catch_warnings():
+        # matplotlib draws a box for a character that its font lacks; nobody can act on a warning.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        canvas.savefig(stream, format="png", dpi=120, bbox_inches="tight")
     return stream.getvalue()
 
 
