@@ -100,7 +100,7 @@ def _change(before: Style | None, after: Style | None) -> str:
 def _parameters(style: Style) -> tuple[str, int]:
     """SGR parameters of a style, and which properties they set.
 
-    Styles of a palette have the terminal's own colours already, so no colour is changed here.
+    A palette gives only colours that its terminal has, so colours stay as they are here.
     """
     codes = style.render("|").partition("|")[0][2:-1]
     sets = _FOREGROUND * (style.color is not None) | _BACKGROUND * (style.bgcolor is not None)

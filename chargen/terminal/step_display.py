@@ -228,7 +228,7 @@ def why_lines(
         chance: its probability.
         cause: the row of `CAUSES` that measured the picture above.
         guesses: the likeliest tokens at its position, with their probabilities.
-        passages: places of the training text where the model's state was similar.
+        passages: passages of the training text after which the model's state was similar.
         ascii: whether only ASCII marks may stand for white space.
     """
     likely = ", ".join(
