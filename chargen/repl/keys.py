@@ -11,12 +11,12 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -29,6 +29,7 @@ from chargen.repl.commands.write import next_tokens, token_label, write_token
 from chargen.repl.prompt import open_output
 from chargen.repl.screen import fitting
 from chargen.terminal.context import Terminal
+from chargen.terminal.drawing import SegmentLine
 from chargen.terminal.palette import Palette
 from chargen.terminal.safetext import safe_line
 from chargen.terminal.step_display import StepView
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from os import terminal_size
 
     from prompt_toolkit.key_binding import KeyPress
+    from rich.style import Style
 
 STOP = "stop"
 """Stands for the keys that stop a stream."""
@@ -213,13 +215,32 @@ def browse_steps(
         output: the terminal.
     """
 
-    def shown() -> ANSI:
+    def shown() -> StyleAndTextTuples:
         columns, rows = size()
         width = max(_MIN_BROWSE_COLUMNS, columns - 1)
-        lines = view.lines(palette, width, rows - 1)[: rows - 1]
-        return ANSI("\n".join([*lines, _BROWSE_HINT[: columns - 1]]))
+        lines = view.segment_lines(palette, width, rows - 1)[: rows - 1]
+        return [*_formatted(lines), ("", _BROWSE_HINT[: columns - 1])]
 
     _run(shown, _browse_bindings(view), source, output, full_screen=True)
+
+
+def _formatted(lines: Iterable[SegmentLine]) -> StyleAndTextTuples:
+    """Lines of a drawing with prompt_toolkit's names of their styles."""
+    fragments: StyleAndTextTuples = []
+    for line in lines:
+        fragments += [(_style_name(segment.style), segment.text) for segment in line]
+        fragments.append(("", "\n"))
+    return fragments
+
+
+def _style_name(style: Style | None) -> str:
+    if style is None:
+        return ""
+    words = ["bold"] * bool(style.bold) + ["reverse"] * bool(style.reverse)
+    for ground, color in (("fg", style.color), ("bg", style.bgcolor)):
+        if color is not None and not color.is_default:
+            words.append(f"{ground}:{color.get_truecolor().hex}")
+    return " ".join(words)
 
 
 def _browse_bindings(view: StepView) -> KeyBindings:

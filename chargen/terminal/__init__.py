@@ -1,1 +1,1 @@
-"""How it looks: plain values and strings in, renderables and safe text out."""
+"""How results look: plain values and strings in, renderables and safe text out."""

@@ -1,211 +1,249 @@
-"""A Figure as lines for a terminal: pure functions of numbers, a palette and a width.
+"""Chart and Sparkline: a figure's curves, and one number's history, drawn with characters.
 
-Curves are dots of braille, two by four in each cell, in the colours of their series. Where there
-are no colours, or no braille, each series has a mark of its own, so that they stay apart.
-
-A number's course as a line of blocks.
+A chart is a pure function of a figure, a palette and a width. Curves are dots of braille, two by
+four in each cell, in the colours of their series. Where there are no colours or no braille, each
+series has its own mark. A sparkline is one line of blocks.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import groupby
+
 import numpy as np
 import numpy.typing as npt
+from rich.segment import Segment
 
 from chargen.insight.plot import Axis, Figure, Numbers, Plot, axes_of, tick_text
-from chargen.terminal.palette import RESET, Palette
+from chargen.terminal.drawing import Drawing, SegmentLine, ansi_lines, fold
+from chargen.terminal.palette import Palette
 from chargen.terminal.safetext import SafeText, safe_line
 
 _MARKS, _ASCII_MARKS = "●○▲△■□◆◇", "ox+*#@%&"
+_BLOCKS, _ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
-_WIDEST, _NARROWEST = 100, 34
-_TALL, _SMALL = 16, 11
+"""Bits of a braille character: four rows of two dots."""
+_EMPTY_BRAILLE = 0x2800
+_MAX_PLOT_WIDTH, _MIN_PLOT_WIDTH = 100, 34
+_ROWS_ALONE, _ROWS_IN_A_ROW = 16, 11
+"""Terminal rows between the axes: of a single plot, and of plots side by side."""
 _GAP = 2
-_ROOMY = 60
+"""Terminal cells between two plots."""
+_MIN_COLUMNS_FOR_NAME = 60
+"""From this width on, the axis's name stands on the line of its numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chart(Drawing):
+    """The plots of a figure, side by side as far as they fit, between its title and its notes."""
+
+    figure: Figure
+    palette: Palette
+
+    def lines(self, width: int) -> list[SegmentLine]:
+        """The figure in at most `width` terminal cells."""
+        plots = self.figure.plots
+        per_row = max(1, min(len(plots), (width + _GAP) // (_MIN_PLOT_WIDTH + _GAP)))
+        room = min(_MAX_PLOT_WIDTH, (width - _GAP * (per_row - 1)) // per_row)
+        rows = _ROWS_ALONE if len(plots) == 1 else _ROWS_IN_A_ROW
+        lines = fold(self.figure.title, width) if self.figure.title else []
+        for first in range(0, len(plots), per_row):
+            blocks = [
+                _plot_lines(plot, self.palette, room, rows)
+                for plot in plots[first : first + per_row]
+            ]
+            lines += _side_by_side(blocks, room + _GAP)
+        for note in self.figure.notes:
+            lines += fold(note, width)
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class Sparkline(Drawing):
+    """A name, the history of its values (T,), and the last of them, on one line."""
+
+    name: str
+    values: npt.NDArray[np.floating]
+    ascii: bool = False
+
+    def text(self, width: int) -> SafeText:
+        """As many of the last values as fit into `width` terminal cells."""
+        label = safe_line(self.name)
+        last = f"{self.values[-1]:+.2f}" if len(self.values) else ""
+        room = max(0, width - len(label) - len(last) - 2)
+        bound = max(1.0, float(np.abs(self.values).max(initial=0.0)))
+        shown = self.values[len(self.values) - min(room, len(self.values)) :]
+        blocks = sparks(shown, -bound, bound, ascii=self.ascii)
+        return SafeText(f"{label} {blocks:<{room}} {last}"[:width])
+
+    def lines(self, width: int) -> list[SegmentLine]:
+        """The text without colours."""
+        return [[Segment(self.text(width))]]
 
 
 def render_figure(figure: Figure, palette: Palette, width: int) -> list[str]:
-    """The lines of a figure, none wider than `width`: plots side by side as far as they fit."""
-    from textwrap import wrap
-
-    count = len(figure.plots)
-    abreast = max(1, min(count, (width + _GAP) // (_NARROWEST + _GAP)))
-    room = min(_WIDEST, (width - _GAP * (abreast - 1)) // abreast)
-    lines = list(wrap(safe_line(figure.title), max(10, width)))
-    for first in range(0, count, abreast):
-        blocks = [
-            _block(one, palette, room, _TALL if count == 1 else _SMALL)
-            for one in figure.plots[first : first + abreast]
-        ]
-        height = max(len(one) for one in blocks)
-        for row in range(height):
-            parts = [
-                one[row] if row < len(one) else (SafeText(""), 0)
-                for one in blocks
-            ]  # fmt: skip
-            padded = [text + " " * (room + _GAP - wide) for text, wide in parts[:-1]]
-            lines.append("".join([*padded, parts[-1][0]]))
-    for note in figure.notes:
-        lines += wrap(safe_line(note), max(10, width)) or [""]
-    return lines
-
-
-def _block(plot: Plot, palette: Palette, width: int, rows: int) -> list[tuple[str, int]]:
-    """One plot with its axes and names: (text, terminal cells) of each line."""
-    across, up = axes_of(plot)
-    ticks = up.ticks(4)
-    names = {value: tick_text(value) for value in ticks}
-    margin = max([len(one) for one in names.values()] + [1])
-    columns = max(8, width - margin - 1)
-    cells = _canvas(plot, palette, across, up, columns, rows)
-    at = {}
-    for value, place in zip(ticks, up.places(np.array(ticks)), strict=True):
-        if np.isfinite(place):
-            at[round((1 - place) * (rows - 1))] = names[value]
-    line, corner, flat = ("|", "+", "-") if palette.ascii else ("│", "└", "─")
-    head = safe_line(f"{plot.title}: {plot.y_label}" if plot.title else plot.y_label)[:width]
-    found = [(str(head), len(head))]
-    found += [
-        (f"{at.get(row, ''):>{margin}}{line}{text}", margin + 1 + columns)
-        for row, text in enumerate(cells)
-    ]
-    found.append((" " * margin + corner + flat * columns, margin + 1 + columns))
-    for below in _labels_below(plot, across, columns):
-        found.append((" " * (margin + 1) + below, margin + 1 + len(below)))
-    return found + _legend(plot, palette, width)
-
-
-def _labels_below(plot: Plot, across: Axis, columns: int) -> list[str]:
-    """The numbers under the horizontal axis, and what they are: on a line of its own if narrow."""
-    name = safe_line(plot.x_label)[:columns]
-    free = [" "] * columns
-    taken = columns
-    if columns >= _ROOMY:
-        free[columns - len(name) :] = name
-        taken = columns - len(name) - 1
-    values = across.ticks(max(2, columns // 12))
-    reached = -1
-    for value, place in zip(values, across.places(np.array(values)), strict=True):
-        text = tick_text(value)
-        if not np.isfinite(place):
-            continue
-        start = max(0, round(place * (columns - 1)) - len(text) // 2)
-        if start > reached and start + len(text) <= taken:
-            free[start : start + len(text)] = text
-            reached = start + len(text)
-    lines = ["".join(free)]
-    return lines if columns >= _ROOMY else [*lines, f"{name:>{columns}}"]
-
-
-def _legend(plot: Plot, palette: Palette, width: int) -> list[tuple[str, int]]:
-    """A line or more that say which series is which; none for a single one without a name."""
-    lines: list[tuple[str, int]] = []
-    text, wide = "", 0
-    for number, one in enumerate(plot.series):
-        if not one.name:
-            continue
-        name = safe_line(one.name)[: max(4, width - 3)]
-        if wide and wide + len(name) + 4 > width:
-            lines.append((text, wide))
-            text, wide = "", 0
-        text += (
-            "  " if wide else ""
-        ) + f"{_painted(_mark(number, palette), number, palette)} {name}"
-        wide += (2 if wide else 0) + 2 + len(name)
-    return [*lines, (text, wide)] if wide else lines
-
-
-def _mark(number: int, palette: Palette) -> str:
-    marks = _ASCII_MARKS if palette.ascii else _MARKS
-    return "●" if _dotted(palette) else marks[number % len(marks)]
-
-
-def _dotted(palette: Palette) -> bool:
-    """Whether colours can tell the series apart, so that their dots may be alike."""
-    return palette.depth > 0 and not palette.ascii
-
-
-def _painted(text: str, number: int, palette: Palette) -> str:
-    code = palette.line(number)
-    return f"\x1b[{code}m{text}{RESET}" if code else text
-
-
-def _canvas(
-    plot: Plot, palette: Palette, across: Axis, up: Axis, columns: int, rows: int
-) -> list[str]:
-    """The area between the axes, a string a row."""
-    fine = (4, 2) if _dotted(palette) else (1, 1)
-    bits = np.zeros((rows, columns), np.int64)
-    owner = np.full((rows, columns), -1)
-    for number, one in enumerate(plot.series):
-        x = across.places(one.x) * (columns * fine[1] - 1)
-        y = (1 - up.places(one.y)) * (rows * fine[0] - 1)
-        px, py = _pixels(x, y, plot.points)
-        cell = py // fine[0], px // fine[1]
-        fresh = owner[cell] != number
-        bits[cell[0][fresh], cell[1][fresh]] = 0  # the last series to reach a cell has it
-        owner[cell] = number
-        if _dotted(palette):
-            np.bitwise_or.at(bits, cell, _DOTS[py % 4, px % 2])
-    return [_row(bits[row], owner[row], palette) for row in range(rows)]
-
-
-def _row(bits: npt.NDArray[np.int64], owner: npt.NDArray[np.int64], palette: Palette) -> str:
-    parts, before = [], -1
-    for dots, number in zip(bits.tolist(), owner.tolist(), strict=True):
-        if number != before and palette.depth:
-            parts.append(RESET if number < 0 else f"\x1b[{palette.line(number)}m")
-        before = number
-        mark = chr(0x2800 + dots) if _dotted(palette) else _mark(number, palette)
-        parts.append(" " if number < 0 else mark)
-    if before >= 0 and palette.depth:
-        parts.append(RESET)
-    return "".join(parts)
-
-
-def _pixels(
-    x: Numbers, y: Numbers, points: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The dots of a series; between neighbours, where they are joined."""
-    known = np.isfinite(x) & np.isfinite(y)
-    if points or known.sum() < 2:
-        return np.rint(x[known]).astype(int), np.rint(y[known]).astype(int)
-    found_x, found_y = [], []
-    for one in range(len(x)):
-        if not known[one]:
-            continue
-        joins = one + 1 < len(x) and known[one + 1]
-        end_x, end_y = (x[one + 1], y[one + 1]) if joins else (x[one], y[one])
-        steps = int(max(abs(end_x - x[one]), abs(end_y - y[one]))) + 1
-        found_x.append(np.linspace(x[one], end_x, steps + 1))
-        found_y.append(np.linspace(y[one], end_y, steps + 1))
-    return (
-        np.rint(np.concatenate(found_x)).astype(int),
-        np.rint(np.concatenate(found_y)).astype(int),
-    )
-
-
-_BLOCKS, _ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
-
-
-def sparks(
-    values: npt.NDArray[np.floating], low: float, high: float, *, ascii: bool = False
-) -> SafeText:
-    """Each value (T,) as a block between two limits; a space for what is no number."""
-    blocks = _ASCII_BLOCKS if ascii else _BLOCKS
-    known = np.isfinite(values)
-    scaled = np.where(known, (values - low) / max(high - low, 1e-12) * len(blocks), 0)
-    levels = np.clip(scaled, 0, len(blocks) - 1).astype(int)
-    marks = zip(levels, known, strict=True)
-    return SafeText("".join(blocks[level] if there else " " for level, there in marks))
+    """The chart of a figure as lines of ANSI, none wider than `width`."""
+    return ansi_lines(Chart(figure, palette), width)
 
 
 def spark_line(
     name: str, values: npt.NDArray[np.floating], width: int, *, ascii: bool = False
 ) -> SafeText:
-    """A name, the course of its last values, and the last of them."""
-    label = safe_line(name)
-    last = f"{values[-1]:+.2f}" if len(values) else ""
-    room = max(0, width - len(label) - len(last) - 2)
-    bound = max(1.0, float(np.abs(values).max(initial=0.0)))
-    course = sparks(values[len(values) - min(room, len(values)) :], -bound, bound, ascii=ascii)
-    return SafeText(f"{label} {course:<{room}} {last}"[:width])
+    """The text of a sparkline of the values (T,)."""
+    return Sparkline(name, values, ascii).text(width)
+
+
+def sparks(
+    values: npt.NDArray[np.floating], low: float, high: float, *, ascii: bool = False
+) -> SafeText:
+    """Each value (T,) as a block between two limits; NaN and infinities are spaces."""
+    blocks = _ASCII_BLOCKS if ascii else _BLOCKS
+    finite = np.isfinite(values)
+    scaled = np.where(finite, (values - low) / max(high - low, 1e-12) * len(blocks), 0)
+    levels = np.clip(scaled, 0, len(blocks) - 1).astype(int)
+    marks = zip(levels, finite, strict=True)
+    return SafeText("".join(blocks[level] if is_finite else " " for level, is_finite in marks))
+
+
+def _side_by_side(blocks: list[list[SegmentLine]], width: int) -> list[SegmentLine]:
+    """Blocks of lines beside each other; all but the last one padded to `width`."""
+    lines = []
+    for row in range(max(len(block) for block in blocks)):
+        parts = [block[row] if row < len(block) else [] for block in blocks]
+        line = [
+            segment for part in parts[:-1] for segment in Segment.adjust_line_length(part, width)
+        ]
+        lines.append([*line, *parts[-1]])
+    return lines
+
+
+def _plot_lines(plot: Plot, palette: Palette, width: int, rows: int) -> list[SegmentLine]:
+    """One plot with its axes, their numbers and names, and its legend."""
+    across, up = axes_of(plot)
+    ticks = up.ticks(4)
+    numbers = {value: tick_text(value) for value in ticks}
+    margin = max([len(number) for number in numbers.values()] + [1])
+    columns = max(8, width - margin - 1)
+    number_of_row = {}
+    for value, position in zip(ticks, up.places(np.array(ticks)), strict=True):
+        if np.isfinite(position):
+            number_of_row[round((1 - position) * (rows - 1))] = numbers[value]
+    vertical, corner, flat = ("|", "+", "-") if palette.ascii else ("│", "└", "─")
+    heading = safe_line(f"{plot.title}: {plot.y_label}" if plot.title else plot.y_label)
+    lines = [Segment.adjust_line_length([Segment(heading)], width, pad=False)]
+    for row, cells in enumerate(_canvas(plot, palette, across, up, columns, rows)):
+        lines.append([Segment(f"{number_of_row.get(row, ''):>{margin}}{vertical}"), *cells])
+    lines.append([Segment(" " * margin + corner + flat * columns)])
+    for labels in _labels_below(plot, across, columns):
+        lines.append([Segment(" " * (margin + 1) + labels)])
+    return lines + _legend(plot, palette, width)
+
+
+def _labels_below(plot: Plot, across: Axis, columns: int) -> list[str]:
+    """The numbers under the horizontal axis and its name: on a second line if it is narrow."""
+    name = safe_line(plot.x_label)[:columns]
+    labels = [" "] * columns
+    end = columns
+    if columns >= _MIN_COLUMNS_FOR_NAME:
+        labels[columns - len(name) :] = name
+        end = columns - len(name) - 1
+    values = across.ticks(max(2, columns // 12))
+    taken = -1
+    for value, position in zip(values, across.places(np.array(values)), strict=True):
+        text = tick_text(value)
+        if not np.isfinite(position):
+            continue
+        start = max(0, round(position * (columns - 1)) - len(text) // 2)
+        if start > taken and start + len(text) <= end:
+            labels[start : start + len(text)] = text
+            taken = start + len(text)
+    lines = ["".join(labels)]
+    return lines if columns >= _MIN_COLUMNS_FOR_NAME else [*lines, f"{name:>{columns}}"]
+
+
+def _legend(plot: Plot, palette: Palette, width: int) -> list[SegmentLine]:
+    """Lines that say which series is which; nothing where no series has a name."""
+    lines: list[SegmentLine] = []
+    line: SegmentLine = []
+    taken = 0
+    for number, series in enumerate(plot.series):
+        if not series.name:
+            continue
+        name = safe_line(series.name)[: max(4, width - 3)]
+        if line and taken + len(name) + 4 > width:
+            lines.append(line)
+            line, taken = [], 0
+        if line:
+            line.append(Segment("  "))
+            taken += 2
+        line += [Segment(_mark(number, palette), palette.line_style(number)), Segment(f" {name}")]
+        taken += 2 + len(name)
+    return [*lines, line] if line else lines
+
+
+def _mark(number: int, palette: Palette) -> str:
+    marks = _ASCII_MARKS if palette.ascii else _MARKS
+    return "●" if _has_dots(palette) else marks[number % len(marks)]
+
+
+def _has_dots(palette: Palette) -> bool:
+    """Whether colours can tell the series apart, so that all can be drawn with braille dots."""
+    return palette.depth > 0 and not palette.ascii
+
+
+def _canvas(
+    plot: Plot, palette: Palette, across: Axis, up: Axis, columns: int, rows: int
+) -> list[SegmentLine]:
+    """The area between the axes, a line for each row."""
+    dots_down, dots_across = (4, 2) if _has_dots(palette) else (1, 1)
+    bits = np.zeros((rows, columns), np.int64)
+    owners = np.full((rows, columns), -1)
+    for number, series in enumerate(plot.series):
+        x = across.places(series.x) * (columns * dots_across - 1)
+        y = (1 - up.places(series.y)) * (rows * dots_down - 1)
+        dot_x, dot_y = _series_dots(x, y, plot.points)
+        cells = dot_y // dots_down, dot_x // dots_across
+        new = owners[cells] != number
+        bits[cells[0][new], cells[1][new]] = 0  # the last series that reaches a cell owns it
+        owners[cells] = number
+        if _has_dots(palette):
+            np.bitwise_or.at(bits, cells, _DOTS[dot_y % 4, dot_x % 2])
+    return [_canvas_row(bits[row], owners[row], palette) for row in range(rows)]
+
+
+def _canvas_row(
+    bits: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], palette: Palette
+) -> SegmentLine:
+    """A segment for each run of cells that belong to the same series."""
+    line = []
+    cells = zip(owners.tolist(), bits.tolist(), strict=True)
+    for number, run in groupby(cells, key=lambda cell: cell[0]):
+        dots = [cell_bits for _, cell_bits in run]
+        if number < 0:
+            line.append(Segment(" " * len(dots)))
+        elif _has_dots(palette):
+            text = "".join(chr(_EMPTY_BRAILLE + cell_bits) for cell_bits in dots)
+            line.append(Segment(text, palette.line_style(number)))
+        else:
+            text = _mark(number, palette) * len(dots)
+            line.append(Segment(text, palette.line_style(number)))
+    return line
+
+
+def _series_dots(
+    x: Numbers, y: Numbers, points: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The dots of a series; without `points`, also those on the lines between neighbours."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    if points or finite.sum() < 2:
+        return np.rint(x[finite]).astype(int), np.rint(y[finite]).astype(int)
+    line_x, line_y = [], []
+    for start in np.flatnonzero(finite).tolist():
+        end = start + 1 if start + 1 < len(x) and finite[start + 1] else start
+        steps = int(max(abs(x[end] - x[start]), abs(y[end] - y[start]))) + 1
+        line_x.append(np.linspace(x[start], x[end], steps + 1))
+        line_y.append(np.linspace(y[start], y[end], steps + 1))
+    return (
+        np.rint(np.concatenate(line_x)).astype(int),
+        np.rint(np.concatenate(line_y)).astype(int),
+    )

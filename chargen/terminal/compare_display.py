@@ -1,4 +1,7 @@
-"""The display of a comparison: a table and curves that redraw themselves, or plain lines."""
+"""The display of a comparison: a list of its runs and their curves, redrawn; or plain lines.
+
+Takes the runs as they are now. Does not know how they are trained or measured.
+"""
 
 from __future__ import annotations
 
@@ -10,78 +13,86 @@ from typing import TYPE_CHECKING, Protocol
 
 from chargen.insight.comparison import ComparedRun
 from chargen.insight.plot import Figure
-from chargen.terminal.charts import render_figure
+from chargen.terminal.charts import Chart
 from chargen.terminal.context import Terminal
-from chargen.terminal.palette import Palette, make_palette
+from chargen.terminal.palette import make_palette
 from chargen.terminal.progress import size
 from chargen.terminal.safetext import rich_text, safe_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
 _LINE_SECONDS = 30.0
-_REFRESH = 2
+_REFRESHES_PER_SECOND = 2
+_MIN_CHART_ROWS = 20
+"""Terminal rows that must be free below the runs for a chart."""
 
 
 class ComparisonDisplay(Protocol):
-    """Shows contestants while they change."""
+    """Shows the runs of a comparison while they change."""
 
-    def show(self, found: Sequence[ComparedRun]) -> None:
-        """Something changed."""
+    def show(self, runs: Sequence[ComparedRun]) -> None:
+        """The runs have changed."""
 
     def note(self, text: str) -> None:
-        """A line for the person."""
+        """A line for the person that stays on the screen."""
 
     def notice(self, text: str) -> None:
-        """A line for the person, now."""
+        """A line for the person about what happens now."""
 
     def close(self) -> None:
         """Leave the terminal as it was; may be called twice."""
 
 
 def open_comparison(terminal: Terminal, draw: Callable[..., Figure]) -> ComparisonDisplay:
-    """What fits the terminal."""
+    """The display that fits the terminal: live, or plain lines.
+
+    Args:
+        terminal: where to draw.
+        draw: makes the figure of the runs.
+    """
     return LiveComparison(terminal, draw) if terminal.is_live else LineComparison(terminal)
 
 
-def row(one: ComparedRun) -> str:
-    """A contestant on one line."""
-    parts = [f"{one.run}: {one.stage}"]
-    if one.stage == "training":
-        parts.append(f"{one.share:.0%}")
-    if one.curve and math.isfinite(one.bits_per_byte):
-        parts.append(f"{one.bits_per_byte:.3f} bits/byte")
-    if one.tokens_per_second:
-        parts.append(f"{size(one.tokens_per_second)} tokens/s")
+def _describe(run: ComparedRun) -> str:
+    """A run on one line: its stage, score and speed."""
+    parts = [f"{run.run}: {run.stage}"]
+    if run.stage == "training":
+        parts.append(f"{run.share:.0%}")
+    if run.curve and math.isfinite(run.bits_per_byte):
+        parts.append(f"{run.bits_per_byte:.3f} bits/byte")
+    if run.tokens_per_second:
+        parts.append(f"{size(run.tokens_per_second)} tokens/s")
     return ", ".join(parts)
 
 
 class LineComparison:
-    """A line when a stage begins, and every half minute."""
+    """A line when a stage begins, and every 30 seconds."""
 
     def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
         self._terminal, self._clock = terminal, clock
         self._last = clock()
         self._stages: dict[str, str] = {}
 
-    def show(self, found: Sequence[ComparedRun]) -> None:
-        """Say what is new."""
-        for one in found:
-            if self._stages.get(one.run, "waiting") != one.stage:
-                self._stages[one.run] = one.stage
-                self._terminal.note(row(one))
-                self._last = self._clock()
-            elif one.stage == "training" and self._clock() - self._last >= _LINE_SECONDS:
-                self._last = self._clock()
-                self._terminal.note(row(one))
+    def show(self, runs: Sequence[ComparedRun]) -> None:
+        """Print the runs that are in a new stage, or whose last line is old."""
+        for run in runs:
+            if self._stages.get(run.run, "waiting") != run.stage:
+                self._stages[run.run] = run.stage
+                self._print(run)
+            elif run.stage == "training" and self._clock() - self._last >= _LINE_SECONDS:
+                self._print(run)
+
+    def _print(self, run: ComparedRun) -> None:
+        self._last = self._clock()
+        self._terminal.note(_describe(run))
 
     def note(self, text: str) -> None:
-        """As it comes."""
+        """Print the line."""
         self._terminal.note(text)
 
     def notice(self, text: str) -> None:
-        """As it comes."""
+        """Print the line."""
         self._terminal.note(text)
 
     def close(self) -> None:
@@ -89,58 +100,67 @@ class LineComparison:
 
 
 class LiveComparison:
-    """A table and curves at the bottom of the terminal."""
+    """The runs and their curves at the bottom of the terminal."""
 
     def __init__(self, terminal: Terminal, draw: Callable[..., Figure]) -> None:
         from rich.live import Live
 
         self._terminal, self._draw = terminal, draw
         self._console = terminal.console()
-        self._palette: Palette = make_palette(
+        self._palette = make_palette(
             self._console.color_system, terminal.environ, ascii=terminal.ascii
         )
-        self._found: Sequence[ComparedRun] = ()
+        self._runs: Sequence[ComparedRun] = ()
         self._notice = ""
         self._live = Live(
             console=self._console,
             get_renderable=self._render,
-            refresh_per_second=_REFRESH,
+            refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
+            vertical_overflow="crop",
         )
         self._started = False
 
-    def show(self, found: Sequence[ComparedRun]) -> None:
-        """Drawn by rich's own timer."""
-        self._found = found
+    def show(self, runs: Sequence[ComparedRun]) -> None:
+        """Keep the runs for the next refresh of rich's timer."""
+        self._runs = runs
         if not self._started:
             self._started = True
             self._live.start(refresh=True)
 
     def note(self, text: str) -> None:
-        """Above the table: through the console that draws it, which else would lose its place."""
+        """Print the line above the display.
+
+        While the display is drawn, its own console must print: another writer would move the
+        cursor away from the place that rich has stored.
+        """
         if self._started:
             self._console.print(rich_text(safe_line(text)), soft_wrap=True)
         else:
             self._terminal.note(text)
 
     def notice(self, text: str) -> None:
-        """Below the table."""
+        """Show the line below the curves."""
         self._notice = text
 
     def close(self) -> None:
-        """Erase the block and give the cursor back."""
+        """Erase the display and give the cursor back."""
         self._live.stop()
 
     def _render(self) -> RenderableType:
         from rich.console import Group
-        from rich.text import Text
 
-        columns, rows = shutil.get_terminal_size()
-        width = max(20, columns - 1)
-        lines = [safe_line(row(one))[:width] for one in self._found]
-        figure = self._draw(self._found)
-        if figure.plots[0].series and rows - len(lines) > 20:
-            lines += render_figure(figure, self._palette, width)
+        lines = [rich_text(safe_line(_describe(run))) for run in self._runs]
+        parts: list[RenderableType] = [*lines]
+        figure = self._draw(self._runs)
+        if (
+            figure.plots[0].series
+            and shutil.get_terminal_size().lines - len(lines) > _MIN_CHART_ROWS
+        ):
+            parts.append(Chart(figure, self._palette))
         if self._notice:
-            lines.append(safe_line(self._notice)[:width])
-        return Group(*(Text.from_ansi(one, no_wrap=True) for one in lines[: rows - 1]))
+            lines.append(rich_text(safe_line(self._notice)))
+            parts.append(lines[-1])
+        for line in lines:
+            line.truncate(self._console.width, overflow="crop")
+        return Group(*parts)

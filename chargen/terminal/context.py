@@ -1,4 +1,7 @@
-"""Where a command talks to: streams, and what they can show. Handed in, not reached for."""
+"""Terminal: the streams that a command writes to, and what they can show.
+
+A command gets its Terminal as an argument and never uses sys.stdout or the environment itself.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ COLOR_MODES = ("auto", "always", "never")
 
 @dataclass(kw_only=True)
 class Terminal:
-    """Results go to `out`, everything else to `err`."""
+    """Results go to `out`, everything else goes to `err`."""
 
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     err: IO[str] = field(default_factory=lambda: sys.stderr)
@@ -30,20 +33,20 @@ class Terminal:
 
     @property
     def shows_text(self) -> bool:
-        """Whether results go to a person's screen, and so through SafeText."""
+        """Whether results go to a person's screen and must pass through SafeText."""
         return self.out.isatty()
 
     @property
     def is_live(self) -> bool:
-        """Whether notices may redraw themselves."""
+        """Whether progress and displays may redraw themselves on `err`."""
         return self.err.isatty() and self.environ.get("TERM") != "dumb" and not self.quiet
 
     def write_line(self, text: object) -> None:
-        """A line of results."""
+        """Write a line of results."""
         self.out.write(safe(text) + "\n")
 
     def write_bytes(self, data: bytes) -> None:
-        """Raw results, for a pipe or a file."""
+        """Write raw results, for a pipe or a file."""
         binary = getattr(self.out, "buffer", None)
         if binary is None:
             self.out.write(data.decode("utf-8", "replace"))
@@ -53,13 +56,13 @@ class Terminal:
             binary.flush()
 
     def note(self, text: object) -> None:
-        """A line for the person, on stderr; not with --quiet."""
+        """Write a line for the person to stderr; nothing with --quiet."""
         if not self.quiet:
-            self.err.write(self._wrapped(safe_line(text)) + "\n")
+            self.err.write(self._wrap(safe_line(text)) + "\n")
             self.err.flush()
 
-    def _wrapped(self, line: str) -> str:
-        """On a terminal, broken between words: it would break anywhere."""
+    def _wrap(self, line: str) -> str:
+        """On a terminal, break a long line between words; the terminal would break it anywhere."""
         if not self.err.isatty():
             return line
         import shutil
@@ -69,13 +72,13 @@ class Terminal:
         return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
 
     def complain(self, text: object) -> None:
-        """A line for the person, on stderr, always."""
+        """Write a line for the person to stderr, also with --quiet."""
         with suppress(OSError):  # a full or closed stderr must not hide the exit code
             self.err.write(safe_line(text) + "\n")
             self.err.flush()
 
     def console(self, *, results: bool = False) -> Console:
-        """Rich on one of the streams; only for renderables made of SafeText."""
+        """A rich console on `err` or, for results, on `out`; give it only SafeText and drawings."""
         from rich.console import Console
 
         plain = self.color == "never" or (

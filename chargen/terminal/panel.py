@@ -1,8 +1,8 @@
-"""A block of lines at the bottom of the screen, while text goes on above it.
+"""A block of lines at the bottom of the screen, while text scrolls above it.
 
-The terminal's own scrolling region keeps the text above (DECSTBM of the VT100). Only rows that
-changed are written, so nothing flickers. No row reaches the last column: terminals differ in what
-erasing does there.
+The terminal's scrolling region keeps the text above the block (DECSTBM of the VT100). Only rows
+that changed are written, so nothing flickers. No row reaches the last column, because terminals
+differ in what they erase there. The lines come from `drawing.ansi_lines`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from collections.abc import Callable, Sequence
 from os import terminal_size
 from typing import IO
 
-_LEAST_TEXT = 6
+_MIN_TEXT_ROWS = 6
 """Rows that stay for the text."""
 
 
 class Panel:
-    """Opened with the cursor where the text goes on; it stays there."""
+    """The block; open it while the cursor is where the text goes on.
+
+    Args:
+        out: the terminal.
+        size: gives the terminal's columns and rows.
+    """
 
     def __init__(self, out: IO[str], size: Callable[[], terminal_size]) -> None:
         self._out, self._size = out, size
@@ -27,15 +32,15 @@ class Panel:
     def room(self) -> tuple[int, int]:
         """Columns and rows that a picture may have; 0 rows on a small screen."""
         columns, rows = self._size()
-        return max(0, columns - 1), max(0, rows - _LEAST_TEXT)
+        return max(0, columns - 1), max(0, rows - _MIN_TEXT_ROWS)
 
     @property
     def is_stale(self) -> bool:
-        """Whether the screen has another size than when the panel was opened."""
+        """Whether the screen's size has changed since the panel was opened."""
         return self._screen is not None and self._screen != self._size()
 
     def show(self, lines: Sequence[str]) -> None:
-        """Draw what changed; opens the panel, and again where its height or the screen changed."""
+        """Draw the rows that changed; opens the panel anew if its height or the screen changed."""
         if self.is_stale or len(lines) != self._height:
             self.close()
             self._open(len(lines))

@@ -1,6 +1,10 @@
-"""Numbers and durations as short text.
+"""How far a job of some seconds is, on one line; and numbers and durations as short text.
 
-How far something is that takes seconds: one line that rewrites itself, then goes away.
+The line is drawn here and not by `rich.progress`. That would load rich's console before the first
+number is known (the line appears only after 0.3 s), has nothing to print when stderr is a file
+(here: a line every 30 s), and would redraw from a thread of its own while notes are written to
+the same stream. `duration` and `size` are shorter than the calls to humanize that would give this
+spelling.
 """
 
 from __future__ import annotations
@@ -13,11 +17,16 @@ from typing import TypeGuard
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe_line
 
+Clock = Callable[[], float]
+_SECONDS_UNTIL_SHOWN = 0.3
+_SECONDS_BETWEEN_CHANGES = 0.1
+_SECONDS_BETWEEN_LOG_LINES = 30.0
+_MAX_SHOWN_NUMBER = 1e12
+
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 42s, 3m10s, 2h05m."""
-    whole = max(0, round(seconds))
-    minutes, rest = divmod(whole, 60)
+    """Seconds as people write them: 42s, 3m10s, 2h05m."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}h{minutes:02d}m"
@@ -39,23 +48,26 @@ def plural(count: int, word: str) -> str:
 
 
 def is_figure(value: object) -> TypeGuard[float]:
-    """Whether a value from a file is a number of a size that can be shown."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12
-
-
-_SILENT, _EVERY, _LOGGED = 0.3, 0.1, 30.0
-"""Seconds: what is done sooner needs no line; between two changes of it; and, where nobody sees it
-move, between two lines of a log."""
-
-Clock = Callable[[], float]
+    """Whether a value from a file is a finite number that is small enough to be printed."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_MAX_SHOWN_NUMBER < value < _MAX_SHOWN_NUMBER
+    )
 
 
 @contextmanager
 def progress_line(
     terminal: Terminal, what: str, clock: Clock = time.monotonic
 ) -> Iterator[Callable[[float], None]]:
-    """A function that takes the share done, 0 to 1; nothing is shown where nobody sees it move."""
-    line = _Line(terminal, clock)
+    """Yields a function that takes the share done, 0 to 1; draws only on a terminal.
+
+    Args:
+        terminal: where to draw.
+        what: the job, in a word or two.
+        clock: seconds.
+    """
+    line = _ProgressLine(terminal, clock)
     try:
         yield lambda share: line.show(f"{what}: {min(1.0, share):4.0%}")
     finally:
@@ -66,57 +78,62 @@ def progress_line(
 def reading_line(
     terminal: Terminal, clock: Clock = time.monotonic
 ) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A watcher of a corpus: what is done, with how many bytes of how many (None: nobody knows).
+    """Yields a function that takes the job, the bytes done, and the bytes in all or None.
 
-    Where nobody sees it move, it is a line of the log now and then.
+    Without a terminal, it prints a line every 30 seconds.
+
+    Args:
+        terminal: where to draw.
+        clock: seconds.
     """
-    line = _Line(terminal, clock, logs=True)
+    line = _ProgressLine(terminal, clock, logs=True)
 
-    def tell(doing: str, done: int, of: int | None) -> None:
-        if of == done:
+    def report(job: str, done: int, total: int | None) -> None:
+        if total == done:
             line.clear()
-        elif of:
-            line.show(f"{doing}: {min(1.0, done / of):4.0%} of {size(of)}B")
+        elif total:
+            line.show(f"{job}: {min(1.0, done / total):4.0%} of {size(total)}B")
         else:
-            line.show(f"{doing}: {size(done)}B" if done else doing)
+            line.show(f"{job}: {size(done)}B" if done else job)
 
     try:
-        yield tell
+        yield report
     finally:
         line.clear()
 
 
-class _Line:
-    """Text at the bottom of the screen, not too often."""
+class _ProgressLine:
+    """Text on the cursor's line that replaces itself, at most ten times a second."""
 
     def __init__(self, terminal: Terminal, clock: Clock, *, logs: bool = False) -> None:
         self._terminal = terminal
         self._clock = clock
         self._logs = logs
         self._drawn = False
-        self._begin()
+        self._start_waiting()
 
-    def _begin(self) -> None:
-        wait = _SILENT if self._terminal.is_live else _LOGGED
+    def _start_waiting(self) -> None:
+        live = self._terminal.is_live
+        wait = _SECONDS_UNTIL_SHOWN if live else _SECONDS_BETWEEN_LOG_LINES
         self._next = self._clock() + wait
 
     def show(self, text: str) -> None:
-        """Draw the text, if it is time."""
+        """Draw or print the text if enough time has passed."""
         now = self._clock()
         if now < self._next:
             return
         if self._terminal.is_live:
-            self._next, self._drawn = now + _EVERY, True
+            self._next, self._drawn = now + _SECONDS_BETWEEN_CHANGES, True
             self._terminal.err.write(f"\r{safe_line(text)} \x1b[K")
             self._terminal.err.flush()
         elif self._logs:
-            self._next = now + _LOGGED
+            self._next = now + _SECONDS_BETWEEN_LOG_LINES
             self._terminal.note(text)
 
     def clear(self) -> None:
-        """Leave the line as it was; what comes next is something else."""
+        """Erase the text; the next job waits before it is shown."""
         if self._drawn:
             self._terminal.err.write("\r\x1b[K")
             self._terminal.err.flush()
         self._drawn = False
-        self._begin()
+        self._start_waiting()

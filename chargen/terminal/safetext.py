@@ -1,9 +1,10 @@
 """SafeText: the only way from a model's or a file's text to the screen.
 
-A model can emit any character it was trained on, and a file name can hold almost any: escape
-sequences, bidi overrides, a hundred combining marks on one letter. Here they become visible
-instead of effective. Newline and tab stay; other control characters are shown as control pictures
-or as ⟨U+XXXX⟩; marks are capped. rich escapes none of this, so nothing goes to it unsafe.
+A model can emit any character of its training text, and a file name can hold almost any: escape
+sequences, bidi overrides, a hundred combining marks on one letter. The terminal must show such
+characters and not obey them. Newline and tab stay. Other control characters become control
+pictures or ⟨U+XXXX⟩, and combining marks are limited. rich escapes none of this, so only SafeText
+may reach it.
 """
 
 from __future__ import annotations
@@ -15,46 +16,46 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MAX_MARKS = 6
-"""Combining marks kept in a row: more than any living script stacks."""
+"""Combining marks that may follow each other: no living script stacks so many."""
 
-# Beyond the categories Cc, Cs, Zl, Zp: what reorders or hides text. The joiners U+200C and
-# U+200D and the variation selectors stay: scripts and emoji need them.
-_EFFECTIVE = frozenset({0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF}).union(
+# Characters outside of the categories Cc, Cs, Zl and Zp that reorder or hide text. The joiners
+# U+200C and U+200D and the variation selectors stay, because scripts and emoji need them.
+_REORDER_OR_HIDE = frozenset({0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF}).union(
     range(0x202A, 0x202F),
     range(0x2061, 0x2070),
     range(0xFFF9, 0xFFFC),
     range(0x1D173, 0x1D17B),
     range(0xE0000, 0xE0080),
 )
-_VARIATION = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+_VARIATION_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
 
 class SafeText(str):
-    """Text that a terminal shows and never obeys; made by `safe` or `SafeStream`."""
+    """Text that a terminal shows and never obeys; `safe` and `SafeStream` make it."""
 
     __slots__ = ()
 
 
 class SafeStream:
-    """Makes a stream safe piece by piece: joined, the pieces are `safe` of the whole."""
+    """Makes a text safe piece by piece; the pieces joined equal `safe` of the whole text."""
 
     def __init__(self, *, keep_lines: bool = True) -> None:
-        self._keep = "\n\t" if keep_lines else ""
+        self._passes = "\n\t" if keep_lines else ""
         self._marks = 0
 
     def feed(self, text: str) -> SafeText:
-        """The next piece."""
+        """The next piece, made safe."""
         if text.isascii() and text.isprintable():
             self._marks = 0 if text else self._marks
             return SafeText(text)
-        return SafeText("".join(map(self._shown, text)))
+        return SafeText("".join(map(self._make_visible, text)))
 
-    def _shown(self, character: str) -> str:
-        if character in self._keep:
+    def _make_visible(self, character: str) -> str:
+        if character in self._passes:
             self._marks = 0
             return character
         category = unicodedata.category(character)
-        if category in ("Mn", "Me") and not _is_variation(ord(character)):
+        if category in ("Mn", "Me") and not _is_variation_selector(ord(character)):
             self._marks += 1
             return character if self._marks <= MAX_MARKS else ""
         if category not in ("Cf", "Mc", "Mn"):
@@ -63,7 +64,7 @@ class SafeStream:
 
 
 def visible(character: str, category: str | None = None) -> str:
-    """One character as it may be shown: itself, a picture of it, or its number."""
+    """A safe spelling of one character: itself, its control picture, or its number."""
     code = ord(character)
     category = category or unicodedata.category(character)
     if code < 0x20:
@@ -72,13 +73,13 @@ def visible(character: str, category: str | None = None) -> str:
         return "␡"
     if category == "Cs" or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
         return "\ufffd"
-    if category in ("Cc", "Zl", "Zp") or code in _EFFECTIVE:
+    if category in ("Cc", "Zl", "Zp") or code in _REORDER_OR_HIDE:
         return f"⟨U+{code:04X}⟩"
     return character
 
 
 def safe(text: object) -> SafeText:
-    r"""Any text, safe to show; newlines and tabs stay.
+    r"""Any text, made safe; newlines and tabs stay.
 
     >>> safe("a\\x1b[31mb")
     'a␛[31mb'
@@ -87,16 +88,16 @@ def safe(text: object) -> SafeText:
 
 
 def safe_line(text: object) -> SafeText:
-    """Any text as one safe line: newlines and tabs become visible too."""
+    """Any text as one safe line; newlines and tabs become visible marks."""
     return SafeStream(keep_lines=False).feed(str(text))
 
 
 def rich_text(text: object, style: str = "") -> Text:
-    """Safe text as rich's `Text`, which, unlike markup, says exactly what it says."""
+    """Safe text as rich's `Text`, in which brackets are no markup."""
     from rich.text import Text
 
     return Text(safe(text), style=style)
 
 
-def _is_variation(code: int) -> bool:
-    return any(code in one for one in _VARIATION)
+def _is_variation_selector(code: int) -> bool:
+    return any(code in selectors for selectors in _VARIATION_SELECTORS)

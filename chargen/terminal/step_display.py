@@ -1,13 +1,17 @@
-"""A step taken apart, as lines for a terminal: each equation with a strip of all units.
+"""The display of one time step: each equation with a strip of all units, then the prediction.
 
-A text whose steps can be taken apart, and where in it one looks; knows no keys.
+Also the sentences that `why` prints below its picture. This file draws; it computes no step and
+knows no keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from rich.segment import Segment
+from rich.style import Style
 
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.insight.step import (
@@ -20,117 +24,119 @@ from chargen.insight.step import (
 )
 from chargen.insight.views import Grid, alone, labels_of
 from chargen.insight.why import Cause, Passage
-from chargen.terminal.heatmap import heat_rows, one_line
-from chargen.terminal.palette import RESET, Palette
+from chargen.terminal.drawing import Drawing, SegmentLine, ansi_line
+from chargen.terminal.heatmap import cell_rows, one_line
+from chargen.terminal.palette import Palette
 from chargen.terminal.safetext import SafeText, safe_line
 from chargen.text.tokenizer import Tokenizer
 
-_NUMBERS = 3
-_GUESSES = 5
-_BAR = 20
-_MARKED = "\x1b[7m", "\x1b[1m"
+_UNITS_NAMED = 3
+"""Units of each equation whose values stand beside the strip."""
+_PREDICTIONS = 5
+_BAR_CELLS = 20
+_MIN_WIDTH_FOR_NUMBERS = 60
+_MANY_ROWS = 1000
+_MARKED, _BOLD = Style(reverse=True), Style(bold=True)
 
 
-def render_step(
-    breakdown: StepBreakdown,
-    spell: list[str],
-    layer: int,
-    palette: Palette,
-    width: int,
-    *,
-    compact: bool = False,
-) -> list[str]:
-    """The lines of one layer's equations, and of the prediction.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepDisplay(Drawing):
+    """The equations of one layer, and the prediction."""
 
-    Args:
-        breakdown: the step.
-        spell: the text of each token (V,).
-        layer: which one, from 0.
-        palette: colours.
-        width: none is wider.
-        compact: without the strips, for a screen of few rows.
-    """
-    lines = []
-    for one in breakdown.layers[layer]:
-        head = f"{one.name}  {_ascii(one.formula, palette)}"
-        said = f"{head}  {one.says}"
-        lines.append(_bold(safe_line(said if len(said) <= width else head)[:width], one, palette))
-        if compact:
-            continue
-        numbers = "  ".join(
-            f"{name} {_number(value)}" for name, value in most_active(one, _NUMBERS)
-        )
-        numbers = numbers if width >= 60 else ""
+    breakdown: StepBreakdown
+    vocabulary: Sequence[str]
+    """The text of each token (V,); a model's, so not yet safe to show."""
+    layer: int
+    """From 0."""
+    palette: Palette
+    compact: bool = False
+    """Without the strips, for a screen of few rows."""
+
+    def lines(self, width: int) -> list[SegmentLine]:
+        """Two lines for each equation (one if compact), then the logits and probabilities."""
+        lines = []
+        for equation in self.breakdown.layers[self.layer]:
+            lines.append(self._heading(equation, width))
+            if not self.compact:
+                lines.append(self._strip_line(equation, width))
+        softmax = self._spell("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp")
+        lines.append([Segment(safe_line(softmax)[:width])])
+        tokens = likeliest(self.breakdown, _PREDICTIONS).tolist()
+        return [*lines, *(self._prediction(token) for token in tokens)]
+
+    def _spell(self, formula: str) -> str:
+        if self.palette.ascii:
+            return formula.replace("σ", "sigmoid").replace("·", " ")
+        return formula
+
+    def _heading(self, equation: Line, width: int) -> SegmentLine:
+        """Name and formula, and what the equation means if there is room."""
+        short = f"{equation.name}  {self._spell(equation.formula)}"
+        full = f"{short}  {equation.says}"
+        text = safe_line(full if len(full) <= width else short)[:width]
+        if not self.palette.depth:
+            return [Segment(text)]
+        end = len(equation.name)
+        return [Segment(text[:end], _BOLD), Segment(text[end:])]
+
+    def _strip_line(self, equation: Line, width: int) -> SegmentLine:
+        """The strip of all units, and the values of the units that are furthest from zero."""
+        numbers = ""
+        if width >= _MIN_WIDTH_FOR_NUMBERS:
+            numbers = "  ".join(
+                f"{name} {_number(value)}" for name, value in most_active(equation, _UNITS_NAMED)
+            )
         room = max(8, width - len(numbers) - 3)
-        lines.append(f"  {_strip(one, room, palette)} {numbers}".rstrip())
-    softmax = _ascii("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp", palette)
-    lines.append(safe_line(softmax)[:width])
-    full = "#" if palette.ascii else "█"
-    for token in likeliest(breakdown, _GUESSES).tolist():
-        chance = float(breakdown.probabilities[token])
-        name = one_line(spell[token], ascii=palette.ascii) or SafeText("?")
-        bar = full * round(chance * _BAR)
+        strip = _strip(equation, room, self.palette)
+        return [Segment("  "), *strip, Segment(f" {numbers}" if numbers else "")]
+
+    def _prediction(self, token: int) -> SegmentLine:
+        """A token with its logit, its probability, and a bar of that length."""
+        probability = float(self.breakdown.probabilities[token])
+        name = one_line(self.vocabulary[token], ascii=self.palette.ascii) or SafeText("?")
+        bar = ("#" if self.palette.ascii else "█") * round(probability * _BAR_CELLS)
         gap = " " * max(0, 6 - len(name))
-        numbers = f"{_number(float(breakdown.logits[token])):>6} {chance:6.1%}"
-        lines.append(f"  '{name}'{gap} {numbers} {bar}".rstrip())
-    return lines
-
-
-def place_line(labels: tuple[str, ...], at: int, palette: Palette, width: int) -> str:
-    """The text around a token, which is marked."""
-    ascii = palette.ascii
-    here = one_line(labels[at], ascii=ascii) or SafeText("·")
-    before = one_line("".join(labels[max(0, at - width) : at]), ascii=ascii)
-    after = one_line("".join(labels[at + 1 : at + 1 + width]), ascii=ascii)
-    room = max(0, width - len(here) - 2)
-    left = before[max(0, len(before) - max(room * 2 // 3, room - len(after))) :]
-    right = after[: room - len(left)]
-    return f"{left}{_MARKED[0]}{here}{RESET}{right}" if palette.depth else f"{left}[{here}]{right}"
+        numbers = f"{_number(float(self.breakdown.logits[token])):>6} {probability:6.1%}"
+        return [Segment(f"  '{name}'{gap} {numbers} {bar}".rstrip())]
 
 
 def _number(value: float) -> str:
     return f"{value:+.2f}" if abs(value) < 1000 else f"{value:+.0e}"
 
 
-def _ascii(formula: str, palette: Palette) -> str:
-    return formula.replace("σ", "sigmoid").replace("·", " ") if palette.ascii else formula
-
-
-def _bold(text: str, line: Line, palette: Palette) -> str:
-    return f"{_MARKED[1]}{line.name}{RESET}{text[len(line.name) :]}" if palette.depth else text
-
-
-def _strip(line: Line, room: int, palette: Palette) -> str:
-    """All units in one line, from -1 to 1; two rows of them where a cell can have two colours."""
+def _strip(equation: Line, room: int, palette: Palette) -> SegmentLine:
+    """All units on one line, from -1 to 1; two rows of them where a cell can have two colours."""
     if not palette.paints:
-        values = condensed(line, room)
-        # Shades have no sign: they show the distance from zero, the numbers beside them the sign.
-        levels = palette.levels(np.abs(values)[None], 0.0, 1.0)[0]
-        return "".join(palette.shade("sequential", one) for one in levels)
+        # Shades have no sign: they show the distance from zero, and the numbers beside them the
+        # sign.
+        values = np.abs(condensed(equation, room))
+        levels = palette.levels(values[None], 0.0, 1.0)[0]
+        return [palette.shade("sequential", level) for level in levels]
     rows = 1 if palette.ascii else 2
-    values = condensed(line, rows * room)
+    values = condensed(equation, rows * room)
     values = np.append(values, np.full(-len(values) % rows, np.nan, np.float32))
+    columns = len(values) // rows
     grid = Grid(
         values=values.reshape(-1, rows).T,
         row_labels=("",) * rows,
-        column_labels=("",) * (len(values) // rows),
+        column_labels=("",) * columns,
         low=-1.0,
         high=1.0,
         kind="diverging",
         title="",
     )
-    ((_, cells),) = heat_rows(grid, palette, [1] * (len(values) // rows))
+    ((_, cells),) = cell_rows(grid, palette, [1] * columns)
     return cells
 
 
 class StepView:
-    """A text, and where in it one looks.
+    """A text and the token of it whose step is shown.
 
     Args:
         stepper: the model.
-        tokenizer: what its ids mean.
+        tokenizer: the tokenizer of the ids.
         ids: the text (T,).
-        before: the state before a token of it, by its number.
+        before: gives the state before the token at a position.
     """
 
     def __init__(
@@ -143,36 +149,67 @@ class StepView:
         self._stepper, self._ids, self._before = stepper, ids, before
         self.labels = labels_of(tokenizer, ids.tolist())
         self.at, self.layer = len(ids) - 1, 0
-        self._spell = [alone(tokenizer, one) for one in range(tokenizer.vocab_size)]
+        self._vocabulary = [alone(tokenizer, token) for token in range(tokenizer.vocab_size)]
 
     def move(self, tokens: int = 0, layers: int = 0) -> None:
-        """Go elsewhere, as far as there is text, and there are layers."""
+        """Go to another token or layer, up to the ends of the text and the stack of layers."""
         self.at = min(max(self.at + tokens, 0), len(self.labels) - 1)
         self.layer = min(max(self.layer + layers, 0), self._stepper.config.num_layers - 1)
 
     def breakdown(self) -> StepBreakdown:
-        """The step that reads the token here."""
+        """The step that reads the current token."""
         token = int(self._ids[self.at])
         return break_down_step(self._stepper, token, self._before(self.at))
 
-    def lines(self, palette: Palette, width: int, rows: int = 1000) -> list[str]:
-        """The screen; where there are few rows, without the strips."""
-        whole = self._lines(palette, width, compact=False)
-        return whole if len(whole) <= rows else self._lines(palette, width, compact=True)
-
-    def _lines(self, palette: Palette, width: int, *, compact: bool) -> list[str]:
-        layers = self._stepper.config.num_layers
-        which = f", layer {self.layer + 1} of {layers}" if layers > 1 else ""
+    def segment_lines(
+        self, palette: Palette, width: int, rows: int = _MANY_ROWS
+    ) -> list[SegmentLine]:
+        """The screen in at most `width` terminal cells; without the strips if `rows` are few."""
         breakdown = self.breakdown()
-        found = [
-            f"step {self.at + 1} of {len(self.labels)}{which}",
-            place_line(self.labels, self.at, palette, width),
-            *render_step(breakdown, self._spell, self.layer, palette, width, compact=compact),
+        lines = self._screen(breakdown, palette, width, compact=False)
+        if len(lines) > rows:
+            lines = self._screen(breakdown, palette, width, compact=True)
+        return lines
+
+    def lines(self, palette: Palette, width: int, rows: int = _MANY_ROWS) -> list[str]:
+        """The screen as lines of ANSI."""
+        return [ansi_line(line) for line in self.segment_lines(palette, width, rows)]
+
+    def _screen(
+        self, breakdown: StepBreakdown, palette: Palette, width: int, *, compact: bool
+    ) -> list[SegmentLine]:
+        layers = self._stepper.config.num_layers
+        layer = f", layer {self.layer + 1} of {layers}" if layers > 1 else ""
+        display = StepDisplay(
+            breakdown=breakdown,
+            vocabulary=self._vocabulary,
+            layer=self.layer,
+            palette=palette,
+            compact=compact,
+        )
+        lines = [
+            [Segment(f"step {self.at + 1} of {len(self.labels)}{layer}")],
+            _text_line(self.labels, self.at, palette, width),
+            *display.lines(width),
         ]
         if self.at + 1 < len(self.labels):
-            chance = float(breakdown.probabilities[int(self._ids[self.at + 1])])
-            found.append(f"  what comes in the text had {chance:.1%}")
-        return found
+            probability = float(breakdown.probabilities[int(self._ids[self.at + 1])])
+            lines.append([Segment(f"  the next token of the text had {probability:.1%}")])
+        return lines
+
+
+def _text_line(labels: tuple[str, ...], position: int, palette: Palette, width: int) -> SegmentLine:
+    """The text around a token, which is marked."""
+    ascii = palette.ascii
+    token = one_line(labels[position], ascii=ascii) or SafeText("·")
+    before = one_line("".join(labels[max(0, position - width) : position]), ascii=ascii)
+    after = one_line("".join(labels[position + 1 : position + 1 + width]), ascii=ascii)
+    room = max(0, width - len(token) - 2)
+    left = before[max(0, len(before) - max(room * 2 // 3, room - len(after))) :]
+    right = after[: room - len(left)]
+    if palette.depth:
+        return [Segment(left), Segment(token, _MARKED), Segment(right)]
+    return [Segment(f"{left}[{token}]{right}")]
 
 
 def why_lines(
@@ -184,24 +221,26 @@ def why_lines(
     *,
     ascii: bool = False,
 ) -> list[SafeText]:
-    """A line each: how likely the token was, what was likelier, where the model was as it was here.
+    """The token's probability, the likeliest tokens, and passages with a similar state.
 
     Args:
-        token: the one asked about.
+        token: the token in question.
         chance: its probability.
-        cause: how was asked.
-        guesses: the likeliest tokens in its place.
-        passages: of the training text.
-        ascii: without other characters.
+        cause: the row of `CAUSES` that measured the picture above.
+        guesses: the likeliest tokens at its position, with their probabilities.
+        passages: passages of the training text after which the model's state was similar.
+        ascii: whether only ASCII marks may stand for white space.
     """
-    likely = ", ".join(f"'{one_line(one, ascii=ascii)}' {share:.1%}" for one, share in guesses)
+    likely = ", ".join(
+        f"'{one_line(text, ascii=ascii)}' {probability:.1%}" for text, probability in guesses
+    )
     lines = [
         f"'{one_line(token, ascii=ascii)}' had a probability of {chance:.1%}; {cause.says}",
         f"likeliest there: {likely}",
     ]
-    for one in passages:
-        before, after = (one_line(text, ascii=ascii) for text in (one.before, one.after))
+    for passage in passages:
+        before, after = (one_line(text, ascii=ascii) for text in (passage.before, passage.after))
         lines.append(
-            f"training text, line {one.line:,} (cosine {one.cosine:.2f}): {before}|{after}"
+            f"training text, line {passage.line:,} (cosine {passage.cosine:.2f}): {before}|{after}"
         )
-    return [safe_line(one) for one in lines]
+    return [safe_line(line) for line in lines]

@@ -1,6 +1,6 @@
-"""The display of a training run: a few lines that redraw themselves, or plain lines.
+"""The display of a training run: a block of lines that redraws itself, or plain lines.
 
-Takes numbers and strings; knows neither torch nor how a sample is written.
+Takes numbers and strings. Knows neither torch nor how a sample is written.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from chargen.terminal.progress import duration, size
 from chargen.terminal.safetext import rich_text, safe
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
+    from rich.console import OverflowMethod, RenderableType
 
-
-_REFRESH = 4  # times a second
+_REFRESHES_PER_SECOND = 4
 _LINE_SECONDS = 30.0
-_SAMPLE_LINES = 6
-_SMOOTH = 0.98
+_MAX_SAMPLE_LINES = 6
+_LOSS_DECAY = 0.98
+"""Of the exponential moving average of the loss that is shown."""
 
 
 @dataclass(kw_only=True)
 class TrainingProgress:
-    """What a display knows of a run."""
+    """What a display shows of a run."""
 
     title: str = ""
     step: int = 0
     steps: int = 1
     loss: float | None = None
-    """Smoothed, in nats per token."""
+    """Exponential moving average, in nats per token."""
     tokens_per_second: float = 0.0
     seconds: float = 0.0
     bits_per_byte: float | None = None
@@ -42,27 +41,37 @@ class TrainingProgress:
     notice: str = ""
     """Shown below everything else."""
     budget: float | None = None
-    """Seconds the run may take, where a clock and not the steps decides."""
+    """Seconds that the run may take; None if the number of steps decides."""
     _first: tuple[int, float] | None = None
+    """Tokens and seconds at the first step."""
 
     def advance(self, *, step: int, steps: int, loss: float, tokens: int, seconds: float) -> None:
-        """Take in one training step."""
-        self.loss = loss if self.loss is None else _SMOOTH * self.loss + (1 - _SMOOTH) * loss
+        """Take in one training step.
+
+        Args:
+            step: steps done.
+            steps: steps of the whole run.
+            loss: of this step, in nats per token.
+            tokens: tokens read since the start.
+            seconds: since the start.
+        """
+        decay = _LOSS_DECAY
+        self.loss = loss if self.loss is None else decay * self.loss + (1 - decay) * loss
         self.step, self.steps, self.seconds = step, steps, seconds
-        # From the first step on: reading the corpus and planning are no part of the pace.
+        # The speed is that since the first step: reading and planning do not count.
         first_tokens, first_seconds = self._first = self._first or (tokens, seconds)
         if seconds > first_seconds:
             self.tokens_per_second = (tokens - first_tokens) / (seconds - first_seconds)
 
     @property
     def remaining(self) -> float:
-        """Seconds to go: of the time that was given, or at the pace so far."""
+        """Seconds left: of the budget, or for the other steps at the speed so far."""
         if self.budget is not None:
             return max(0.0, self.budget - self.seconds)
         return self.seconds / max(1, self.step) * (self.steps - self.step)
 
     def line(self) -> str:
-        """Everything on one line, for logs."""
+        """All numbers on one line, for logs."""
         parts = [f"step {self.step}/{self.steps}"]
         if self.loss is not None:
             parts.append(f"loss {self.loss:.3f}")
@@ -77,24 +86,24 @@ class Display(Protocol):
     """Shows a `TrainingProgress` while it changes."""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to draw."""
 
     def stepped(self) -> None:
-        """A step was made."""
+        """A step was done."""
 
     def stop(self) -> None:
-        """End, leaving the terminal as it was; may be called twice."""
+        """End and leave the terminal as it was; may be called twice."""
 
 
 def open_display(terminal: Terminal, progress: TrainingProgress) -> Display:
-    """The display that fits the terminal: live, plain lines, or none with --quiet."""
+    """The display that fits the terminal: live, or plain lines (none with --quiet)."""
     if terminal.is_live:
         return LiveDisplay(terminal, progress)
     return LineDisplay(terminal, progress)
 
 
 class LineDisplay:
-    """A line every half minute."""
+    """A line every 30 seconds."""
 
     def __init__(
         self,
@@ -111,7 +120,7 @@ class LineDisplay:
         """Nothing to draw yet."""
 
     def stepped(self) -> None:
-        """A line when half a minute has passed."""
+        """Print a line if 30 seconds have passed since the last one."""
         now = self._clock()
         if now - self._last >= _LINE_SECONDS:
             self._last = now
@@ -130,10 +139,11 @@ class LiveDisplay:
         self._progress = progress
         self._console = terminal.console()
         self._bar = "#-" if terminal.ascii else "━─"
-        self._live: Live = Live(
+        self._overflow: OverflowMethod = "crop" if terminal.ascii else "ellipsis"
+        self._live = Live(
             console=self._console,
             get_renderable=self._render,
-            refresh_per_second=_REFRESH,
+            refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
         )
 
@@ -142,10 +152,10 @@ class LiveDisplay:
         self._live.start(refresh=True)
 
     def stepped(self) -> None:
-        """Drawn by rich's own timer."""
+        """Nothing: rich's timer draws."""
 
     def stop(self) -> None:
-        """Erase the block and give the cursor back."""
+        """Erase the block and show the cursor again."""
         self._live.stop()
 
     def _render(self) -> RenderableType:
@@ -164,12 +174,12 @@ class LiveDisplay:
         head.append(f" {done:4.0%}  {duration(progress.remaining)} left")
         rows = [head, rich_text(self._numbers())]
         if progress.sample:
-            lines = safe(progress.sample).expandtabs(4).splitlines()[:_SAMPLE_LINES]
+            lines = safe(progress.sample).expandtabs(4).splitlines()[:_MAX_SAMPLE_LINES]
             rows += [rich_text(f"  │ {line}", "dim italic") for line in lines]
         if progress.notice:
             rows.append(rich_text(progress.notice, "bold"))
         for row in rows:
-            row.truncate(self._console.width, overflow="ellipsis")
+            row.truncate(self._console.width, overflow=self._overflow)
         return Group(*rows)
 
     def _numbers(self) -> str:

@@ -125,7 +125,7 @@ def test_a_step_as_numbers(cli, cycle):
     assert value["predictions"][0]["token"] == "c"
     code, out, _ = cli("step", cycle, "-p", "abc", "--at", "2")
     assert out.splitlines()[:2] == ["step 2 of 3", "a[b]c"]
-    assert "what comes in the text had 77.2%" in out
+    assert "the next token of the text had 77.2%" in out
 
 
 def test_units_are_named_beside_the_model_and_known_by_name(cli):

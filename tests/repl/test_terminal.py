@@ -196,7 +196,7 @@ def test_a_step_taken_apart_is_walked_through_by_keys():
     position = int(lines[0].split()[1])
     seat.child.send("\x1b[D")  # left
     seat.until(lambda: seat.first_line().startswith(f"step {position - 1} of {position}"))
-    seat.until(lambda: any("what comes in the text had" in line for line in seat.lines()))
+    seat.until(lambda: any("the next token of the text had" in line for line in seat.lines()))
     seat.child.send("\x1b[H")  # home
     seat.until(lambda: seat.first_line().startswith("step 1 of"))
     seat.child.send("\x1b[C")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -14,9 +15,11 @@ import pytest
 
 from chargen.errors import ChargenError, UsageError
 from chargen.inference.engine import Stepper
+from chargen.insight.plot import Figure, Plot, Series
 from chargen.insight.trace import record
 from chargen.insight.views import Grid, ViewOptions, build_view, labels_of, views_for
 from chargen.terminal.export import export
+from chargen.terminal.palette import Palette
 from tests.conftest import make_model
 
 EVIL = '"><script>alert(1)</script>\x1b[2J\u202e\x00&amp;]]>'
@@ -66,7 +69,7 @@ def test_an_svg_is_xml_with_every_cell_in_it(name, dark):
     root = ElementTree.parse("a.svg").getroot()
     assert root.tag == f"{SVG}svg"
     width, height = int(root.get("width")), int(root.get("height"))
-    texts = "".join(one.text or "" for one in root.iter(f"{SVG}text"))
+    texts = "".join(element.text or "" for element in root.iter(f"{SVG}text"))
     assert grid.title in texts
     painted = 0
     for path in root.iter(f"{SVG}path"):
@@ -89,7 +92,9 @@ def test_a_page_works_offline_and_holds_every_value(name):
     assert "url(" not in text
     assert "import" not in text
     data = json.loads(re.search(r"const data = (.*);\n", text)[1])
-    values = np.array([[np.nan if one is None else one for one in row] for row in data["values"]])
+    values = np.array(
+        [[np.nan if value is None else value for value in row] for row in data["values"]]
+    )
     np.testing.assert_allclose(values, grid.values, atol=1e-4)
     assert data["rows"] == list(grid.row_labels)
 
@@ -114,10 +119,50 @@ def test_a_picture_of_pixels_needs_its_extra(monkeypatch):
     assert not Path("a.png").exists()
 
 
-def test_a_picture_of_pixels_is_one():
-    pytest.importorskip("matplotlib", reason="the extra `plot`")
-    export(GRIDS["hidden"], Path("a.png"))
-    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+def pixels(name: str) -> np.ndarray:
+    """The picture (rows, columns, 4) in a .png file, from 0 to 1."""
+    from matplotlib.image import imread
+
+    assert Path(name).read_bytes().startswith(b"\x89PNG")
+    return imread(name)
+
+
+def shares_of(colours, image: np.ndarray) -> list[float]:
+    """Which share of the pixels has each colour, given from 0 to 255."""
+    shown = np.rint(image[:, :, :3] * 255).astype(int)
+    return [float((shown == np.array(colour)).all(-1).mean()) for colour in colours]
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_grid_of_pixels_has_the_colours_of_its_values(dark):
+    values = np.array([[-1.0, 1.0], [1.0, 1.0]], np.float32)
+    grid = dataclasses.replace(HOSTILE["heat"], values=values)
+    export(grid, Path("a.png"), dark=dark)
+    ramp = Palette(depth=1 << 24, dark=dark).rgb("diverging")
+    least, most, middle = shares_of([ramp[0], ramp[-1], ramp[20]], pixels("a.png"))
+    assert most == pytest.approx(3 * least, rel=0.1)
+    assert least > 0.05
+    assert middle == 0
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_a_figure_of_pixels_has_the_colours_of_its_curves(points):
+    x = np.arange(5.0)
+    series = tuple(Series(name=name, x=x, y=y) for name, y in (("$b$", x), (EVIL, 4 - x)))
+    plot = Plot(series=series, x_label="$x", y_label="y$", title=EVIL, points=points)
+    export(Figure(title="$", plots=(plot, plot)), Path("a.png"))
+    palette = Palette(depth=1 << 24)
+    colours = [palette.line_rgb(number) for number in range(3)]
+    first, second, third = shares_of(colours, pixels("a.png"))
+    assert first > 0
+    assert second > 0
+    assert third == 0
+
+
+@pytest.mark.parametrize("name", ["hidden", "surprise", "predict", "gates"])
+def test_every_layout_can_be_pixels(name):
+    export(GRIDS[name], Path("a.png"))
+    assert pixels("a.png").std() > 0.01
 
 
 def test_other_endings_and_places_are_refused():

@@ -15,7 +15,7 @@ from wcwidth import wcswidth
 from chargen.insight.views import Grid, surprise_view
 from chargen.terminal.charts import spark_line, sparks
 from chargen.terminal.heatmap import column_label, columns_that_fit, one_line, render
-from chargen.terminal.palette import LEVELS, Palette, is_dark, make_palette
+from chargen.terminal.palette import LEVELS, Palette, is_dark, luminance, make_palette
 
 DEPTHS = (0, 16, 256, 1 << 24)
 
@@ -24,7 +24,7 @@ def grid_of(values, labels, **changes) -> Grid:
     values = np.array(values, np.float32)
     settings = {
         "values": values,
-        "row_labels": tuple(str(one) for one in range(len(values))),
+        "row_labels": tuple(str(row) for row in range(len(values))),
         "column_labels": tuple(labels),
         "low": -1.0,
         "high": 1.0,
@@ -61,9 +61,12 @@ def test_ascii_alone_when_asked():
 def test_with_colours_a_line_holds_two_rows():
     palette = Palette(depth=1 << 24)
     lines = render(SMALL, palette, 60)
-    upper, lower = palette.foreground("diverging"), palette.background("diverging")
-    first = f"\x1b[{upper[0]};{lower[63]}m▀\x1b[{upper[32]};{lower[32]}m▀"
-    assert lines[0] == f"0 {first}\x1b[{upper[63]};{lower[0]}m▀\x1b[0m"
+    least, middle, most = (
+        ";".join(map(str, palette.rgb("diverging")[level])) for level in (0, 32, 63)
+    )
+    cells = [(least, most), (middle, middle), (most, least)]
+    expected = "".join(f"\x1b[38;2;{upper};48;2;{lower}m▀" for upper, lower in cells)
+    assert lines[0] == f"0 {expected}\x1b[0m"
     assert bare(lines[1]) == "2 ▀ ▀"
     assert bare(lines[2]) == "  a·⏎"
     assert len(lines) == 4
@@ -103,13 +106,13 @@ def test_columns_stand_over_their_text_whatever_it_is_made_of(labels, depth, asc
     lines = render(grid, palette, width)
     rows = 2 if palette.paints and not ascii else 4
     count = columns_that_fit(labels, width - 2, ascii=ascii)
-    total = sum(column_label(one, ascii=ascii)[1] for one in labels[len(labels) - count :])
+    total = sum(column_label(text, ascii=ascii)[1] for text in labels[len(labels) - count :])
     for line in lines[: rows + 1]:
         shown = bare(line)
         assert "\n" not in shown
         marks = shown.replace("\u200e", "")
         assert wcswidth(marks) == 2 + total <= width
-        assert not any(unicodedata.category(one) == "Cc" for one in shown)
+        assert not any(unicodedata.category(character) == "Cc" for character in shown)
 
 
 @pytest.mark.parametrize("width", [20, 40, 79, 200])
@@ -129,10 +132,10 @@ def test_no_line_is_wider_than_the_screen(layout, depth, width):
 def test_a_text_is_coloured_line_by_line():
     grid = surprise_view(np.array([np.nan, 8.0, 0.0]), ("a", "\n", "b"))
     palette = Palette(depth=256)
-    colours, inks = palette.background("sequential"), palette.ink("sequential")
+    least, most = (palette.colours("sequential")[level].number for level in (0, 63))
     lines = render(grid, palette, 60)
-    assert lines[0] == f"\x1b[49;39ma\x1b[{colours[63]};{inks[63]}m⏎\x1b[0m"
-    assert lines[1] == f"\x1b[{colours[0]};{inks[0]}mb\x1b[0m"
+    assert lines[0] == f"\x1b[39;49ma\x1b[38;5;16;48;5;{most}m⏎\x1b[0m"
+    assert lines[1] == f"\x1b[38;5;231;48;5;{least}mb\x1b[0m"
     assert render(grid, Palette(), 60)[:4] == ["a⏎", " █", "b", " "]
 
 
@@ -156,7 +159,7 @@ def test_hostile_labels_are_harmless():
 
 
 def test_white_space_is_made_visible():
-    assert [column_label(one)[0] for one in (" ", "\n", "\t")] == ["·", "⏎", "→"]
+    assert [column_label(text)[0] for text in (" ", "\n", "\t")] == ["·", "⏎", "→"]
     assert column_label("\u0301") == ("◌\u0301", 1)
     assert column_label("") == (" ", 1)
     assert one_line("a b\nc") == "a b⏎c"
@@ -184,17 +187,39 @@ def test_colours_of_a_ramp_grow_apart_in_brightness(dark):
     assert np.all(red[-16:] > blue[-16:])
 
 
-def test_256_colours_come_near_the_true_ones():
-    cube = (0, 95, 135, 175, 215, 255)
-    true, near = Palette(depth=1 << 24), Palette(depth=256)
-    for rgb, code in zip(true.rgb("sequential"), near.background("sequential"), strict=False):
-        number = int(code.removeprefix("48;5;"))
-        if number >= 232:
-            found = (8 + 10 * (number - 232),) * 3
-        else:
-            number -= 16
-            found = (cube[number // 36], cube[number // 6 % 6], cube[number % 6])
-        assert max(abs(a - b) for a, b in zip(rgb, found, strict=True)) <= 60
+@pytest.mark.parametrize("dark", [True, False])
+@pytest.mark.parametrize("kind", ["sequential", "diverging"])
+def test_256_colours_come_near_the_true_ones(kind, dark):
+    near = Palette(depth=256, dark=dark)
+    colours = near.colours(kind)
+    assert colours[-1].is_default
+    for rgb, colour in zip(near.rgb(kind), colours, strict=False):
+        assert colour.number >= 16, "the first sixteen depend on the terminal's theme"
+        shown = colour.get_truecolor()
+        assert max(abs(a - b) for a, b in zip(rgb, shown, strict=True)) <= 60
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_256_colours_keep_the_sign_and_the_order(dark):
+    palette = Palette(depth=256, dark=dark)
+    signed = np.array([colour.get_truecolor() for colour in palette.colours("diverging")[:LEVELS]])
+    red, _, blue = signed.T
+    assert np.all(blue[:16] > red[:16])
+    assert np.all(red[-16:] > blue[-16:])
+    for kind, tolerance in (("sequential", 0.15), ("diverging", 0.1)):
+        true = np.array([luminance(rgb) for rgb in palette.rgb(kind)])
+        shown = np.array(
+            [luminance(colour.get_truecolor()) for colour in palette.colours(kind)[:-1]]
+        )
+        assert np.abs(shown - true).max() < tolerance
+
+
+@pytest.mark.parametrize("dark", [True, False])
+@pytest.mark.parametrize("depth", [16, 256, 1 << 24])
+def test_curves_have_colours_of_their_own(depth, dark):
+    palette = Palette(depth=depth, dark=dark)
+    assert len({palette.line_style(number).color for number in range(6)}) == 6
+    assert Palette().line_style(0) is None
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def is_obeyed(character: str) -> bool:
 
 @given(st.text(st.characters()))
 def test_nothing_obeyed_survives(text):
-    assert not any(is_obeyed(one) for one in safe(text) if one not in "\n\t")
-    assert not any(is_obeyed(one) for one in safe_line(text))
+    assert not any(is_obeyed(character) for character in safe(text) if character not in "\n\t")
+    assert not any(is_obeyed(character) for character in safe_line(text))
 
 
 @given(st.lists(st.text(st.characters())))
@@ -40,7 +40,7 @@ def test_safe_text_stays_safe(text):
 
 def test_every_control_character_is_visible():
     shown = [safe_line(chr(code)) for code in (*range(0x20), *range(0x7F, 0xA0))]
-    assert all(one and one.isprintable() for one in shown)
+    assert all(text and text.isprintable() for text in shown)
     assert len(set(shown)) == len(shown)
 
 
@@ -65,7 +65,7 @@ def test_examples(text, expected):
 
 def test_marks_are_capped_over_pieces():
     stream = SafeStream()
-    text = "".join(stream.feed(one) for one in "a" + "\u0301" * 50 + "b\u0301")
+    text = "".join(stream.feed(piece) for piece in "a" + "\u0301" * 50 + "b\u0301")
     assert text == "a" + "\u0301" * MAX_MARKS + "b\u0301"
 
 

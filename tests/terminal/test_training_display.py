@@ -103,8 +103,13 @@ def test_colour_modes(mode):
 
 
 def test_figures():
-    assert [duration(one) for one in (0, 59.6, 61, 7500)] == ["0s", "1m00s", "1m01s", "2h05m"]
-    assert [size(one) for one in (950, 12_345, 4.1e6, 2e9, 5e12)] == [
+    assert [duration(seconds) for seconds in (0, 59.6, 61, 7500)] == [
+        "0s",
+        "1m00s",
+        "1m01s",
+        "2h05m",
+    ]
+    assert [size(number) for number in (950, 12_345, 4.1e6, 2e9, 5e12)] == [
         "950", "12.3k", "4.1M", "2.0G", "5000.0G",
     ]  # fmt: skip
     assert [plural(1, "step"), plural(2_000, "step")] == ["1 step", "2,000 steps"]

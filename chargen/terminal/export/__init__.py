@@ -1,4 +1,8 @@
-"""A picture as a file: `.svg`, `.html` (one offline page, values under the pointer), `.png`."""
+"""A picture as a file: `.svg`, `.html` (one page that works offline) or `.png`.
+
+The ending of the file's name chooses the format. `grid` and `figure` draw the two kinds of
+picture.
+"""
 
 from __future__ import annotations
 
@@ -17,40 +21,49 @@ Picture = Grid | Figure
 
 
 def check_export(path: Path) -> None:
-    """Whether a name says which kind of picture it is.
+    """Check before the work that a picture can be written to a path.
 
     Raises:
-        UsageError: it does not.
-        ChargenError: its folder is not there, or cannot be written.
+        UsageError: the name has no ending of `EXPORTS`.
+        ChargenError: the folder does not exist or cannot be written to.
     """
-    if path.suffix not in EXPORTS:
-        raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
+    _find_format(path)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise ChargenError(f"{path}: cannot be written ({path.parent} is no folder for it)")
 
 
 def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
-    """Write a picture to a file; its ending says which kind.
+    """Write a picture to a file.
+
+    Args:
+        picture: a heatmap's numbers, or curves.
+        path: its ending chooses the format.
+        dark: whether the background is dark.
 
     Raises:
-        UsageError: an ending of no kind, or `.png` without matplotlib.
+        UsageError: the name has no ending of `EXPORTS`, or is `.png` and matplotlib is missing.
         ChargenError: the file cannot be written.
     """
-    if path.suffix not in EXPORTS:
-        raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
+    encode = _find_format(path)
     try:
-        data = EXPORTS[path.suffix](picture, Palette(depth=1 << 24, dark=dark))
+        data = encode(picture, Palette(depth=1 << 24, dark=dark))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     with atomic_writer(path) as handle:
         handle.write(data)
 
 
+def _find_format(path: Path) -> Callable[[Picture, Palette], bytes]:
+    if path.suffix not in EXPORTS:
+        raise UsageError(f"{path}: must end with one of {', '.join(EXPORTS)}")
+    return EXPORTS[path.suffix]
+
+
 def _svg(picture: Picture, palette: Palette) -> bytes:
     return grid.svg(picture, palette) if isinstance(picture, Grid) else figure.svg(picture, palette)
 
 
-def _page(picture: Picture, palette: Palette) -> bytes:
+def _html(picture: Picture, palette: Palette) -> bytes:
     return (
         grid.page(picture, palette) if isinstance(picture, Grid) else figure.page(picture, palette)
     )
@@ -58,7 +71,7 @@ def _page(picture: Picture, palette: Palette) -> bytes:
 
 EXPORTS: dict[str, Callable[[Picture, Palette], bytes]] = {
     ".svg": _svg,
-    ".html": _page,
+    ".html": _html,
     ".png": figure.png,
 }
-"""The kinds of file, by ending."""
+"""The formats by the ending of the file's name."""

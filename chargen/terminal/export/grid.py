@@ -1,10 +1,7 @@
-"""A Grid as .svg: a path a colour, and the text under its columns.
+"""A grid as .svg, and as an .html page that shows each value under the pointer.
 
-Every text in it passes SafeText and is escaped; nothing in it refers to anything outside.
-
-A Grid as .html: one offline page, the values under the pointer.
-
-Every text in it passes SafeText and is escaped; nothing in it refers to anything outside.
+Every text passes SafeText and is escaped, and nothing refers to anything outside of the file.
+`frame` and the colours are also those of exported figures.
 """
 
 from __future__ import annotations
@@ -12,189 +9,214 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from chargen.insight.views import Grid
 from chargen.terminal.heatmap import column_label
-from chargen.terminal.palette import LEVELS, Palette, luminance
+from chargen.terminal.palette import LEVELS, Palette, takes_black_ink
 from chargen.terminal.safetext import safe_line
 
-_CELL_W, _CELL_H, _LINE_H, _CHAR_W = 9, 9, 20, 9
-_TEXT_COLUMNS = 90
 FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+# Pixels of the svg.
+_CELL_WIDTH, _CELL_HEIGHT, _LINE_HEIGHT, _CHARACTER_WIDTH = 9, 9, 20, 9
+_MIN_WIDTH = 420
+_MAX_TEXT_CELLS = 90
+"""Terminal cells of a line, where the text itself is coloured."""
+_MIN_LABELLED_HEIGHT = 12
+"""Pixels of a row from which each row, and not every second one, has its label."""
 
 
 def svg(grid: Grid, palette: Palette) -> bytes:
-    """A picture that scales: a path a colour, and the text under its columns."""
+    """A picture that scales: a path for each colour, and the text under its columns."""
     drawing = _text_svg if grid.layout == "text" else _cells_svg
     body, width, height = drawing(grid, palette)
-    legend, tall = _legend_svg(grid, palette, height + 8)
-    return frame(body + legend, max(width, 420), tall, grid.title, palette)
+    legend, height = _legend_svg(grid, palette, height + 8)
+    return frame(body + legend, max(width, _MIN_WIDTH), height, grid.title, palette)
 
 
 def frame(body: str, width: int, height: int, title: str, palette: Palette) -> bytes:
-    """A whole picture around its elements."""
+    """The svg file around its elements, `width` by `height` pixels."""
     ink, paper = ink_and_paper(palette)
-    label = html.escape(safe_line(title))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label="{label}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(title)}" '
         f'font-family="{FONT}" font-size="13" fill="{ink}" color="{ink}">\n'
         f'<rect width="{width}" height="{height}" fill="{paper}"/>\n{body}</svg>\n'
     ).encode()
 
 
+def escaped(text: str) -> str:
+    """Any text as one safe line for the inside of an element or an attribute."""
+    return html.escape(safe_line(text))
+
+
 def ink_and_paper(palette: Palette) -> tuple[str, str]:
-    """Colours of text and of what is behind it."""
+    """Colours of the text and of the background."""
     return ("#d8d8d8", "#1a1a1a") if palette.dark else ("#222222", "#ffffff")
 
 
 def hex_colours(palette: Palette, kind: str) -> list[str]:
-    """The colours of the levels."""
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette.rgb(kind)]
+    """The colours of the 64 levels."""
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in palette.rgb(kind)]
 
 
-def legible_inks(palette: Palette, kind: str) -> list[str]:
-    """Black or white, for text on each level's colour."""
-    return ["#000" if luminance(one) > 0.42 else "#fff" for one in palette.rgb(kind)]
+def _legible_inks(palette: Palette, kind: str) -> list[str]:
+    """Black or white for text on each level's colour."""
+    return ["#000" if takes_black_ink(rgb) else "#fff" for rgb in palette.rgb(kind)]
 
 
-def _widths(grid: Grid) -> list[int]:
-    """Cells that each column takes."""
+def _column_widths(grid: Grid) -> list[int]:
+    """Terminal cells that each column takes."""
     rows = (grid.column_labels, *grid.cells)
-    return [max(column_label(one)[1] for one in column) for column in zip(*rows, strict=True)]
+    return [max(column_label(text)[1] for text in texts) for texts in zip(*rows, strict=True)]
 
 
 def _cells_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
-    """Rows of cells; the text under them, or, with texts in the cells, above."""
-    texts = bool(grid.cells)
-    small = grid.layout == "heat" and not texts and not grid.named
-    tall = _CELL_H if small else _LINE_H
-    margin = 8 * (2 + max((len(safe_line(one)) for one in grid.row_labels), default=0))
-    edges = np.concatenate([[0], np.cumsum(_widths(grid))]) * _CELL_W + margin
-    top = _LINE_H if texts else 6
+    """Elements, width and height of rows of cells.
+
+    The text stands under the cells; if the cells hold texts, it stands above them.
+    """
+    has_texts = bool(grid.cells)
+    is_small = grid.layout == "heat" and not has_texts and not grid.named
+    height = _CELL_HEIGHT if is_small else _LINE_HEIGHT
+    margin = 8 * (2 + max((len(safe_line(label)) for label in grid.row_labels), default=0))
+    edges = np.concatenate([[0], np.cumsum(_column_widths(grid))]) * _CELL_WIDTH + margin
+    top = _LINE_HEIGHT if has_texts else 6
     levels = palette.levels(grid.values, grid.low, grid.high)
-    paths: dict[int, list[str]] = {}
-    for row, line in enumerate(levels):
-        start = 0
-        for stop in range(1, len(line) + 1):
-            if stop == len(line) or line[stop] != line[start]:
-                if line[start] >= 0:
-                    x, wide = edges[start], edges[stop] - edges[start]
-                    part = f"M{x} {top + row * tall}h{wide}v{tall}h-{wide}z"
-                    paths.setdefault(line[start], []).append(part)
-                start = stop
-    hexes = hex_colours(palette, grid.kind)
-    body = [f'<path fill="{hexes[one]}" d="{"".join(paths[one])}"/>' for one in sorted(paths)]
-    every = 1 if tall >= 12 else 2
+    body = _cell_paths(levels, edges, top, height, hex_colours(palette, grid.kind))
+    every = 1 if height >= _MIN_LABELLED_HEIGHT else 2
     for row in range(0, len(levels), every):
-        name = html.escape(safe_line(grid.row_labels[row]))
-        y = top + row * tall + tall * every - (5 if tall >= 12 else 7)
-        size = "" if tall >= 12 else ' font-size="9"'
-        body.append(f'<text x="{margin - 6}" y="{y}" text-anchor="end"{size}>{name}</text>')
-    bottom = top + len(levels) * tall
-    if texts:
-        inks = legible_inks(palette, grid.kind)
-        for row, line in enumerate(levels):
-            ink = [inks[one] if one >= 0 else "none" for one in line]
-            body += _row_svg(grid.cells[row], edges, top + row * tall + 14, ink)
-        body += _row_svg(grid.column_labels, edges, 14)
+        y = top + row * height + height * every - (5 if every == 1 else 7)
+        size = "" if every == 1 else ' font-size="9"'
+        body.append(
+            f'<text x="{margin - 6}" y="{y}" text-anchor="end"{size}>'
+            f"{escaped(grid.row_labels[row])}</text>"
+        )
+    bottom = top + len(levels) * height
+    if has_texts:
+        inks = [*_legible_inks(palette, grid.kind), "none"]  # level -1: no value, no text
+        for row, row_levels in enumerate(levels):
+            row_inks = [inks[level] for level in row_levels]
+            body += _text_row_svg(grid.cells[row], edges, top + row * height + 14, row_inks)
+        body += _text_row_svg(grid.column_labels, edges, 14)
     elif grid.layout == "heat":
-        body += _row_svg(grid.column_labels, edges, bottom + 15)
-        bottom += _LINE_H
+        body += _text_row_svg(grid.column_labels, edges, bottom + 15)
+        bottom += _LINE_HEIGHT
     return "\n".join(body) + "\n", int(edges[-1]) + 8, bottom
 
 
-def _row_svg(
+def _cell_paths(
+    levels: list[list[int]],
+    edges: npt.NDArray[np.int64],
+    top: int,
+    height: int,
+    colours: Sequence[str],
+) -> list[str]:
+    """A path for each colour, with a rectangle for each run of equal cells."""
+    rectangles: dict[int, list[str]] = {}
+    for row, row_levels in enumerate(levels):
+        start = 0
+        for level, run in groupby(row_levels):
+            stop = start + len(list(run))
+            if level >= 0:
+                x, width = edges[start], edges[stop] - edges[start]
+                rectangle = f"M{x} {top + row * height}h{width}v{height}h-{width}z"
+                rectangles.setdefault(level, []).append(rectangle)
+            start = stop
+    return [
+        f'<path fill="{colours[level]}" d="{"".join(rectangles[level])}"/>'
+        for level in sorted(rectangles)
+    ]
+
+
+def _text_row_svg(
     labels: Sequence[str], edges: npt.NDArray[np.int64], y: int, inks: Sequence[str] | None = None
 ) -> list[str]:
-    """A text a column; empty ones are left out."""
-    found = []
-    for number, label in enumerate(labels):
-        shown = column_label(label)[0]
-        if shown.strip():
-            fill = f' fill="{inks[number]}"' if inks else ""
-            middle = (edges[number] + edges[number + 1]) / 2
-            place = f'x="{middle:g}" y="{y}" text-anchor="middle"'
-            found.append(f"<text {place}{fill}>{html.escape(shown)}</text>")
-    return found
+    """A text in the middle of each column; empty ones are left out."""
+    elements = []
+    for column, text in enumerate(labels):
+        label = column_label(text)[0]
+        if label.strip():
+            fill = f' fill="{inks[column]}"' if inks else ""
+            middle = (edges[column] + edges[column + 1]) / 2
+            position = f'x="{middle:g}" y="{y}" text-anchor="middle"'
+            elements.append(f"<text {position}{fill}>{html.escape(label)}</text>")
+    return elements
 
 
 def _text_svg(grid: Grid, palette: Palette) -> tuple[str, int, int]:
-    """The text itself, each token on its colour."""
+    """Elements, width and height of the text itself, each token on its colour."""
     levels = palette.levels(grid.values, grid.low, grid.high)[0]
-    hexes, inks = hex_colours(palette, grid.kind), legible_inks(palette, grid.kind)
+    colours, inks = hex_colours(palette, grid.kind), _legible_inks(palette, grid.kind)
     body, x, y, widest = [], 0, 0, 0
     for text, level in zip(grid.column_labels, levels, strict=True):
-        shown, wide = column_label(text)
-        if x + wide > _TEXT_COLUMNS:
+        label, cells = column_label(text)
+        if x + cells > _MAX_TEXT_CELLS:
             x, y = 0, y + 1
-        left, top = 8 + x * _CHAR_W, 6 + y * _LINE_H
+        left, top = 8 + x * _CHARACTER_WIDTH, 6 + y * _LINE_HEIGHT
+        width = cells * _CHARACTER_WIDTH
         if level >= 0:
             body.append(
-                f'<rect x="{left}" y="{top}" width="{wide * _CHAR_W}" height="{_LINE_H}" '
-                f'fill="{hexes[level]}"/>'
+                f'<rect x="{left}" y="{top}" width="{width}" height="{_LINE_HEIGHT}" '
+                f'fill="{colours[level]}"/>'
             )
-        ink = f' fill="{inks[level]}"' if level >= 0 else ""
+        fill = f' fill="{inks[level]}"' if level >= 0 else ""
         if text.strip(" "):
-            place = f'x="{left + wide * _CHAR_W / 2:g}" y="{top + 14}" text-anchor="middle"'
-            body.append(f"<text {place}{ink}>{html.escape(shown)}</text>")
-        x += wide
+            position = f'x="{left + width / 2:g}" y="{top + 14}" text-anchor="middle"'
+            body.append(f"<text {position}{fill}>{html.escape(label)}</text>")
+        x += cells
         widest = max(widest, x)
         if text == "\n":
             x, y = 0, y + 1
-    return "\n".join(body) + "\n", 16 + widest * _CHAR_W, 6 + (y + 1) * _LINE_H
+    return "\n".join(body) + "\n", 16 + widest * _CHARACTER_WIDTH, 6 + (y + 1) * _LINE_HEIGHT
 
 
 def _legend_svg(grid: Grid, palette: Palette, y: int) -> tuple[str, int]:
-    """A bar of colours with its ends, and below it in words what the picture is."""
-    hexes = hex_colours(palette, grid.kind)
+    """A bar of colours with its ends, then what the picture is and its notes; and the height."""
     bar = "".join(
-        f'<rect x="{60 + 3 * one}" y="{y}" width="3" height="12" fill="{hexes[one]}"/>'
-        for one in range(LEVELS)
+        f'<rect x="{60 + 3 * level}" y="{y}" width="3" height="12" fill="{colour}"/>'
+        for level, colour in enumerate(hex_colours(palette, grid.kind))
     )
-    said = [f"{grid.measure}: {grid.title}" if grid.measure else grid.title, *grid.notes]
+    meaning = f"{grid.measure}: {grid.title}" if grid.measure else grid.title
+    sentences = [meaning, *grid.notes]
     lines = "".join(
-        f'<text x="8" y="{y + 32 + 18 * number}">{html.escape(safe_line(one))}</text>'
-        for number, one in enumerate(said)
+        f'<text x="8" y="{y + 32 + 18 * number}">{escaped(sentence)}</text>'
+        for number, sentence in enumerate(sentences)
     )
     ends = (
         f'<text x="52" y="{y + 11}" text-anchor="end">{grid.low:g}</text>'
         f'<text x="{60 + 3 * LEVELS + 8}" y="{y + 11}">{grid.high:g}</text>'
     )
-    return f"{bar}{ends}{lines}\n", y + 32 + 18 * len(said)
+    return f"{bar}{ends}{lines}\n", y + 32 + 18 * len(sentences)
 
 
 def page(grid: Grid, palette: Palette) -> bytes:
-    """One page that works offline: the picture, and value, unit and character under the pointer."""
+    """One page that works offline: the picture; value, unit and character under the pointer."""
     ink, paper = ink_and_paper(palette)
-    hexes, inks = hex_colours(palette, grid.kind), legible_inks(palette, grid.kind)
-    levels = palette.levels(grid.values, grid.low, grid.high)
-    values = [
-        [None if not np.isfinite(one) else round(float(one), 4) for one in row]
-        for row in grid.values
-    ]
-    labels = [column_label(one)[0] for one in grid.column_labels]
-    cells = [[column_label(one)[0] for one in row] for row in grid.cells]
+    colours = hex_colours(palette, grid.kind)
     data = {
-        "rows": [safe_line(one) for one in grid.row_labels],
-        "columns": labels,
-        "breaks": [one == "\n" for one in grid.column_labels],
-        "cells": cells,
-        "values": values,
-        "levels": levels,
-        "colours": hexes,
-        "inks": inks,
+        "rows": [safe_line(label) for label in grid.row_labels],
+        "columns": [column_label(text)[0] for text in grid.column_labels],
+        "breaks": [text == "\n" for text in grid.column_labels],
+        "cells": [[column_label(text)[0] for text in row] for row in grid.cells],
+        "values": [
+            [round(float(value), 4) if np.isfinite(value) else None for value in row]
+            for row in grid.values
+        ],
+        "levels": palette.levels(grid.values, grid.low, grid.high),
+        "colours": colours,
+        "inks": _legible_inks(palette, grid.kind),
         "text": grid.layout == "text",
         "measure": safe_line(grid.measure),
     }
     # Within a script element only `<` can end it.
     packed = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    notes = "".join(f"<p>{html.escape(safe_line(one))}</p>" for one in grid.notes)
-    ramp = ",".join(hexes[::7])
-    title = html.escape(safe_line(grid.title))
+    notes = "".join(f"<p>{escaped(note)}</p>" for note in grid.notes)
+    ramp = ",".join(colours[::7])
+    title = escaped(grid.title)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -207,63 +229,66 @@ table {{ border-collapse: collapse; }}
 td {{ min-width: 9px; height: 9px; padding: 0; text-align: center; white-space: pre; }}
 th {{ font-weight: normal; font-size: 9px; padding-right: 6px; text-align: right; }}
 span {{ white-space: pre-wrap; }}
-#told {{ min-height: 1.4em; }}
+#caption {{ min-height: 1.4em; }}
 #bar {{ display: inline-block; width: 16em; height: 0.9em;
   background: linear-gradient(to right, {ramp}); }}
 </style>
 </head>
 <body>
 <p>{title}</p>
-<p>{grid.low:g} <span id="bar"></span> {grid.high:g} {html.escape(safe_line(grid.measure))}</p>
-<p id="told">move the pointer over the picture</p>
+<p>{grid.low:g} <span id="bar"></span> {grid.high:g} {escaped(grid.measure)}</p>
+<p id="caption">move the pointer over the picture</p>
 <div id="picture"></div>
 {notes}
 <script>
 const data = {packed};
-const picture = document.getElementById("picture");
-const told = document.getElementById("told");
-function place(element, row, column) {{
+{_SCRIPT}</script>
+</body>
+</html>
+""".encode()
+
+
+_SCRIPT = """const picture = document.getElementById("picture");
+const caption = document.getElementById("caption");
+function paint(element, row, column) {
   const level = data.levels[row][column];
-  if (level >= 0) {{
+  if (level >= 0) {
     element.style.background = data.colours[level];
     element.style.color = data.inks[level];
-  }}
-  element.onmouseenter = () => {{
+  }
+  element.onmouseenter = () => {
     const value = data.values[row][column];
-    told.textContent = data.rows[row] + " after '" + data.columns[column] + "' (" + (column + 1) +
-      "): " + (value === null ? "nothing" : value) + " " + data.measure;
-  }};
-}}
-if (data.text) {{
-  data.columns.forEach((label, column) => {{
+    caption.textContent = data.rows[row] + " after '" + data.columns[column] + "' (" +
+      (column + 1) + "): " + (value === null ? "no value" : value) + " " + data.measure;
+  };
+}
+if (data.text) {
+  data.columns.forEach((label, column) => {
     const span = document.createElement("span");
     span.textContent = label === "\\u00b7" ? " " : label;
-    place(span, 0, column);
+    paint(span, 0, column);
     picture.append(span);
     if (data.breaks[column]) picture.append(document.createElement("br"));
-  }});
-}} else {{
+  });
+} else {
   const table = document.createElement("table");
-  const line = (name) => {{
+  const addRow = (name) => {
     const row = table.insertRow();
     const head = document.createElement("th");
     head.textContent = name;
     row.append(head);
     return row;
-  }};
-  data.rows.forEach((name, number) => {{
-    const row = line(name);
-    data.columns.forEach((_, column) => {{
+  };
+  data.rows.forEach((name, number) => {
+    const row = addRow(name);
+    data.columns.forEach((_, column) => {
       const cell = row.insertCell();
       if (data.cells.length) cell.textContent = data.cells[number][column];
-      place(cell, number, column);
-    }});
-  }});
-  const under = line("");
-  data.columns.forEach((label) => {{ under.insertCell().textContent = label; }});
+      paint(cell, number, column);
+    });
+  });
+  const textRow = addRow("");
+  data.columns.forEach((label) => { textRow.insertCell().textContent = label; });
   picture.append(table);
-}}
-</script>
-</body>
-</html>
-""".encode()
+}
+"""
