@@ -28,7 +28,7 @@ from chargen.api import Model
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.inference.tree import TextTree
-from chargen.insight.views import ViewOptions, labels_of
+from chargen.insight.views import ViewOptions, token_labels
 from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
 from chargen.repl.screen import Screen
@@ -117,7 +117,7 @@ def frame_time(file: ModelFile) -> tuple[float, float]:
     session.append(text)
     nodes = session.tree.path(session.tree.tip, 120)
     session.heat.fill(session.trace(120)[0], nodes)
-    labels = labels_of(session.model.tokenizer, [session.tree.token(one) for one in nodes])
+    labels = token_labels(session.model.tokenizer, [session.tree.token(one) for one in nodes])
     options = ViewOptions(labels=labels, tokenizer=session.model.tokenizer)
     times = []
     for depth in (1 << 24, 256):

@@ -142,7 +142,7 @@ def test_step_and_gradients_are_those_of_the_joined_network(cell):
             np.testing.assert_allclose(line.values, same.values, atol=1e-5)
     norms, same = (
         measure_gradient_norms(
-            file.config, file.weights, ids, steps=20, places=1, dtype=torch.float64
+            file.config, file.weights, ids, steps=20, positions=1, dtype=torch.float64
         )
         for file in (model, joined)
     )

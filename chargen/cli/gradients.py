@@ -98,12 +98,12 @@ def command(
     else:
         measurements = _measure_models(names, corpus, back, terminal)
     from chargen.insight.gradients import describe_gradients, gradient_figure
-    from chargen.insight.views import unit_of
+    from chargen.insight.views import token_noun
 
     norms_by_name: dict[str, GradientNorms] = {}
     unit = "token"
     for name, tokenizer, norms in measurements:
-        norms_by_name[name], unit = norms, unit_of(tokenizer)
+        norms_by_name[name], unit = norms, token_noun(tokenizer)
         if as_json:
             write_json(terminal, {"model": name, **_gradients_record(norms)})
         elif every is not None:
@@ -183,8 +183,8 @@ def _gradients_record(norms: GradientNorms) -> dict[str, Any]:
         "half_life": finite(norms.half_life),
         "first_half": finite(norms.first_half),
         "verdict": norms.verdict,
-        "places": norms.places,
-        "state": finite_lists(norms.whole),
+        "places": norms.positions,
+        "state": finite_lists(norms.state),
         "input": finite_lists(norms.inputs),
         "layers": finite_lists(norms.layers.T),
     }

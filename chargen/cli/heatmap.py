@@ -137,7 +137,7 @@ def _build_grid(model: Model, text: str | bytes, view: str, length: int, **optio
         CorpusError: the text is empty.
     """
     from chargen.insight.trace import record
-    from chargen.insight.views import ViewOptions, build_view, find_view, labels_of
+    from chargen.insight.views import ViewOptions, build_view, find_view, token_labels
 
     find_view(view, model.config.cell_row)
     ids = model.tokenizer.encode(text)
@@ -147,7 +147,7 @@ def _build_grid(model: Model, text: str | bytes, view: str, length: int, **optio
     warm_up = ids[max(0, first - _WARM_UP_TOKENS) : first]
     state = model.stepper.read(warm_up, model.stepper.zero_state())
     trace = record(model.stepper, ids[first:], state)
-    labels = labels_of(model.tokenizer, ids[first:])
+    labels = token_labels(model.tokenizer, ids[first:])
     view_options = ViewOptions(labels=labels, tokenizer=model.tokenizer, **options)  # type: ignore[arg-type]
     return build_view(view, trace, view_options)
 

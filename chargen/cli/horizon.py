@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Measure; see _HORIZON_HELP."""
     from chargen.insight.horizon import horizon_figure, measure_horizon
-    from chargen.insight.views import unit_of
+    from chargen.insight.views import token_noun
     from chargen.terminal.progress import progress_line
 
     if not 4 <= longest <= 100_000:
@@ -64,6 +64,6 @@ def command(
             "error": horizon.error.tolist(),
         }
         write_json(terminal, value)
-    figure = horizon_figure(horizon, unit_of(model.tokenizer))
+    figure = horizon_figure(horizon, token_noun(model.tokenizer))
     if pictures.target or not as_json:
         pictures.show(figure)

@@ -11,7 +11,7 @@ import click
 from chargen._version import __version__
 from chargen.cli.options import MODEL, json_option, terminal_options, write_json
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import is_figure
+from chargen.terminal.progress import is_plain_number
 from chargen.terminal.safetext import safe_line
 
 _MAX_ANCESTORS = 20
@@ -94,12 +94,12 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
     for corpus in _dicts(card.get("corpus")):
         digest = str(corpus.get("sha256", ""))[:12]
         size = corpus.get("bytes")
-        shown_size = f"{size:,}" if is_figure(size) else "?"
+        shown_size = f"{size:,}" if is_plain_number(size) else "?"
         rows.append(("corpus", f"{corpus.get('name')}, {shown_size} bytes, SHA-256 {digest}…"))
     score = card.get("validation")
     if isinstance(score, dict):
         bits, nats = score.get("bits_per_byte"), score.get("nats_per_token")
-        if is_figure(bits) and is_figure(nats):
+        if is_plain_number(bits) and is_plain_number(nats):
             rows.append(("validation", f"{bits:.4f} bits per byte, {nats:.4f} nats per token"))
     rows += _finetuning_rows(card)
     labels = {"documents": "documents", "steps": "steps", "seed": "seed"}
@@ -143,4 +143,4 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 def _bits(score: Any) -> str:
     """The bits per byte of a score of a card, in words; empty if it has none."""
     bits = score.get("bits_per_byte") if isinstance(score, dict) else None
-    return f"{bits:.4f} bits per byte" if is_figure(bits) else ""
+    return f"{bits:.4f} bits per byte" if is_plain_number(bits) else ""

@@ -8,7 +8,7 @@ import click
 
 from chargen.cli.options import json_option, terminal_options, write_json
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import is_figure
+from chargen.terminal.progress import is_plain_number
 from chargen.terminal.safetext import safe_line
 
 
@@ -44,8 +44,8 @@ def _run_line(name: str, record: dict[str, Any]) -> str:
         for value in (record.get("model"), record.get("validation"))
     )
     bits, seconds = score.get("bits_per_byte"), record.get("seconds")
-    quality = f"{bits:.3f} bits/byte" if is_figure(bits) else "no score"
-    took = duration(seconds) if is_figure(seconds) else "?"
+    quality = f"{bits:.3f} bits/byte" if is_plain_number(bits) else "no score"
+    took = duration(seconds) if is_plain_number(seconds) else "?"
     shape = size_of(model)
     when = str(record.get("updated", "?"))[:16].replace("T", " ")
     cell, status = model.get("cell", "?"), record.get("status", "?")

@@ -45,7 +45,7 @@ _MAX_PROMPT_BYTES = 64_000_000
 def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
     """The option of a setting of `SampleConfig`, with the help of its table."""
     row = SETTINGS[name]
-    kind = int if row.whole else float
+    kind = int if row.integer else float
     default = SampleConfig.__dataclass_fields__[name].default
     help_text = f"{row.help}; default {default}."
     return click.option(

@@ -31,7 +31,11 @@ def command(
     pictures: Pictures,
 ) -> None:
     """Measure; see _SATURATION_HELP."""
-    from chargen.insight.saturation import measure_saturation, saturation_figure, summary
+    from chargen.insight.saturation import (
+        describe_saturation,
+        measure_saturation,
+        saturation_figure,
+    )
     from chargen.terminal.progress import progress_line
 
     model, ids, _ = model_and_text(names, terminal, encoding=encoding)
@@ -43,6 +47,6 @@ def command(
             gate.name: {part: getattr(gate, part).tolist() for part in ("left", "right", "mean")}
             for gate in gates
         }
-        write_json(terminal, {"gates": record, "notes": summary(gates, cell)})
+        write_json(terminal, {"gates": record, "notes": describe_saturation(gates, cell)})
     if pictures.target or not as_json:
         pictures.show(saturation_figure(gates, cell))

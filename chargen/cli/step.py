@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Show; see _STEP_HELP."""
     from chargen.api import load
-    from chargen.insight.step import states_along, step_grid
+    from chargen.insight.step import states_before_tokens, step_grid
     from chargen.repl.app import has_terminal
     from chargen.terminal.step_display import StepView
 
@@ -73,13 +73,13 @@ def command(
         raise UsageError(f"--at {at}: the text has tokens 1 to {len(ids)}")
     if not 1 <= layer <= model.config.num_layers:
         raise UsageError(f"--layer {layer}: the model has layers 1 to {model.config.num_layers}")
-    states = states_along(model.stepper, ids)
+    states = states_before_tokens(model.stepper, ids)
     view = StepView(model.stepper, model.tokenizer, ids, lambda position: states[position])
-    view.at, view.layer = len(ids) - 1 if at is None else at - 1, layer - 1
+    view.position, view.layer = len(ids) - 1 if at is None else at - 1, layer - 1
     if as_json:
         write_json(terminal, _step_record(view.breakdown(), model, view))
     if pictures.target is not None:
-        title = f"one step of the model, after '{view.labels[view.at]}'"
+        title = f"one step of the model, after '{view.labels[view.position]}'"
         pictures.export(step_grid(view.breakdown(), title, _equations(view.breakdown())))
     elif not as_json and at is None and has_terminal(terminal):
         from chargen.repl.keys import browse_here
@@ -92,17 +92,16 @@ def command(
 
 def _equations(breakdown: StepBreakdown) -> tuple[str, ...]:
     """The equations of a layer and what each of them says, for below the picture."""
-    return tuple(f"{line.formula}  {line.name}: {line.says}" for line in breakdown.layers[0])
+    return tuple(f"{line.formula}  {line.name}: {line.meaning}" for line in breakdown.layers[0])
 
 
 def _step_record(breakdown: StepBreakdown, model: Model, view: StepView) -> dict[str, Any]:
     """The step as plain values for JSON."""
-    from chargen.insight.step import likeliest
-    from chargen.insight.views import alone
+    from chargen.insight.step import most_likely_tokens
 
     return {
-        "token": view.labels[view.at],
-        "position": view.at + 1,
+        "token": view.labels[view.position],
+        "position": view.position + 1,
         "layers": [
             [
                 {"name": line.name, "formula": line.formula, "values": line.values.tolist()}
@@ -112,10 +111,10 @@ def _step_record(breakdown: StepBreakdown, model: Model, view: StepView) -> dict
         ],
         "predictions": [
             {
-                "token": alone(model.tokenizer, token),
+                "token": token_label(model.tokenizer, token),
                 "logit": float(breakdown.logits[token]),
                 "probability": float(breakdown.probabilities[token]),
             }
-            for token in likeliest(breakdown, _LISTED_PREDICTIONS).tolist()
+            for token in most_likely_tokens(breakdown, _LISTED_PREDICTIONS).tolist()
         ],
     }

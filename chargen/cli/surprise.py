@@ -53,7 +53,7 @@ def command(
     import numpy as np
 
     from chargen.insight.surprise import measure_surprise, positions_of
-    from chargen.insight.views import alone, labels_of, surprise_view
+    from chargen.insight.views import surprise_view, token_label, token_labels
     from chargen.terminal.progress import progress_line
 
     if top < 0:
@@ -65,7 +65,7 @@ def command(
         surprise = measure_surprise(model.stepper, ids, progress=progress)
     if len(ids) < 2:
         raise CorpusError(f"{name}: nothing predicts a single token; give a longer text")
-    texts = labels_of(model.tokenizer, ids.tolist())
+    texts = token_labels(model.tokenizer, ids.tolist())
     bits = np.nan_to_num(surprise.bits, nan=-1.0)
     if max_bits is not None:
         listed = np.flatnonzero(bits > max_bits)
@@ -74,7 +74,8 @@ def command(
     positions = positions_of(texts, listed)
     # A byte that completes no character has no text of its own: it is shown as a number.
     labels = tuple(
-        text or alone(model.tokenizer, int(token)) for text, token in zip(texts, ids, strict=True)
+        text or token_label(model.tokenizer, int(token))
+        for text, token in zip(texts, ids, strict=True)
     )
     if max_bits is None:
         positions.sort(key=lambda position: -bits[position.token])
@@ -97,8 +98,6 @@ def _position_record(
     name: str, position: TextPosition, surprise: Surprise, model: Model, labels: tuple[str, ...]
 ) -> dict[str, Any]:
     """A position as plain values for JSON."""
-    from chargen.insight.views import alone
-
     token = position.token
     return {
         "file": name,
@@ -106,8 +105,8 @@ def _position_record(
         "column": position.column,
         "bits": float(surprise.bits[token]),
         "text": labels[token],
-        "expected": alone(model.tokenizer, int(surprise.expected[token])),
-        "probability": float(surprise.chance[token]),
+        "expected": token_label(model.tokenizer, int(surprise.expected[token])),
+        "probability": float(surprise.probability[token]),
     }
 
 
@@ -121,15 +120,14 @@ def _position_line(
     ascii: bool,
 ) -> str:
     """A position as compilers write it: FILE:LINE:COLUMN, then the token and the expected one."""
-    from chargen.insight.views import alone
     from chargen.terminal.heatmap import one_line
     from chargen.terminal.safetext import safe_line
 
     token = position.token
-    expected = one_line(alone(model.tokenizer, int(surprise.expected[token])), ascii=ascii)
+    expected = one_line(token_label(model.tokenizer, int(surprise.expected[token])), ascii=ascii)
     before = one_line("".join(labels[max(0, token - _QUOTED_TOKENS) : token]), ascii=ascii)
     here = one_line(labels[token], ascii=ascii)
     return (
         f"{safe_line(name)}:{position.line}:{position.column}: {surprise.bits[token]:.1f} bits for "
-        f"'{here}' after '{before}', expected '{expected}' ({surprise.chance[token]:.0%})"
+        f"'{here}' after '{before}', expected '{expected}' ({surprise.probability[token]:.0%})"
     )

@@ -132,7 +132,7 @@ class TrainingView:
             self._planned = event
             self._announce(event)
             progress.steps = event.train.steps
-            progress.budget = event.train.minutes and event.train.minutes * 60
+            progress.budget_seconds = event.train.minutes and event.train.minutes * 60
             self._display.start()
         elif isinstance(event, StepDone):
             progress.advance(

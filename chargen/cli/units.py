@@ -42,7 +42,9 @@ Properties: """ + "\n            ".join(
 @click.command(help=_UNITS_HELP)
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @click.option("--labels", metavar="FILE.tsv", help="Your own labels, to search for as well.")
-@click.option("--ablate", is_flag=True, help="Also measure what each named unit is worth, in bits.")
+@click.option(
+    "--ablate", is_flag=True, help="Also measure what each named unit is ablation_costs, in bits."
+)
 @display_options
 def command(
     names: tuple[str, ...],
@@ -55,33 +57,40 @@ def command(
 ) -> None:
     """Search; see _UNITS_HELP."""
     from chargen.insight.properties import measure_properties, read_labels
-    from chargen.insight.units import MOST, column_of, excerpt, find_units, read_states, worth
-    from chargen.insight.views import labels_of
+    from chargen.insight.units import (
+        MAX_TOKENS,
+        ablation_costs,
+        column_of,
+        excerpt_grid,
+        find_units,
+        read_states,
+    )
+    from chargen.insight.views import token_labels
     from chargen.terminal.progress import progress_line
 
     model, ids, name = model_and_text(names, terminal, encoding=encoding)
     check_length(name, ids, _MIN_TOKENS)
-    texts = labels_of(model.tokenizer, ids.tolist() if labels else ids[:MOST].tolist())
+    texts = token_labels(model.tokenizer, ids.tolist() if labels else ids[:MAX_TOKENS].tolist())
     own_labels = {} if labels is None else read_labels(Path(labels), texts)
-    if len(ids) > MOST and not as_json:
-        terminal.note(f"reading the first {MOST:,} of {len(ids):,} tokens")
-    ids, texts = ids[:MOST], texts[:MOST]
+    if len(ids) > MAX_TOKENS and not as_json:
+        terminal.note(f"reading the first {MAX_TOKENS:,} of {len(ids):,} tokens")
+    ids, texts = ids[:MAX_TOKENS], texts[:MAX_TOKENS]
     # The values of each property, and whether they are numbers rather than yes or no.
     properties = {
-        label: (values[:MOST], label in PROPERTIES and PROPERTIES[label].counts)
+        label: (values[:MAX_TOKENS], label in PROPERTIES and PROPERTIES[label].counts)
         for label, values in {**measure_properties(texts), **own_labels}.items()
     }
     shape = model.config.state_shape
     with progress_line(terminal, "reading") as progress:
         states = read_states(model.stepper, ids, progress=progress)
     findings = find_units(states, properties, shape)
-    named = [finding for finding in findings if finding.believed]
+    named = [finding for finding in findings if finding.significant]
     bits: dict[str, float] = {}
     if ablate and named:
         middle = len(ids) // 2
         means = [float(states[:, column_of(finding.unit, shape)].mean()) for finding in named]
         with progress_line(terminal, "ablating units") as progress:
-            costs = worth(
+            costs = ablation_costs(
                 model.stepper, ids[middle:], [finding.unit for finding in named], means,
                 progress=progress,
             )  # fmt: skip
@@ -96,7 +105,7 @@ def command(
         rows = [f"{finding.name} {finding.unit.spelled(model.config)}" for finding in named]
         if pictures.target is None:
             terminal.out.write("\n")
-        pictures.show(excerpt(named, rows, states, properties, texts, shape))
+        pictures.show(excerpt_grid(named, rows, states, properties, texts, shape))
 
 
 def _save_names(model: Model, named: list[Finding], terminal: Terminal) -> None:
@@ -131,12 +140,12 @@ def _show_findings(
 
     width = max((len(name) for name in properties), default=0)
     for finding in sorted(
-        findings, key=lambda finding: (not finding.believed, finding.counts, -finding.score)
+        findings, key=lambda finding: (not finding.significant, finding.counts, -finding.score)
     ):
         unit, score = finding.unit.spelled(model.config), _score_text(finding)
         low = " (low where it holds)" if finding.sign < 0 else ""
-        chance = f"p {finding.chance:.3f}" if finding.chance >= 0.001 else "p < 0.001"
-        if finding.believed:
+        chance = f"p {finding.p_value:.3f}" if finding.p_value >= 0.001 else "p < 0.001"
+        if finding.significant:
             cost = bits.get(finding.name)
             worth = "" if cost is None else f"; worth {cost:.4f} bits a token"
             result = f"{unit}, {score}{low}, {chance}{worth}"
@@ -156,9 +165,9 @@ def _finding_record(finding: Finding, model: Model, bits: dict[str, float]) -> d
         "unit": finding.unit.spelled(model.config),
         "measure": finding.measure,
         "score": finding.score,
-        "searched": finding.searched,
+        "searched": finding.search_score,
         "sign": finding.sign,
-        "p": finding.chance,
-        "named": finding.believed,
+        "p": finding.p_value,
+        "named": finding.significant,
     }
     return {**value, "bits": bits[finding.name]} if finding.name in bits else value

@@ -61,7 +61,7 @@ def command(
     import numpy as np
 
     from chargen.inference.engine import check_finite, log_softmax
-    from chargen.insight.views import alone, labels_of
+    from chargen.insight.views import token_label, token_labels
     from chargen.insight.why import cause_view, find_cause
     from chargen.terminal.step_display import why_lines
 
@@ -81,12 +81,14 @@ def command(
     likeliest = np.argsort(-probabilities, kind="stable")[:_LISTED_PREDICTIONS].tolist()
     lists_passages = as_json or pictures.target is None
     passages = _find_passages(model, state, terminal) if lists_passages else []
-    labels = labels_of(model.tokenizer, shown.tolist())
-    guesses = [(alone(model.tokenizer, other), float(probabilities[other])) for other in likeliest]
+    labels = token_labels(model.tokenizer, shown.tolist())
+    guesses = [
+        (token_label(model.tokenizer, other), float(probabilities[other])) for other in likeliest
+    ]
     if as_json:
         value: dict[str, Any] = {
             "position": position + 1,
-            "token": alone(model.tokenizer, token),
+            "token": token_label(model.tokenizer, token),
             "probability": float(probabilities[token]),
             "by": by,
             "tokens": labels[:-1],
@@ -102,7 +104,7 @@ def command(
     if as_json or pictures.target is not None:
         return
     for line in why_lines(
-        alone(model.tokenizer, token), float(probabilities[token]), cause, guesses, passages,
+        token_label(model.tokenizer, token), float(probabilities[token]), cause, guesses, passages,
         ascii=terminal.ascii,
     ):  # fmt: skip
         terminal.write_line(line)
@@ -139,9 +141,9 @@ def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Token
     """
     import numpy as np
 
-    from chargen.insight.views import labels_of
+    from chargen.insight.views import token_labels
 
-    texts = labels_of(model.tokenizer, ids.tolist())
+    texts = token_labels(model.tokenizer, ids.tolist())
     lines = "".join(texts).split("\n")
     if not 1 <= line <= len(lines):
         raise UsageError(f"--at {at}: the text has lines 1 to {len(lines):,}")
@@ -158,7 +160,7 @@ def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Token
 def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
     """The passages of the training text with the most similar states; none if it is not here."""
     from chargen.api import training_text
-    from chargen.insight.why import build_passages, quote
+    from chargen.insight.why import build_passages, quote_passage
     from chargen.terminal.progress import progress_line
 
     text = training_text(model)
@@ -168,6 +170,6 @@ def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage
     with progress_line(terminal, "reading the training text") as progress:
         passages = build_passages(model.stepper, text.tokens, progress=progress)
     return [
-        quote(text.tokens, model.tokenizer, position, cosine)
+        quote_passage(text.tokens, model.tokenizer, position, cosine)
         for position, cosine in passages.nearest(state, _LISTED_PASSAGES)
     ]

@@ -39,7 +39,7 @@ class Composer:
         """Called with each node that is written, while the stepper still has its gates."""
         self._beginning: int | None = None
 
-    def hold(self, values: Mapping[Unit, float]) -> None:
+    def clamp(self, values: Mapping[Unit, float]) -> None:
         """Clamps these units to these values from the next step on, and no others."""
         clamps: dict[int, tuple[list[int], list[int], list[float]]] = {}
         for unit, value in values.items():
@@ -89,7 +89,7 @@ class Composer:
         tree = self.tree
         scratch = np.empty_like(tree.state(ROOT))
         before = tree.state(tree.parent(node))
-        logits = self.stepper.step(tree.token(node), before, scratch, tree.holds(node)).copy()
+        logits = self.stepper.step(tree.token(node), before, scratch, tree.clamps(node)).copy()
         forbid_unknown(logits, self.tokenizer)
         return logits
 

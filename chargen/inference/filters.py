@@ -29,12 +29,12 @@ class SettingRange:
     help: str
     off: float | None = None
     """The value at which the filter of that name changes nothing; None: it has no filter."""
-    whole: bool = False
+    integer: bool = False
     low_excluded: bool = False
 
     def problem(self, name: str, value: object) -> str | None:
         """What is wrong with `value`, or None."""
-        if isinstance(value, int) or (isinstance(value, float) and not self.whole):
+        if isinstance(value, int) or (isinstance(value, float) and not self.integer):
             above = value > self.low if self.low_excluded else value >= self.low
             if above and value <= self.high and value != math.inf:
                 return None
@@ -48,7 +48,7 @@ class SettingRange:
 
 SETTINGS: dict[str, SettingRange] = {
     "length": SettingRange(
-        low=1, high=math.inf, whole=True, help="Tokens to write: characters, bytes or pieces"
+        low=1, high=math.inf, integer=True, help="Tokens to write: characters, bytes or pieces"
     ),
     "temperature": SettingRange(
         low=0,
@@ -57,7 +57,7 @@ SETTINGS: dict[str, SettingRange] = {
         help="Below 1 safer, above 1 wilder; 0 always takes the likeliest",
     ),
     "top_k": SettingRange(
-        low=0, high=math.inf, off=0, whole=True, help="Keep the K likeliest tokens; 0: all"
+        low=0, high=math.inf, off=0, integer=True, help="Keep the K likeliest tokens; 0: all"
     ),
     "top_p": SettingRange(
         low=0,

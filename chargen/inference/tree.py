@@ -137,7 +137,7 @@ class TextTree:
         """The log-probability of the node's token, in nats."""
         return self._logprobs[node]
 
-    def holds(self, node: int) -> Clamps:
+    def clamps(self, node: int) -> Clamps:
         """The units that were clamped when the node was made."""
         return self._clamps[self._clamp_numbers[node]]
 
@@ -180,7 +180,7 @@ class TextTree:
         if missing:
             state = state.copy()
             for step in reversed(missing):
-                self._stepper.step(self._tokens[step], state, state, self.holds(step))
+                self._stepper.step(self._tokens[step], state, state, self.clamps(step))
         return state
 
     def is_before(self, first: int, node: int) -> bool:

@@ -61,11 +61,11 @@ class GradientNorms:
     layers: Numbers = field(repr=False)
     """(K + 1, L): with respect to each layer's state (all S vectors of it) as the next step reads
     it; at k = 0, as the head reads it."""
-    whole: Numbers = field(repr=False)
+    state: Numbers = field(repr=False)
     """(K + 1,): with respect to the state of all layers together."""
     inputs: Numbers = field(repr=False)
     """(K + 1,): with respect to the embedded token."""
-    places: int
+    positions: int
     """Over how many positions the means are taken."""
 
     @property
@@ -74,7 +74,7 @@ class GradientNorms:
 
         Infinite where the norm does not shrink.
         """
-        curve = self.whole[1 : 1 + _FITTED_STEPS]
+        curve = self.state[1 : 1 + _FITTED_STEPS]
         steps = np.flatnonzero(np.isfinite(curve) & (curve > 0))
         if len(steps) < 2:
             return 0.0
@@ -84,12 +84,12 @@ class GradientNorms:
     @property
     def first_half(self) -> float:
         """Steps after which half of the norm one step back is gone; infinite if never."""
-        return steps_to_fall(self.whole[1:], 0.5)
+        return steps_to_fall(self.state[1:], 0.5)
 
     @property
     def verdict(self) -> str:
         """`vanishing`, `healthy` or `exploding`."""
-        if not np.isfinite(self.whole).all() or self.half_life == float("inf"):
+        if not np.isfinite(self.state).all() or self.half_life == float("inf"):
             return "exploding"
         return "healthy" if self.half_life >= _MIN_HEALTHY_HALF_LIFE else "vanishing"
 
@@ -119,7 +119,7 @@ def measure_gradient_norms(
     ids: TokenIds | Tokens,
     *,
     steps: int = MAX_STEPS_BACK,
-    places: int = MAX_POSITIONS,
+    positions: int = MAX_POSITIONS,
     dtype: torch.dtype = torch.float32,
     progress: ProgressCallback = ignore_progress,
 ) -> GradientNorms:
@@ -130,13 +130,13 @@ def measure_gradient_norms(
         weights: the model's weights.
         ids: the text (T,), of at least three tokens.
         steps: K, fewer where the text is shorter.
-        places: at how many positions; each loss is that of one token, not a sum over time.
+        positions: at how many positions; each loss is that of one token, not a sum over time.
         dtype: of the arithmetic.
         progress: called with the share that is done.
     """
     steps = min(steps, len(ids) - 2)
     last = len(ids) - 2  # the last token is only predicted
-    ends = np.unique(np.linspace(steps, last, places).astype(np.intp))
+    ends = np.unique(np.linspace(steps, last, positions).astype(np.intp))
     stepper = Stepper(config, weights)
     layer_parts, input_parts = [], []
     for first in range(0, len(ends), _POSITIONS_AT_ONCE):
@@ -151,9 +151,9 @@ def measure_gradient_norms(
     inputs = np.concatenate(input_parts, axis=-1)[::-1]
     return GradientNorms(
         layers=layers.mean(-1),
-        whole=np.sqrt((layers**2).sum(1)).mean(-1),
+        state=np.sqrt((layers**2).sum(1)).mean(-1),
         inputs=inputs.mean(-1),
-        places=len(ends),
+        positions=len(ends),
     )
 
 
@@ -259,7 +259,7 @@ def gradient_figure(norms: dict[str, GradientNorms], unit: str) -> Figure:
     """
     first = next(iter(norms.values()))
     panels = [
-        ("the state of all layers", {name: row.whole for name, row in norms.items()}),
+        ("the state of all layers", {name: row.state for name, row in norms.items()}),
         ("the input", {name: row.inputs for name, row in norms.items()}),
     ]
     if len(norms) == 1 and first.layers.shape[1] > 1:

@@ -66,7 +66,7 @@ class Axis:
     high: float
     log: bool
 
-    def places(self, values: Numbers) -> Numbers:
+    def positions(self, values: Numbers) -> Numbers:
         """The positions of values (N,) on the axis; NaN for values outside of it."""
         low, high = np.log10([self.low, self.high]) if self.log else (self.low, self.high)
         with np.errstate(all="ignore"):

@@ -90,7 +90,7 @@ def _ends(cell: str, name: str) -> tuple[float, float]:
     return (1e-6, np.inf) if cell == "rnn-relu" else (-0.8, 0.8)
 
 
-def summary(gates: list[Saturation], cell: Cell) -> list[str]:
+def describe_saturation(gates: list[Saturation], cell: Cell) -> list[str]:
     """Each layer and gate in words."""
     return [_describe(gate, layer, cell) for gate in gates for layer in range(len(gate.left))]
 
@@ -149,5 +149,5 @@ def saturation_figure(gates: list[Saturation], cell: Cell) -> Figure:
     return Figure(
         title=f"How often {subject}; a point is a unit",
         plots=tuple(plots),
-        notes=tuple(summary(gates, cell)),
+        notes=tuple(describe_saturation(gates, cell)),
     )

@@ -26,7 +26,7 @@ class Line:
 
     name: str
     formula: str
-    says: str
+    meaning: str
     """What it means, in a few words."""
     values: Array = field(repr=False)
     """(H,); of the combined input, (I + H,)."""
@@ -89,7 +89,7 @@ def _input_line(x: Array, h: Array, layer: int) -> Line:
     return Line(
         name="input and state",
         formula="[x, h]",
-        says=f"{below} x; the state h from before",
+        meaning=f"{below} x; the state h from before",
         values=np.concatenate([x, h]),
         inputs=len(x),
     )
@@ -113,17 +113,17 @@ def _lstm(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
     cell = forget * c + write * candidate
     return (
         Line(name="forget gate", formula="f = σ(Wf·x + Uf·h + bf)", values=forget, gate=True,
-             says="keeps this much of each cell (1: all)"),
+             meaning="keeps this much of each cell (1: all)"),
         Line(name="candidate", formula="g = tanh(Wg·x + Ug·h + bg)", values=candidate,
-             says="what could be written"),
+             meaning="what could be written"),
         Line(name="input gate", formula="i = σ(Wi·x + Ui·h + bi)", values=write, gate=True,
-             says="how much of the candidate is written"),
+             meaning="how much of the candidate is written"),
         Line(name="cell state", formula="c' = f·c + i·g", values=cell,
-             says="the memory: what stays and what is new"),
+             meaning="the memory: what stays and what is new"),
         Line(name="output gate", formula="o = σ(Wo·x + Uo·h + bo)", values=read, gate=True,
-             says="how much of the memory shows"),
+             meaning="how much of the memory shows"),
         Line(name="hidden state", formula="h' = o·tanh(c')", values=read * np.tanh(cell),
-             says="what the prediction sees"),
+             meaning="what the prediction sees"),
     )  # fmt: skip
 
 
@@ -136,14 +136,14 @@ def _gru(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
     candidate = np.tanh(from_x[2] + reset * from_h[2])
     return (
         Line(name="reset gate", formula="r = σ(Wr·x + Ur·h + br)", values=reset, gate=True,
-             says="what the candidate may see of the past"),
+             meaning="what the candidate may see of the past"),
         Line(name="update gate", formula="z = σ(Wz·x + Uz·h + bz)", values=update, gate=True,
-             says="keeps this much of each unit (1: all)"),
+             meaning="keeps this much of each unit (1: all)"),
         Line(name="candidate", formula="n = tanh(Wn·x + bn + r·(Un·h + dn))", values=candidate,
-             says="what could be written"),
+             meaning="what could be written"),
         Line(name="hidden state", formula="h' = (1 - z)·n + z·h",
              values=(1 - update) * candidate + update * h,
-             says="the new memory; the prediction sees it"),
+             meaning="the new memory; the prediction sees it"),
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _rnn(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
     hidden = np.tanh(weight_ih @ x + bias_ih + weight_hh @ before[0] + bias_hh)
     return (
         Line(name="hidden state", formula="h' = tanh(W·x + U·h + b)", values=hidden,
-             says="all of it is written anew in every step"),
+             meaning="all of it is written anew in every step"),
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def _relu(x: Array, before: Array, parts: Parts) -> tuple[Line, ...]:
     hidden = np.maximum(weight_ih @ x + bias_ih + weight_hh @ before[0] + bias_hh, 0)
     return (
         Line(name="hidden state", formula="h' = max(0, W·x + U·h + b)", values=hidden,
-             says="all of it is written anew in every step"),
+             meaning="all of it is written anew in every step"),
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ _CELLS: dict[str, Callable[[Array, Array, Parts], tuple[Line, ...]]] = {
 }
 
 
-def states_along(stepper: Stepper, ids: TokenIds) -> Array:
+def states_before_tokens(stepper: Stepper, ids: TokenIds) -> Array:
     """The state before each token (T,) of a text, from a zero state: (T, L, S, H)."""
     now = stepper.zero_state()
     states = np.empty((len(ids), *now.shape), np.float32)
@@ -183,7 +183,7 @@ def states_along(stepper: Stepper, ids: TokenIds) -> Array:
     return states
 
 
-def condensed(line: Line, columns: int) -> Array:
+def to_columns(line: Line, columns: int) -> Array:
     """A line's values as at most so many columns, each a value from -1 to 1.
 
     A column has one unit or a few neighbours. Several gates become their mean. Several signed
@@ -218,7 +218,7 @@ def most_active(line: Line, count: int) -> list[tuple[str, float]]:
     return [(name(int(index)), float(line.values[index])) for index in order]
 
 
-def likeliest(breakdown: StepBreakdown, count: int) -> npt.NDArray[np.intp]:
+def most_likely_tokens(breakdown: StepBreakdown, count: int) -> npt.NDArray[np.intp]:
     """Ids of the most likely next tokens, the most likely first."""
     return np.argsort(-breakdown.probabilities, kind="stable")[:count]
 
@@ -229,7 +229,7 @@ def step_grid(breakdown: StepBreakdown, title: str, notes: tuple[str, ...] = ())
     several_layers = len(breakdown.layers) > 1
     for layer, lines in enumerate(breakdown.layers):
         for line in lines:
-            strip = condensed(line, _GRID_COLUMNS)
+            strip = to_columns(line, _GRID_COLUMNS)
             columns = np.linspace(0, len(strip) - 1, _GRID_COLUMNS).round().astype(int)
             rows.append(strip[columns])
             labels.append(f"L{layer + 1} {line.formula}" if several_layers else line.formula)

@@ -25,7 +25,7 @@ class Surprise:
     """(T,): what the token cost."""
     expected: npt.NDArray[np.int64] = field(repr=False)
     """(T,): the most likely token at this position."""
-    chance: Array = field(repr=False)
+    probability: Array = field(repr=False)
     """(T,): the probability of that most likely token."""
 
 
@@ -37,14 +37,14 @@ def measure_surprise(
     surprise = Surprise(
         bits=np.full(count, np.nan, np.float32),
         expected=np.zeros(count, np.int64),
-        chance=np.full(count, np.nan, np.float32),
+        probability=np.full(count, np.nan, np.float32),
     )
     for positions, logprobs in predictions(stepper, ids, progress=progress):
         rows, after = np.arange(len(positions)), positions + 1
         surprise.bits[after] = -logprobs[rows, np.asarray(ids[after], np.int64)] / np.log(2)
         best = logprobs.argmax(1)
         surprise.expected[after] = best
-        surprise.chance[after] = np.exp(logprobs[rows, best])
+        surprise.probability[after] = np.exp(logprobs[rows, best])
     return surprise
 
 

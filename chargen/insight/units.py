@@ -27,7 +27,7 @@ from chargen.insight.views import Grid
 from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import Tokens
 
-MOST = 30_000
+MAX_TOKENS = 30_000
 """Tokens of a text that are searched and tested on."""
 _WARM_UP_TOKENS = 256
 _MIN_TOKENS_PER_SIDE = 20
@@ -48,20 +48,20 @@ class Finding:
     unit: Unit
     counts: bool
     """Whether the property is a number: then the scores are correlations, else AUC."""
-    searched: float
+    search_score: float
     """Its score on the half on which it was chosen; too good, because it was chosen there."""
     score: float
     """Its score on the other half: AUC 0.5 to 1, correlation 0 to 1; lower where it fails."""
     sign: int
     """-1: it is low where the property holds."""
-    chance: float
+    p_value: float
     """The p value: how often shifted properties score so high, corrected for several tests."""
 
     @property
-    def believed(self) -> bool:
+    def significant(self) -> bool:
         """Whether score and p value are good enough for a name."""
         least = _MIN_CORRELATION if self.counts else _MIN_AUC
-        return self.score >= least and self.chance < _MAX_P_VALUE
+        return self.score >= least and self.p_value < _MAX_P_VALUE
 
     @property
     def measure(self) -> str:
@@ -117,15 +117,15 @@ def find_units(
                 name=name,
                 unit=Unit(layer, index, state),
                 counts=counts,
-                searched=offset + abs(float(scores[best])),
+                search_score=offset + abs(float(scores[best])),
                 score=offset + test_score,
                 sign=sign,
-                chance=p_values[-1],
+                p_value=p_values[-1],
             )
         )
     corrected = holm(np.array(p_values))
     return [
-        replace(finding, chance=float(p_value))
+        replace(finding, p_value=float(p_value))
         for finding, p_value in zip(findings, corrected, strict=True)
     ]
 
@@ -187,7 +187,7 @@ def holm(p_values: Numbers) -> Numbers:
     return corrected
 
 
-def worth(
+def ablation_costs(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     units: list[Unit],
@@ -219,7 +219,7 @@ def column_of(unit: Unit, shape: tuple[int, int, int]) -> int:
     return int(np.ravel_multi_index((unit.layer, unit.state, unit.index), shape))
 
 
-def excerpt(
+def excerpt_grid(
     findings: list[Finding],
     names: list[str],
     states: Array,

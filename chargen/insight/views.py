@@ -82,7 +82,7 @@ class View:
     build: Callable[[Trace, ViewOptions], Grid]
     of: frozenset[str] | None = None
     """A cell must have at least one of these states or gates; None suits every cell."""
-    every: bool = False
+    per_unit: bool = False
     """Whether it shows one number for each unit and token, and so can be shown live."""
 
 
@@ -113,7 +113,7 @@ def choose_units(values: Array, rows: int, order: str) -> npt.NDArray[np.intp]:
     return chosen
 
 
-def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
+def token_labels(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
     """The text that each token completes; empty for a byte in the middle of a character."""
     decoder = StreamDecoder()
     return tuple(
@@ -122,12 +122,12 @@ def labels_of(tokenizer: Tokenizer, tokens: Iterable[int]) -> tuple[str, ...]:
     )
 
 
-def unit_of(tokenizer: Tokenizer) -> str:
+def token_noun(tokenizer: Tokenizer) -> str:
     """What people call a token of this tokenizer: `character`, `byte` or `token`."""
     return {"char": "character", "byte": "byte"}.get(tokenizer.kind, "token")
 
 
-def alone(tokenizer: Tokenizer, token: int) -> str:
+def token_label(tokenizer: Tokenizer, token: int) -> str:
     """The text of a single token; hexadecimal where its bytes are not whole characters."""
     data = tokenizer.token_bytes(token)
     try:
@@ -278,7 +278,9 @@ def _predict(trace: Trace, options: ViewOptions) -> Grid:
     """The most likely tokens after each token, the most likely first."""
     ranked = np.argsort(-trace.logprobs, axis=1, kind="stable")[:, :_PREDICTED_TOKENS].T
     times = np.arange(len(trace.token_ids))
-    texts = [tuple(alone(options.tokenizer, token) for token in row) for row in ranked.tolist()]
+    texts = [
+        tuple(token_label(options.tokenizer, token) for token in row) for row in ranked.tolist()
+    ]
     return Grid(
         values=np.exp(trace.logprobs[times, ranked]),
         row_labels=tuple(str(rank) for rank in range(1, len(ranked) + 1)),
@@ -325,7 +327,7 @@ def _gates(trace: Trace, options: ViewOptions) -> Grid:
 
 VIEWS: dict[str, View] = {
     **{
-        name: View(help=text, build=_unit_map_of(name), of=frozenset({name}), every=True)
+        name: View(help=text, build=_unit_map_of(name), of=frozenset({name}), per_unit=True)
         for name, text in (
             ("hidden", "hidden state of the units"),
             ("cell", "cell state of the units"),

@@ -38,7 +38,7 @@ class Cause:
     value for each earlier token, (T - 1,)."""
     unit: str
     signed: bool
-    says: str
+    meaning: str
     """What a bright token means."""
 
 
@@ -89,21 +89,21 @@ CAUSES: dict[str, Cause] = {
         measure=measure_omissions,
         unit="bits lost without it",
         signed=True,
-        says="brighter tokens made it likelier, by the bits that it would cost without them",
+        meaning="brighter tokens made it likelier, by the bits that it would cost without them",
     ),
     "input": Cause(
         help="gradient times input: what each token did, to first order",
         measure=_gradient_products,
         unit="bits, gradient times input",
         signed=True,
-        says="brighter tokens made it likelier, to first order",
+        meaning="brighter tokens made it likelier, to first order",
     ),
     "gradient": Cause(
         help="the gradient's norm: where a small change would matter",
         measure=_gradient_norms,
         unit="gradient norm",
         signed=False,
-        says="at brighter tokens a small change would matter more",
+        meaning="at brighter tokens a small change would matter more",
     ),
 }
 """The ways to ask, in the order in which help lists them."""
@@ -232,7 +232,7 @@ class Passage:
     cosine: float
 
 
-def quote(
+def quote_passage(
     ids: Tokens,
     tokenizer: Tokenizer,
     position: int,

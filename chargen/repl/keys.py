@@ -274,7 +274,7 @@ def _leaving_bindings(*keys: str) -> KeyBindings:
 
 
 def _run(
-    shown: Callable[[], StyleAndTextTuples | ANSI],
+    shown: Callable[[], StyleAndTextTuples],
     bindings: KeyBindings,
     source: Input,
     output: Output,

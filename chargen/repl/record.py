@@ -43,7 +43,7 @@ def write_session(path: Path, session: Session) -> None:
     clamps: list[Clamps] = []
     node_rows = []
     for node in nodes[1:]:
-        node_clamps = tree.holds(node)
+        node_clamps = tree.clamps(node)
         if node_clamps not in clamps:
             clamps.append(node_clamps)
         hidden = tree.position(node) == tree.position(tree.parent(node))
@@ -147,7 +147,7 @@ def _restore(value: Any, session: Session) -> None:
     watched = [_read_unit(row, config) for row in value["watched"]]
     view, layer, order, heat_on = value["heat"]
     find_view(view, config.cell_row)
-    if not VIEWS[view].every or order not in ORDERS:
+    if not VIEWS[view].per_unit or order not in ORDERS:
         raise ValueError("heat")
     layer = _read_index(layer, range(config.num_layers))
 

@@ -18,8 +18,8 @@ from chargen.inference.composer import Composer, Writing
 from chargen.inference.engine import Array, Stepper
 from chargen.inference.tree import ROOT, TextTree
 from chargen.insight.trace import Trace, record
-from chargen.insight.views import ViewOptions, labels_of
-from chargen.insight.why import Passage, Passages, build_passages, quote
+from chargen.insight.views import ViewOptions, token_labels
+from chargen.insight.why import Passage, Passages, build_passages, quote_passage
 from chargen.model.runs import run_name
 from chargen.model.unit_names import Unit, is_spelled, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
@@ -131,7 +131,7 @@ class Session:
 
     def labels(self, nodes: list[int]) -> tuple[str, ...]:
         """Returns the text of each node's token."""
-        return labels_of(self.model.tokenizer, (self.tree.token(node) for node in nodes))
+        return token_labels(self.model.tokenizer, (self.tree.token(node) for node in nodes))
 
     def append(self, text: str) -> list[str]:
         """Reads a text at the end of the branch.
@@ -181,7 +181,7 @@ class Session:
             self.pinned.pop(unit, None)
         else:
             self.pinned[unit] = value
-        self.composer.hold(self.pinned)
+        self.composer.clamp(self.pinned)
 
     def spell_clamped(self) -> str:
         """Lists the clamped units and their values: `L1:4 = 0.9, L1:5.cell = -1`."""
@@ -204,7 +204,7 @@ class Session:
             raise UsageError(NO_TEXT)
         ids = np.array([self.tree.token(node) for node in nodes])
         before = self.tree.state(self.tree.parent(nodes[0]))
-        clamps = [self.tree.holds(node) for node in nodes]
+        clamps = [self.tree.clamps(node) for node in nodes]
         trace = record(self.model.stepper, ids, before, clamps)
         options = ViewOptions(labels=self.labels(nodes), tokenizer=self.model.tokenizer)
         return trace, options
@@ -275,7 +275,8 @@ class Session:
         tokens, index = self._passages
         nearest = [] if index is None else index.nearest(state, count)
         return [
-            quote(tokens, self.model.tokenizer, position, cosine) for position, cosine in nearest
+            quote_passage(tokens, self.model.tokenizer, position, cosine)
+            for position, cosine in nearest
         ]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:

@@ -119,9 +119,9 @@ def change_temperature(settings: Settings, step: float) -> None:
 def _parse_number(name: str, text: str) -> float:
     row = SETTINGS[name]
     try:
-        return int(text) if row.whole else float(text)
+        return int(text) if row.integer else float(text)
     except ValueError:
-        kind = "a whole number" if row.whole else "a number"
+        kind = "a whole number" if row.integer else "a number"
         raise UsageError(f"{setting_name(name)} {text}: must be {kind}, {row.range()}") from None
 
 

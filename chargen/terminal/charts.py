@@ -125,7 +125,7 @@ def _plot_lines(plot: Plot, palette: Palette, width: int, rows: int) -> list[Seg
     margin = max([len(number) for number in numbers.values()] + [1])
     columns = max(8, width - margin - 1)
     number_of_row = {}
-    for value, position in zip(ticks, up.places(np.array(ticks)), strict=True):
+    for value, position in zip(ticks, up.positions(np.array(ticks)), strict=True):
         if np.isfinite(position):
             number_of_row[round((1 - position) * (rows - 1))] = numbers[value]
     vertical, corner, flat = ("|", "+", "-") if palette.ascii else ("│", "└", "─")
@@ -149,7 +149,7 @@ def _labels_below(plot: Plot, across: Axis, columns: int) -> list[str]:
         end = columns - len(name) - 1
     values = across.ticks(max(2, columns // 12))
     taken = -1
-    for value, position in zip(values, across.places(np.array(values)), strict=True):
+    for value, position in zip(values, across.positions(np.array(values)), strict=True):
         text = tick_text(value)
         if not np.isfinite(position):
             continue
@@ -199,8 +199,8 @@ def _canvas(
     bits = np.zeros((rows, columns), np.int64)
     owners = np.full((rows, columns), -1)
     for number, series in enumerate(plot.series):
-        x = across.places(series.x) * (columns * dots_across - 1)
-        y = (1 - up.places(series.y)) * (rows * dots_down - 1)
+        x = across.positions(series.x) * (columns * dots_across - 1)
+        y = (1 - up.positions(series.y)) * (rows * dots_down - 1)
         dot_x, dot_y = _series_dots(x, y, plot.points)
         cells = dot_y // dots_down, dot_x // dots_across
         new = owners[cells] != number

@@ -47,7 +47,7 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def is_figure(value: object) -> TypeGuard[float]:
+def is_plain_number(value: object) -> TypeGuard[float]:
     """Whether a value from a file is a finite number that is small enough to be printed."""
     return (
         isinstance(value, int | float)

@@ -18,11 +18,11 @@ from chargen.insight.step import (
     Line,
     StepBreakdown,
     break_down_step,
-    condensed,
-    likeliest,
     most_active,
+    most_likely_tokens,
+    to_columns,
 )
-from chargen.insight.views import Grid, alone, labels_of
+from chargen.insight.views import Grid, token_label, token_labels
 from chargen.insight.why import Cause, Passage
 from chargen.terminal.drawing import Drawing, SegmentLine, ansi_line
 from chargen.terminal.heatmap import cell_rows, one_line
@@ -61,7 +61,7 @@ class StepDisplay(Drawing):
                 lines.append(self._strip_line(equation, width))
         softmax = self._spell("logits = V·h' + d, softmax: p = exp(logit) / sum of all exp")
         lines.append([Segment(safe_line(softmax)[:width])])
-        tokens = likeliest(self.breakdown, _PREDICTIONS).tolist()
+        tokens = most_likely_tokens(self.breakdown, _PREDICTIONS).tolist()
         return [*lines, *(self._prediction(token) for token in tokens)]
 
     def _spell(self, formula: str) -> str:
@@ -72,7 +72,7 @@ class StepDisplay(Drawing):
     def _heading(self, equation: Line, width: int) -> SegmentLine:
         """Name and formula, and what the equation means if there is room."""
         short = f"{equation.name}  {self._spell(equation.formula)}"
-        full = f"{short}  {equation.says}"
+        full = f"{short}  {equation.meaning}"
         text = safe_line(full if len(full) <= width else short)[:width]
         if not self.palette.depth:
             return [Segment(text)]
@@ -109,11 +109,11 @@ def _strip(equation: Line, room: int, palette: Palette) -> SegmentLine:
     if not palette.paints:
         # Shades have no sign: they show the distance from zero, and the numbers beside them the
         # sign.
-        values = np.abs(condensed(equation, room))
+        values = np.abs(to_columns(equation, room))
         levels = palette.levels(values[None], 0.0, 1.0)[0]
         return [palette.shade("sequential", level) for level in levels]
     rows = 1 if palette.ascii else 2
-    values = condensed(equation, rows * room)
+    values = to_columns(equation, rows * room)
     values = np.append(values, np.full(-len(values) % rows, np.nan, np.float32))
     columns = len(values) // rows
     grid = Grid(
@@ -147,19 +147,19 @@ class StepView:
         before: Callable[[int], Array],
     ) -> None:
         self._stepper, self._ids, self._before = stepper, ids, before
-        self.labels = labels_of(tokenizer, ids.tolist())
-        self.at, self.layer = len(ids) - 1, 0
-        self._vocabulary = [alone(tokenizer, token) for token in range(tokenizer.vocab_size)]
+        self.labels = token_labels(tokenizer, ids.tolist())
+        self.position, self.layer = len(ids) - 1, 0
+        self._vocabulary = [token_label(tokenizer, token) for token in range(tokenizer.vocab_size)]
 
     def move(self, tokens: int = 0, layers: int = 0) -> None:
         """Go to another token or layer, up to the ends of the text and the stack of layers."""
-        self.at = min(max(self.at + tokens, 0), len(self.labels) - 1)
+        self.position = min(max(self.position + tokens, 0), len(self.labels) - 1)
         self.layer = min(max(self.layer + layers, 0), self._stepper.config.num_layers - 1)
 
     def breakdown(self) -> StepBreakdown:
         """The step that reads the current token."""
-        token = int(self._ids[self.at])
-        return break_down_step(self._stepper, token, self._before(self.at))
+        token = int(self._ids[self.position])
+        return break_down_step(self._stepper, token, self._before(self.position))
 
     def segment_lines(
         self, palette: Palette, width: int, rows: int = _MANY_ROWS
@@ -188,12 +188,12 @@ class StepView:
             compact=compact,
         )
         lines = [
-            [Segment(f"step {self.at + 1} of {len(self.labels)}{layer}")],
-            _text_line(self.labels, self.at, palette, width),
+            [Segment(f"step {self.position + 1} of {len(self.labels)}{layer}")],
+            _text_line(self.labels, self.position, palette, width),
             *display.lines(width),
         ]
-        if self.at + 1 < len(self.labels):
-            probability = float(breakdown.probabilities[int(self._ids[self.at + 1])])
+        if self.position + 1 < len(self.labels):
+            probability = float(breakdown.probabilities[int(self._ids[self.position + 1])])
             lines.append([Segment(f"  the next token of the text had {probability:.1%}")])
         return lines
 
@@ -235,7 +235,7 @@ def why_lines(
         f"'{one_line(text, ascii=ascii)}' {probability:.1%}" for text, probability in guesses
     )
     lines = [
-        f"'{one_line(token, ascii=ascii)}' had a probability of {chance:.1%}; {cause.says}",
+        f"'{one_line(token, ascii=ascii)}' had a probability of {chance:.1%}; {cause.meaning}",
         f"likeliest there: {likely}",
     ]
     for passage in passages:

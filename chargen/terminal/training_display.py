@@ -40,7 +40,7 @@ class TrainingProgress:
     sample: str = ""
     notice: str = ""
     """Shown below everything else."""
-    budget: float | None = None
+    budget_seconds: float | None = None
     """Seconds that the run may take; None if the number of steps decides."""
     _first: tuple[int, float] | None = None
     """Tokens and seconds at the first step."""
@@ -66,8 +66,8 @@ class TrainingProgress:
     @property
     def remaining(self) -> float:
         """Seconds left: of the budget, or for the other steps at the speed so far."""
-        if self.budget is not None:
-            return max(0.0, self.budget - self.seconds)
+        if self.budget_seconds is not None:
+            return max(0.0, self.budget_seconds - self.seconds)
         return self.seconds / max(1, self.step) * (self.steps - self.step)
 
     def line(self) -> str:
@@ -164,8 +164,8 @@ class LiveDisplay:
         progress = self._progress
         width = max(10, min(40, self._console.width - 40))
         done = progress.step / max(1, progress.steps)
-        if progress.budget is not None:
-            done = progress.seconds / progress.budget
+        if progress.budget_seconds is not None:
+            done = progress.seconds / progress.budget_seconds
         done = min(1.0, done)
         full = int(done * width)
         head = rich_text(f"{progress.title}  ", "bold")

@@ -147,13 +147,13 @@ def torch_states(file, tokens, clamped: dict[Unit, float]) -> list[np.ndarray]:
 def test_clamped_units_are_what_torch_makes_of_them(cell, clamped):
     file = make_model(cell, 2)
     composer = composer_of(file)
-    composer.hold(clamped)
+    composer.clamp(clamped)
     tokens = [1, 4, 2, 8, 5, 7, 3]
     node = composer.read(ROOT, tokens)
     expected = torch_states(file, tokens, clamped)
     for step, state in zip(composer.tree.path(node), expected, strict=True):
         np.testing.assert_allclose(composer.tree.state(step), state, atol=1e-5)
-    composer.hold({})
+    composer.clamp({})
     node = composer.read(ROOT, tokens)
     free = torch_states(file, tokens, {})
     np.testing.assert_allclose(composer.tree.state(node), free[-1], atol=1e-5)

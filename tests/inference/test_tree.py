@@ -80,8 +80,8 @@ def test_clamped_units_are_clamped_again_when_a_state_is_computed_again(stepper)
         states.append(state.copy())
     for number, state in enumerate(states, 1):
         np.testing.assert_array_equal(tree.state(number), state)
-    assert tree.holds(15) == clamps
-    assert tree.holds(25) == {}
+    assert tree.clamps(15) == clamps
+    assert tree.clamps(25) == {}
 
 
 def test_the_end_that_a_branch_leaves_gets_a_name(stepper):

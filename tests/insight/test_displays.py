@@ -9,14 +9,14 @@ import pytest
 
 from chargen.inference.engine import Stepper
 from chargen.insight.saturation import (
+    describe_saturation,
     measure_saturation,
     saturation_figure,
-    summary,
     watched,
 )
 from chargen.insight.surprise import measure_surprise, positions_of
 from chargen.insight.trace import record
-from chargen.insight.why import build_passages, quote
+from chargen.insight.why import build_passages, quote_passage
 from tests.conftest import CELLS, make_model
 from tests.insight import equations
 
@@ -56,10 +56,10 @@ def test_saturation_in_words_and_points():
         assert len(figure.plots) == count
         assert [len(plot.series) for plot in figure.plots] == [2] * count
         assert figure.plots[0].series[1].labels[3] == "L2:3"
-        assert len(summary(gates, row)) == 2 * count
+        assert len(describe_saturation(gates, row)) == 2 * count
     lstm = make_model("lstm")
     gates = measure_saturation(Stepper(lstm.config, lstm.weights), IDS[:20])
-    assert "of forget gates stay open" in summary(gates, lstm.config.cell_row)[1]
+    assert "of forget gates stay open" in describe_saturation(gates, lstm.config.cell_row)[1]
 
 
 def test_surprise_is_what_each_token_cost():
@@ -67,14 +67,14 @@ def test_surprise_is_what_each_token_cost():
     surprise = measure_surprise(Stepper(model.config, model.weights), IDS)
     _, rows = equations.read(model, IDS)
     assert np.isnan(surprise.bits[0])
-    assert np.isnan(surprise.chance[0])
+    assert np.isnan(surprise.probability[0])
     expected = [
         equations.nats(row, token) / np.log(2) for row, token in zip(rows, IDS[1:], strict=False)
     ]
     np.testing.assert_allclose(surprise.bits[1:], expected, atol=1e-4)
     assert surprise.expected[1:].tolist() == [int(row.argmax()) for row in rows[:-1]]
     best = [np.exp(-equations.nats(row, row.argmax())) for row in rows[:-1]]
-    np.testing.assert_allclose(surprise.chance[1:], best, atol=1e-4)
+    np.testing.assert_allclose(surprise.probability[1:], best, atol=1e-4)
 
 
 def test_lines_and_columns():
@@ -127,5 +127,5 @@ def test_short_texts_have_passages_too(length):
 def test_a_passage_is_quoted_with_its_line():
     tokenizer = make_model().build_tokenizer()
     ids = tokenizer.encode("ab\ncd\nef")
-    passage = quote(ids, tokenizer, 4, 0.5, around=3)
+    passage = quote_passage(ids, tokenizer, 4, 0.5, around=3)
     assert (passage.before, passage.after, passage.line, passage.cosine) == ("\ncd", "\nef", 2, 0.5)

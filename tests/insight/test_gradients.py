@@ -56,14 +56,14 @@ def test_norms_are_those_of_the_numeric_gradient(cell, layers):
     model = make_model(cell, layers, hidden_size=5, embedding_size=4)
     back = len(TEXT) - 2
     norms = measure_gradient_norms(
-        model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
+        model.config, model.weights, TEXT, steps=back, positions=1, dtype=torch.float64
     )
-    assert (norms.places, norms.layers.shape) == (1, (back + 1, layers))
+    assert (norms.positions, norms.layers.shape) == (1, (back + 1, layers))
     for k in (0, 1, 2, 7, back):
         expected = numeric_norms(model, TEXT, k)
         np.testing.assert_allclose(norms.layers[k], expected, rtol=1e-5, atol=1e-9)
         np.testing.assert_allclose(
-            norms.whole[k], np.sqrt((expected**2).sum()), rtol=1e-5, atol=1e-9
+            norms.state[k], np.sqrt((expected**2).sum()), rtol=1e-5, atol=1e-9
         )
 
 
@@ -72,7 +72,7 @@ def test_norms_of_the_inputs_are_those_of_the_numeric_gradient(cell):
     model = make_model(cell, 2, hidden_size=5, embedding_size=4, tied_head=False)
     back = len(TEXT) - 2
     norms = measure_gradient_norms(
-        model.config, model.weights, TEXT, steps=back, places=1, dtype=torch.float64
+        model.config, model.weights, TEXT, steps=back, positions=1, dtype=torch.float64
     )
     slopes = input_slopes(model, TEXT)
     np.testing.assert_allclose(
@@ -117,29 +117,34 @@ def test_the_gradient_of_a_plain_rnn_is_the_product_of_jacobians():
         slope = recurrent.T @ ((1 - state[0, 0] ** 2) * slope)
         expected.append(np.linalg.norm(slope))
     norms = measure_gradient_norms(
-        model.config, model.weights, TEXT, steps=len(TEXT) - 2, places=1, dtype=torch.float64
+        model.config, model.weights, TEXT, steps=len(TEXT) - 2, positions=1, dtype=torch.float64
     )
-    np.testing.assert_allclose(norms.whole, expected, rtol=1e-9)
+    np.testing.assert_allclose(norms.state, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_positions_are_averaged_and_float32_is_near(cell):
     model = make_model(cell, 2, hidden_size=6)
-    many = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, places=5)
+    many = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, positions=5)
     ends = np.unique(np.linspace(4, len(TEXT) - 2, 5).astype(int))
     single = []
     for end in ends:  # one position at a time, each with all the text before it
         norms = measure_gradient_norms(
-            model.config, model.weights, TEXT[: end + 2], steps=end, places=1, dtype=torch.float64
+            model.config,
+            model.weights,
+            TEXT[: end + 2],
+            steps=end,
+            positions=1,
+            dtype=torch.float64,
         )
-        single.append(norms.whole[:5])
-    assert many.places == len(ends)
-    np.testing.assert_allclose(many.whole, np.mean(single, axis=0), rtol=1e-4)
+        single.append(norms.state[:5])
+    assert many.positions == len(ends)
+    np.testing.assert_allclose(many.state, np.mean(single, axis=0), rtol=1e-4)
 
 
 def norms_of(whole) -> GradientNorms:
     whole = np.asarray(whole, float)
-    return GradientNorms(layers=whole[:, None], whole=whole, inputs=whole, places=1)
+    return GradientNorms(layers=whole[:, None], state=whole, inputs=whole, positions=1)
 
 
 @given(st.floats(0.5, 60))
@@ -167,9 +172,9 @@ def test_numbers_too_small_for_float32_do_not_linger():
     model = make_model("rnn", 1, hidden_size=8)
     model.weights["layers.0.weight_hh"] *= 0.05
     norms = measure_gradient_norms(
-        model.config, model.weights, np.tile(TEXT, 12), steps=150, places=2
+        model.config, model.weights, np.tile(TEXT, 12), steps=150, positions=2
     )
-    assert norms.whole[-1] == 0
+    assert norms.state[-1] == 0
     assert torch.tensor(1e-40) * 1 > 0
 
 
@@ -191,7 +196,7 @@ def test_gradient_and_gradient_times_input_are_numeric(cell):
 
 def test_figures_have_a_curve_a_model_or_a_curve_a_layer():
     model = make_model("lstm", 2)
-    norms = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, places=3)
+    norms = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, positions=3)
     figure = gradient_figure({"a": norms}, "character")
     assert [len(plot.series) for plot in figure.plots] == [1, 1, 2]
     pair = gradient_figure({"a": norms, "b": norms}, "character")

@@ -11,11 +11,11 @@ from chargen.inference.engine import Stepper
 from chargen.insight.step import (
     Line,
     break_down_step,
-    condensed,
-    likeliest,
     most_active,
-    states_along,
+    most_likely_tokens,
+    states_before_tokens,
     step_grid,
+    to_columns,
 )
 from chargen.insight.trace import record
 from tests.conftest import CELLS, make_model
@@ -36,7 +36,7 @@ def test_every_line_is_its_equation(cell, tied_head):
     model = make_model(cell, 2, tied_head=tied_head)
     stepper = Stepper(model.config, model.weights)
     ids = np.array([1, 4, 2, 8, 5])
-    states = states_along(stepper, ids)
+    states = states_before_tokens(stepper, ids)
     breakdown = break_down_step(stepper, int(ids[-1]), states[-1])
     before, _ = equations.read(model, ids[:-1])
     x = equations.embedded(model, ids[-1])
@@ -57,14 +57,14 @@ def test_every_line_is_its_equation(cell, tied_head):
     np.testing.assert_allclose(breakdown.logits, logits, atol=1e-4)
     likelihoods = np.exp(logits - logits.max())
     np.testing.assert_allclose(breakdown.probabilities, likelihoods / likelihoods.sum(), atol=1e-5)
-    assert likeliest(breakdown, 3).tolist() == np.argsort(-logits)[:3].tolist()
+    assert most_likely_tokens(breakdown, 3).tolist() == np.argsort(-logits)[:3].tolist()
 
 
 def test_states_along_a_text_are_those_before_each_token():
     model = make_model("lstm", 2)
     stepper = Stepper(model.config, model.weights)
     ids = np.array([3, 1, 4, 1, 5])
-    states = states_along(stepper, ids)
+    states = states_before_tokens(stepper, ids)
     trace = record(stepper, ids)
     assert not states[0].any()
     np.testing.assert_array_equal(states[1:], trace.states[:-1])
@@ -72,21 +72,21 @@ def test_states_along_a_text_are_those_before_each_token():
 
 def line(values, *, gate=False, inputs=0) -> Line:
     return Line(
-        name="n", formula="f", says="s", values=np.array(values, np.float32), gate=gate,
+        name="n", formula="f", meaning="s", values=np.array(values, np.float32), gate=gate,
         inputs=inputs,
     )  # fmt: skip
 
 
 def test_columns_of_several_units():
-    assert condensed(line([0.0, 1.0, 0.5, 0.5], gate=True), 2).tolist() == [0.5, 0.5]
-    columns = condensed(line([0.3, -0.4, 0.6, 0.8]), 2)
+    assert to_columns(line([0.0, 1.0, 0.5, 0.5], gate=True), 2).tolist() == [0.5, 0.5]
+    columns = to_columns(line([0.3, -0.4, 0.6, 0.8]), 2)
     np.testing.assert_allclose(columns, [-np.sqrt(0.125), np.sqrt(0.5)], rtol=1e-6)
-    np.testing.assert_allclose(condensed(line([4.0, -2.0]), 5), [1.0, -0.5])
+    np.testing.assert_allclose(to_columns(line([4.0, -2.0]), 5), [1.0, -0.5])
 
 
 @given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=50), st.integers(1, 60))
 def test_columns_stay_within_one(values, columns):
-    result = condensed(line(values), columns)
+    result = to_columns(line(values), columns)
     assert len(result) == min(columns, len(values))
     assert (np.abs(result) <= 1 + 1e-6).all()
 

@@ -15,12 +15,12 @@ from chargen.insight import units as module
 from chargen.insight.trace import record
 from chargen.insight.units import (
     Finding,
+    ablation_costs,
     column_of,
-    excerpt,
+    excerpt_grid,
     find_units,
     holm,
     read_states,
-    worth,
 )
 from chargen.model.unit_names import Unit, load_names, names_path, parse_unit, save_names
 from tests.conftest import make_model
@@ -82,8 +82,8 @@ def test_a_planted_unit_is_found_and_believed():
         Unit(0, 21), 1, "correlation"
     )  # fmt: skip
     assert findings["q"].score > 0.95
-    assert findings["q"].believed
-    assert findings["n"].believed
+    assert findings["q"].significant
+    assert findings["n"].significant
 
 
 def test_units_that_follow_by_chance_are_rejected():
@@ -94,8 +94,8 @@ def test_units_that_follow_by_chance_are_rejected():
         states = np.stack([slow_signal(random, 3000, 80) for _ in range(40)], axis=1)
         states += 0.1 * random.normal(size=states.shape).astype(np.float32)
         (finding,) = find_units(states, {"q": (slow_signal(random, 3000, 80), False)}, SHAPE)
-        believed += finding.believed
-        looked_good += finding.searched > 0.65
+        believed += finding.significant
+        looked_good += finding.search_score > 0.65
     assert looked_good >= 10
     assert believed == 0
 
@@ -132,7 +132,7 @@ def test_the_cost_of_ablating_a_unit_is_that_of_clamping_it():
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(1).integers(9, size=60)
-    (cost,) = worth(stepper, ids, [Unit(0, 4)], [0.2])
+    (cost,) = ablation_costs(stepper, ids, [Unit(0, 4)], [0.2])
     state, clamped, free = equations.zero_state(model), 0.0, 0.0
     _, rows = equations.read(model, ids[:-1])
     for token, following, row in zip(ids[:-1], ids[1:], rows, strict=True):
@@ -149,10 +149,10 @@ def test_an_excerpt_is_of_text_that_was_not_searched():
     values = np.zeros(400, np.float32)
     values[300:330] = 1
     states[:, 5] = values
-    finding = Finding(name="q", unit=Unit(0, 5), counts=False, searched=1.0, score=1.0, sign=1,
-                      chance=0.0)  # fmt: skip
+    finding = Finding(name="q", unit=Unit(0, 5), counts=False, search_score=1.0, score=1.0, sign=1,
+                      p_value=0.0)  # fmt: skip
     labels = tuple(str(number % 10) for number in range(400))
-    grid = excerpt([finding], ["q L1:5"], states, {"q": (values, False)}, labels, SHAPE)
+    grid = excerpt_grid([finding], ["q L1:5"], states, {"q": (values, False)}, labels, SHAPE)
     assert grid.values.shape == (1, 128)
     assert grid.values.sum() == 30
     assert grid.row_labels == ("q L1:5",)

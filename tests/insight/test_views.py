@@ -16,7 +16,7 @@ from chargen.insight.views import (
     ViewOptions,
     build_view,
     choose_units,
-    labels_of,
+    token_labels,
     views_for,
 )
 from chargen.insight.why import measure_omissions
@@ -32,7 +32,7 @@ def traced(file, tokens=TOKENS):
     stepper = Stepper(file.config, file.weights)
     trace = record(stepper, np.array(tokens))
     tokenizer = file.build_tokenizer()
-    options = ViewOptions(labels=labels_of(tokenizer, tokens), tokenizer=tokenizer)
+    options = ViewOptions(labels=token_labels(tokenizer, tokens), tokenizer=tokenizer)
     return trace, options
 
 
@@ -185,7 +185,7 @@ def test_units_can_be_chosen_of_anything(values):
 
 def test_labels_of_bytes_stand_with_the_byte_that_ends_a_character():
     tokenizer = ByteTokenizer(documents=True)
-    assert labels_of(tokenizer, [*"aé".encode(), 256]) == ("a", "", "é", "\n")
+    assert token_labels(tokenizer, [*"aé".encode(), 256]) == ("a", "", "é", "\n")
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -213,4 +213,4 @@ def test_a_single_earlier_token_has_no_omission():
 def test_the_table_names_every_state_and_gate():
     parts = {name for cell in CELL_ROWS.values() for name in (*cell.states, *cell.gates)}
     assert parts <= set(VIEWS)
-    assert all(VIEWS[name].every for name in parts)
+    assert all(VIEWS[name].per_unit for name in parts)

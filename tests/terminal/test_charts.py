@@ -115,10 +115,10 @@ def test_ticks_are_round(axis, count, expected):
 
 def test_places_on_axes():
     across, up = axes_of(figure(("a", [5, 0, 10, np.nan]), log_y=True).plots[0])
-    np.testing.assert_allclose(across.places(np.array([0, 3])), [0, 1])
-    np.testing.assert_allclose(up.places(np.array([5, 10, 0, np.nan])), [0, 1, np.nan, np.nan])
+    np.testing.assert_allclose(across.positions(np.array([0, 3])), [0, 1])
+    np.testing.assert_allclose(up.positions(np.array([5, 10, 0, np.nan])), [0, 1, np.nan, np.nan])
     (_, flat) = axes_of(figure(("a", [2, 2])).plots[0])
-    assert flat.places(np.array([2])) == 0.5
+    assert flat.positions(np.array([2])) == 0.5
 
 
 @pytest.mark.parametrize(

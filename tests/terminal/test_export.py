@@ -17,7 +17,7 @@ from chargen.errors import ChargenError, UsageError
 from chargen.inference.engine import Stepper
 from chargen.insight.plot import Figure, Plot, Series
 from chargen.insight.trace import record
-from chargen.insight.views import Grid, ViewOptions, build_view, labels_of, views_for
+from chargen.insight.views import Grid, ViewOptions, build_view, token_labels, views_for
 from chargen.terminal.export import export
 from chargen.terminal.palette import Palette
 from tests.conftest import make_model
@@ -31,7 +31,7 @@ def grids() -> dict[str, Grid]:
     tokenizer = file.build_tokenizer()
     tokens = [1, 2, 3, 0, 4, 5, 1, 6]
     trace = record(Stepper(file.config, file.weights), np.array(tokens))
-    options = ViewOptions(labels=labels_of(tokenizer, tokens), tokenizer=tokenizer)
+    options = ViewOptions(labels=token_labels(tokenizer, tokens), tokenizer=tokenizer)
     return {name: build_view(name, trace, options) for name in views_for(trace.cell)}
 
 

@@ -68,7 +68,7 @@ def test_a_limit_scores_a_part_spread_over_the_text():
 def test_scoring_in_pieces_is_scoring_the_whole(monkeypatch, prose):
     model = Model(make_model("lstm", 2, characters="".join(sorted(set(prose)))))
     whole = model.score(prose[:3000])
-    monkeypatch.setattr("chargen.inference.token_scores._SCORED_AT_ONCE", 100)
+    monkeypatch.setattr("chargen.inference.token_scores._TOKENS_PER_SCORE_BLOCK", 100)
     assert model.score(prose[:3000]).nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
 
 

@@ -19,7 +19,7 @@ from chargen.repl.record import is_session, read_session, write_session
 from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
-from chargen.terminal.progress import is_figure, plural
+from chargen.terminal.progress import is_plain_number, plural
 from chargen.text.tokenizer import utf8
 
 _BACKUP = "before-load.json"
@@ -107,7 +107,9 @@ def models(context: Context, argument: str) -> None:
         score, model = record.get("validation"), record.get("model")
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
         described = f"{model.get('cell')} {size_of(model)}" if isinstance(model, dict) else ""
-        rows.append((folder.name, described, f"{bits:.3f} bits/byte" if is_figure(bits) else ""))
+        rows.append(
+            (folder.name, described, f"{bits:.3f} bits/byte" if is_plain_number(bits) else "")
+        )
     if not rows:
         raise ModelFileError("no run in checkpoints/ yet; /load FILE loads a model file")
     context.screen.table(("run", "model", "validation"), rows)

@@ -17,10 +17,10 @@ from chargen.insight.views import (
     ORDERS,
     VIEWS,
     Grid,
-    alone,
     build_view,
     find_view,
     surprise_view,
+    token_label,
     unit_view,
     views_for,
 )
@@ -58,7 +58,7 @@ def heat(context: Context, argument: str) -> None:
         else:
             find_view(word, config.cell_row)
             view = word
-    if not VIEWS[view].every:
+    if not VIEWS[view].per_unit:
         command = "chargen heatmap --view entropy" if view == "entropy" else f"/{view}"
         raise UsageError(f"heat {view}: this view is not a map of units; {command} shows it")
     if not 0 <= layer < config.num_layers:
@@ -76,7 +76,7 @@ def heat(context: Context, argument: str) -> None:
 def heat_words(context: Context) -> tuple[str, ...]:
     """Returns the words that `/heat` takes."""
     config = context.session.model.config
-    maps = [name for name in views_for(config.cell_row) if VIEWS[name].every]
+    maps = [name for name in views_for(config.cell_row) if VIEWS[name].per_unit]
     layers = [f"L{number}" for number in range(1, config.num_layers + 1)]
     return ("on", "off", *maps, *layers, *ORDERS)
 
@@ -271,7 +271,7 @@ def step(context: Context, argument: str) -> None:
         np.array([tree.token(node) for node in nodes]),
         lambda index: tree.state(tree.parent(nodes[index])),
     )
-    view.at = position - 1
+    view.position = position - 1
     if context.browse_steps is not None:
         context.browse_steps(view)
     screen.lines(view.lines(screen.palette, screen.width))
@@ -300,7 +300,7 @@ def why(context: Context, argument: str) -> None:
     check_finite(logits)
     chances = np.exp(log_softmax(logits))
     guesses = [
-        (alone(tokenizer, token), float(chances[token]))
+        (token_label(tokenizer, token), float(chances[token]))
         for token in np.argsort(-chances)[:_WHY_GUESSES]
     ]
     (label,) = session.labels([node])

@@ -90,8 +90,8 @@ def _plot_svg(plot: Plot, palette: Palette, left: int, top: int, width: int) -> 
         *_ticks_svg(across, up, x0, y0, inner_width, inner_height, width),
     ]
     for number, series in enumerate(plot.series):
-        x = x0 + across.places(series.x) * inner_width
-        y = y0 + (1 - up.places(series.y)) * inner_height
+        x = x0 + across.positions(series.x) * inner_width
+        y = y0 + (1 - up.positions(series.y)) * inner_height
         parts += _series_svg(series, x, y, _line_colour(number, palette), plot.points)
     if _legend_rows(plot):
         for number, series in enumerate(plot.series):
@@ -133,7 +133,7 @@ def _ticks_svg(
     """The numbers along both axes, and thin lines at those of the vertical one."""
     parts = []
     values = across.ticks(max(2, width // 90))
-    for value, position in zip(values, across.places(np.array(values)), strict=True):
+    for value, position in zip(values, across.positions(np.array(values)), strict=True):
         if np.isfinite(position):
             x = x0 + position * inner_width
             parts.append(
@@ -141,7 +141,7 @@ def _ticks_svg(
                 f'font-size="11">{tick_text(value)}</text>'
             )
     values = up.ticks(5)
-    for value, position in zip(values, up.places(np.array(values)), strict=True):
+    for value, position in zip(values, up.positions(np.array(values)), strict=True):
         if np.isfinite(position):
             y = y0 + (1 - position) * inner_height
             parts.append(
