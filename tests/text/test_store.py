@@ -14,8 +14,15 @@ from chargen.text.store import build_tokenizer, encode_corpus, token_dtype, toke
 def encode(path, kind="char", documents="whole", vocab_size=None):
     reading = Reading(as_bytes=kind == "byte")
     corpus = open_corpus([str(path)], documents=documents, reading=reading)
-    tokenizer = build_tokenizer(corpus, kind, vocab_size)
-    return tokenizer, encode_corpus(corpus, tokenizer)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, vocab_size)
+    return tokenizer, encode_corpus(corpus, tokenizer, fingerprints)
+
+
+def shown(tokenizer, store):
+    """The text of a store, with a bar for each end-of-document token."""
+    return "".join(
+        "|" if token == tokenizer.eos_id else tokenizer.decode([token]) for token in store.tokens
+    )
 
 
 @pytest.mark.parametrize(("kind", "size"), [("char", None), ("byte", None), ("subword", 400)])
@@ -60,8 +67,7 @@ def test_lines_are_documents(tmp_path, kind):
     path.write_text("one two\n\n\nthree four\nfive six seven", encoding="utf-8")
     size = 330 if kind == "subword" else None
     tokenizer, store = encode(path, kind, "lines", size)
-    shown = ["|" if one == tokenizer.eos_id else tokenizer.decode([one]) for one in store.tokens]
-    assert "".join(shown) == "one two|three four|five six seven|"
+    assert shown(tokenizer, store) == "one two|three four|five six seven|"
 
 
 def test_files_are_documents(tmp_path):
@@ -70,8 +76,7 @@ def test_files_are_documents(tmp_path):
     for name, text in (("a", "first\n"), ("b", "second"), ("c", "")):
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     tokenizer, store = encode(folder, documents="files")
-    shown = ["|" if one == tokenizer.eos_id else tokenizer.decode([one]) for one in store.tokens]
-    assert "".join(shown) == "first\n|second|"
+    assert shown(tokenizer, store) == "first\n|second|"
 
 
 def test_the_split_is_by_tokens_and_at_documents(tmp_path):
