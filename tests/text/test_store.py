@@ -8,7 +8,13 @@ import pytest
 from chargen.errors import CorpusError
 from chargen.text.corpus import open_corpus
 from chargen.text.reader import Reading
-from chargen.text.store import build_tokenizer, encode_corpus, token_dtype, tokenizer_digest
+from chargen.text.store import (
+    build_tokenizer,
+    encode_corpus,
+    find_store,
+    token_dtype,
+    tokenizer_digest,
+)
 
 
 def encode(path, kind="char", documents="whole", vocab_size=None):
@@ -43,6 +49,20 @@ def test_the_second_time_it_is_not_encoded_again(tmp_path, prose):
     _, second = encode(path)
     assert second.path == first.path
     assert second.path.stat().st_mtime_ns == written
+
+
+def test_a_store_is_found_when_its_text_is_gone(tmp_path, prose):
+    path = tmp_path / "a.txt"
+    path.write_text(prose, encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
+    store = encode_corpus(corpus, tokenizer, fingerprints)
+    path.unlink()
+    again = find_store(fingerprints, tokenizer, documents="whole", encoding=None)
+    assert again is not None
+    assert again.path == store.path
+    assert find_store(fingerprints, tokenizer, documents="lines", encoding=None) is None
+    assert find_store(fingerprints, tokenizer, documents="whole", encoding="cp1252") is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "meta", "no meta"])
