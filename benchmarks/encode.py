@@ -58,9 +58,9 @@ def encode(path: str, kind: str) -> None:
 
     began = time.perf_counter()
     corpus = open_corpus([path], reading=Reading(as_bytes=kind == "byte"))
-    tokenizer = build_tokenizer(corpus, kind, 8000 if kind == "subword" else None)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, 8000 if kind == "subword" else None)
     learned = time.perf_counter()
-    encode_corpus(corpus, tokenizer)
+    encode_corpus(corpus, tokenizer, fingerprints)
     took = time.perf_counter() - began
     characters = sum(len(piece) for piece in corpus.pieces() if piece)
     print(characters, took, learned - began, _peak())

@@ -1,13 +1,13 @@
-"""The exceptions a person can meet, and the exit codes they end in.
+"""The exceptions that chargen raises on purpose, and the exit codes of the process.
 
-    ChargenError                1  something failed; the message is one line
+    ChargenError                1  something failed
     ├── UsageError              2  an option, a name or a setting is wrong
-    ├── CorpusError             3  a text cannot be read or is of no use
-    ├── ModelFileError          3  a model file cannot be read or is not one
-    └── NetworkError            1  a named corpus needs a network that is not there
+    ├── CorpusError             3  a text cannot be read or used
+    ├── ModelFileError          3  a model file cannot be read or used
+    └── NetworkError            1  a corpus must be downloaded and the network does not answer
 
-Every message is one line that names the thing, the value and the way out. Mistakes of
-chargen itself are `assert`s and keep their traceback.
+Every message is one line. It names the thing, the value and the way out. Mistakes of chargen
+itself are `assert`s and keep their traceback.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process says to the shell."""
+    """The exit codes of the process."""
 
     DONE = 0
     FAILURE = 1
     USAGE = 2
     UNUSABLE = 3
     FOUND = 4
-    """`chargen surprise --max-bits` found what it was to look for."""
+    """`chargen surprise --max-bits` found a text above its limit."""
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -42,23 +42,28 @@ class UsageError(ChargenError):
 
 
 class CorpusError(ChargenError):
-    """A text cannot be read, or is of no use for what was asked."""
+    """A text cannot be read, or cannot be used for what was asked."""
 
     exit_code = ExitCode.UNUSABLE
 
 
 class ModelFileError(ChargenError):
-    """A model file cannot be read, or is not a model file of ours."""
+    """A model file cannot be read, or chargen did not write it."""
 
     exit_code = ExitCode.UNUSABLE
 
 
 class NetworkError(ChargenError):
-    """A corpus has to be fetched and the network does not answer."""
+    """A corpus must be downloaded and the network does not answer."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that is not in a table, with the nearest that is.
+    """One line about a name that is not in a table, with the most similar name that is.
+
+    Args:
+        kind: what the names stand for, such as "cell".
+        name: the unknown name.
+        known: the names of the table.
 
     >>> unknown_name("cell", "lsmt", ["lstm", "gru"])
     "unknown cell 'lsmt': did you mean 'lstm'? (there are: gru, lstm)"
@@ -66,11 +71,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'? " if near else ""
     listing = f"there are: {', '.join(names)}"
-    return (
-        f"unknown {kind} '{name}': {hint}({listing})"
-        if hint
-        else (f"unknown {kind} '{name}': {listing}")
-    )
+    similar = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    if similar:
+        return f"unknown {kind} '{name}': did you mean '{similar[0]}'? ({listing})"
+    return f"unknown {kind} '{name}': {listing}"

@@ -1,7 +1,8 @@
-"""Writing files so that a reader finds the old one or the new one, never half of one.
+"""How chargen writes files, locks folders and reads JSON that it did not write.
 
-Knows nothing of what is written. The order is the one of `man 2 rename` and `man 2 fsync`:
-a temporary file in the same folder, fsync, rename, fsync of the folder.
+A reader of a file finds the old content or the new content, never half of it. The order is the one
+that `man 2 rename` and `man 2 fsync` describe: a temporary file in the same folder, fsync, rename,
+fsync of the folder. This file does not know what is written.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError, UsageError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path`; it takes the place of `path` when the block ends.
+    """Opens a temporary file beside `path` and renames it to `path` when the block ends.
 
-    If the block raises, `path` is as it was and the temporary file is gone.
+    If the block raises, `path` is unchanged and the temporary file is removed.
 
     Raises:
         ChargenError: the folder is missing, not writable, or the disk is full.
@@ -35,7 +39,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        # mkstemp makes the file private; the result should follow the person's umask.
+        # mkstemp makes the file private; the result follows the umask of the user.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
@@ -51,82 +55,107 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sweep(folder: Path, names: Iterable[str]) -> None:
-    """Remove what `atomic_writer` leaves beside these files when it is killed in the middle."""
+    """Removes the temporary files that a killed `atomic_writer` left for these names."""
     for name in names:
-        for left in folder.glob(f".{glob.escape(name)}.*"):
+        for temporary in folder.glob(f".{glob.escape(name)}.*"):
             with suppress(OSError):
-                left.unlink()
+                temporary.unlink()
 
 
 @contextmanager
 def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
-    """Keep a folder to this process; the lock dies with it, however it dies.
+    """Keeps a folder for this process while the block runs.
+
+    The operating system releases the lock when the process ends, however it ends. A file system
+    without locks gives none: then the block runs without a lock.
 
     Args:
-        folder: which.
-        reason: what is said where it is another's: who that would be, and what to do.
-        wait: until the other is done.
+        folder: the folder, which must exist.
+        reason: the end of the error message: who has the folder, and what to do.
+        wait: waits until the other process releases the folder, instead of raising an error.
 
     Raises:
-        UsageError: another process has it.
+        UsageError: another process has the folder.
     """
-    if os.name == "nt":
-        path, flags = folder / ".lock", os.O_RDWR | os.O_CREAT
-    else:
-        path, flags = folder, os.O_RDONLY  # the folder itself: no file to leave behind
-    descriptor = os.open(path, flags)
+    path = _lock_path(folder)
+    lock = _acquire(path, wait=wait, refusal=f"{folder}: {reason}")
     try:
-        try:
-            if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                raise OSError("the folder was replaced meanwhile")
-            if os.name == "nt":
-                import msvcrt
-
-                how = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
-                msvcrt.locking(descriptor, how, 1)  # type: ignore[attr-defined]
-            else:
-                import fcntl
-
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            raise UsageError(f"{folder}: {reason}") from error
         yield
     finally:
-        os.close(descriptor)
+        if lock is not None:
+            # While the lock is held: whoever waits for it sees that its file is gone, and makes a
+            # new one. Windows cannot remove an open file; there, filelock removes it afterwards.
+            with suppress(OSError):
+                path.unlink()
+            with suppress(OSError):
+                lock.release()
+
+
+def _lock_path(folder: Path) -> Path:
+    """The file that is locked for a folder.
+
+    It lies beside the folder, so that an empty folder can be removed while it is locked. If the
+    parent cannot be written to, the folder cannot be removed either, and the file lies inside it.
+    """
+    folder = folder.resolve()
+    if os.access(folder.parent, os.W_OK):
+        return folder.parent / f".{folder.name}.lock"
+    return folder / ".lock"
+
+
+def _acquire(path: Path, *, wait: bool, refusal: str) -> FileLock | None:
+    """The lock, held; None on a file system that has no locks."""
+    import filelock  # only training and encoding need it
+
+    # The fallback of filelock is a file that outlives a killed process: worse than no lock.
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UsageError(refusal) from error
+    except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP, ...: nobody has the folder
+        return None
+    return lock
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Writes `value` as indented JSON, atomically.
+
+    Raises:
+        ChargenError: the file cannot be written; what was there is unchanged.
+    """
     with atomic_writer(path) as handle:
         handle.write(json.dumps(value, indent=2).encode("ascii") + b"\n")
 
 
 def parse_json(text: str) -> Any:
-    """JSON of anybody's: as `json.loads`, but for what is no JSON (NaN) or no number (1e999).
+    """Parses JSON from an unknown writer.
+
+    Stricter than `json.loads`: NaN and Infinity are not JSON, and 1e999 is not a finite number.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_finite_float)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-def _no_number(text: str) -> float:
+def _refuse_number(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
-def _finite(text: str) -> float:
+def _finite_float(text: str) -> float:
     value = float(text)
-    return value if math.isfinite(value) else _no_number(text)
+    return value if math.isfinite(value) else _refuse_number(text)
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents, and prove that it can be written to.
+    """Creates a folder and its parents, and checks that files can be written to it.
 
     Raises:
-        UsageError: it cannot be created or written to.
+        UsageError: the folder cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -138,11 +167,11 @@ def make_folder(path: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where chargen keeps what it can make again: CHARGEN_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("CHARGEN_CACHE")
-    if chosen:
-        return Path(chosen)
-    import platformdirs  # a machine without it can say where
+    """The folder for what chargen can make again: CHARGEN_CACHE, or the user's cache folder."""
+    folder = os.environ.get("CHARGEN_CACHE")
+    if folder:
+        return Path(folder)
+    import platformdirs
 
     return platformdirs.user_cache_path("chargen")
 
@@ -154,7 +183,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder for fsync, and does not need to
+    if os.name == "nt":  # Windows cannot open a folder for fsync, and needs none
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

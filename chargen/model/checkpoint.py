@@ -1,13 +1,12 @@
-"""What the model file and the snapshot share: tensors and a JSON header, in one safetensors file.
+"""The model file: weights, tokenizer and card in one safetensors file.
 
-A file is somebody else's until it is checked: sizes before memory, a digest over all tensors, no
-pickle. Which tensors it must hold is for the callers to say, before any is read.
+A file has float32 tensors under the names of `ModelConfig.tensor_shapes`. Its metadata key
+`chargen` holds a JSON header with `format`, `config`, `tokenizer`, `card` and `digest` (SHA-256
+over the tensors). The snapshot of a run (training/snapshot.py) is a file of the same kind with
+another key; the functions for both come first.
 
-The model file: weights, tokenizer and card in one safetensors file.
-
-Float32 tensors under the names of `ModelConfig.tensor_shapes`; the metadata key `chargen` holds
-JSON with `format`, `config`, `tokenizer`, `card` and `digest` (SHA-256 over the tensors).
-A file is somebody else's until it is checked: sizes before memory, shapes before use, no pickle.
+Nothing in a file is trusted before it is checked: sizes before memory is taken, shapes before
+tensors are read, and no pickle.
 """
 
 from __future__ import annotations
@@ -33,14 +32,26 @@ from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 
 Tensors = dict[str, npt.NDArray[Any]]
-_MAX_HEADER = 64 << 20
+Weights = dict[str, npt.NDArray[np.float32]]
+KEY = "chargen"
+FORMAT = 1
+BLOB = "tokenizer.model"
+"""The uint8 tensor that holds the model of a SentencePiece tokenizer."""
+_MAX_HEADER_BYTES = 64 << 20
+_MAX_BLOB_BYTES = 64 << 20
 
 
 def write_safetensors(path: Path, key: str, header: Mapping[str, Any], tensors: Tensors) -> None:
-    """Write header and tensors, atomically; the same content gives the same bytes.
+    """Writes a header and tensors atomically; the same content gives the same bytes.
+
+    Args:
+        path: the file.
+        key: the metadata key of the header.
+        header: plain values; `digest` is added.
+        tensors: the tensors, by name.
 
     Raises:
-        ChargenError: it cannot be written; what was there is unchanged.
+        ChargenError: the file cannot be written; what was there is unchanged.
     """
     text = json.dumps({**header, "digest": tensor_digest(tensors)}, sort_keys=True)
     with atomic_writer(path) as handle:
@@ -51,27 +62,35 @@ def write_safetensors(path: Path, key: str, header: Mapping[str, Any], tensors: 
 def open_safetensors(
     path: Path, key: str, kind: str, newest: int
 ) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The header, checked, and safetensors' handle, with which nothing was read yet.
+    """Opens a file and checks its header; no tensor is read yet.
 
     Args:
-        path: of the file.
-        key: of the metadata that holds the header.
-        kind: what it ought to be, for the message.
+        path: the file.
+        key: the metadata key of the header.
+        kind: what the file should be, for the message.
         newest: the newest format that can be read.
 
+    Yields:
+        The header, and the handle of safetensors.
+
     Raises:
-        ModelFileError: it is not such a file; the message lacks the file's name.
+        ModelFileError: it is not such a file. The message lacks the path: see `complaints_about`.
     """
-    _check_length(path)
+    _check_header_length(path)
     with safetensors.safe_open(path, framework="numpy") as handle:
-        yield _header(handle.metadata(), key, kind, newest), handle
+        yield _parse_header(handle.metadata(), key, kind, newest), handle
 
 
 def read_tensors(header: Mapping[str, Any], handle: Any, names: Iterable[str]) -> Tensors:
-    """These tensors of a file, which must be all: finite, and as the header's digest says.
+    """Reads all tensors of a file.
+
+    Args:
+        header: the header, whose digest the tensors must match.
+        handle: the handle of safetensors.
+        names: the names of all tensors of the file.
 
     Raises:
-        ModelFileError: they are not what was written.
+        ModelFileError: a value is not finite, or the tensors do not match the digest.
     """
     tensors = {name: handle.get_tensor(name) for name in names}
     for name, tensor in tensors.items():
@@ -82,18 +101,23 @@ def read_tensors(header: Mapping[str, Any], handle: Any, names: Iterable[str]) -
     return tensors
 
 
-def tensor_digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
-    """SHA-256 over names and bytes of the tensors, in the order of their names."""
+def tensor_digest(tensors: Mapping[str, npt.NDArray[Any]], *, separator: bytes = b"\0") -> str:
+    """SHA-256 over names and bytes of the tensors, in the order of their names.
+
+    Args:
+        tensors: the tensors, by name.
+        separator: follows each name. Session files were always written with an empty one.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(name.encode() + b"\0")
+        digest.update(name.encode() + separator)
         digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
 @contextmanager
 def complaints_about(path: Path) -> Iterator[None]:
-    """Every failure in the block becomes one line that begins with the file's name."""
+    """Turns every failure in the block into a ModelFileError that begins with the path."""
     try:
         yield
     except ModelFileError as error:
@@ -107,16 +131,17 @@ def complaints_about(path: Path) -> Iterator[None]:
         raise ModelFileError(f"{path}: cannot be read ({reason})") from error
     except safetensors.SafetensorError as error:
         raise ModelFileError(
-            f"{path}: not a safetensors file, or truncated ({_plain(error)})"
+            f"{path}: not a safetensors file, or truncated ({_without_class(error)})"
         ) from error
 
 
-def _plain(error: BaseException) -> str:
+def _without_class(error: BaseException) -> str:
+    """The message of a safetensors error without the name in front of it."""
     return str(error).partition(": ")[2] or str(error)
 
 
-def _check_length(path: Path) -> None:
-    """Refuse by the first eight bytes what the library would read into memory first."""
+def _check_header_length(path: Path) -> None:
+    """Checks the length in the first eight bytes; the library would allocate it unchecked."""
     if path.is_dir():
         raise ModelFileError("is a folder without a model in it")
     if path.exists() and not path.is_file():
@@ -126,7 +151,7 @@ def _check_length(path: Path) -> None:
         size = os.fstat(stream.fileno()).st_size
     length = int.from_bytes(start[:8], "little")
     if len(start) < 9 or length > size - 8:
-        # Their first bytes, read as a length, announce far more than the file holds.
+        # Read as a length, the first bytes of other files are far larger than the file.
         if start.startswith((b"PK\3\4", b"\x80")):
             raise ModelFileError(
                 "a pickle or zip archive (a torch checkpoint?), which chargen never opens; "
@@ -139,11 +164,15 @@ def _check_length(path: Path) -> None:
         raise ModelFileError(
             f"not a safetensors file, or truncated ({size:,} bytes, header of {length:,} announced)"
         )
-    if length > _MAX_HEADER:
-        raise ModelFileError(f"its header of {length:,} bytes is over the limit of {_MAX_HEADER:,}")
+    if length > _MAX_HEADER_BYTES:
+        raise ModelFileError(
+            f"its header of {length:,} bytes is over the limit of {_MAX_HEADER_BYTES:,}"
+        )
 
 
-def _header(metadata: Mapping[str, str] | None, key: str, kind: str, newest: int) -> dict[str, Any]:
+def _parse_header(
+    metadata: Mapping[str, str] | None, key: str, kind: str, newest: int
+) -> dict[str, Any]:
     text = (metadata or {}).get(key)
     if text is None:
         raise ModelFileError(f"a safetensors file, but not {kind} (no key {key!r})")
@@ -163,14 +192,6 @@ def _header(metadata: Mapping[str, str] | None, key: str, kind: str, newest: int
     return header
 
 
-Weights = dict[str, npt.NDArray[np.float32]]
-KEY = "chargen"
-FORMAT = 1
-BLOB = "tokenizer.model"
-"""The tensor of bytes that a SentencePiece tokenizer lies in."""
-_MAX_BLOB = 64 << 20
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
     """What a model file holds."""
@@ -181,10 +202,10 @@ class ModelFile:
     card: dict[str, Any] = field(default_factory=dict)
 
     def build_tokenizer(self) -> Tokenizer:
-        """The tokenizer, ready to use.
+        """Builds the tokenizer from its state.
 
         Raises:
-            ModelFileError: it is damaged, or does not fit the model's vocabulary.
+            ModelFileError: the tokenizer is damaged, or has another vocabulary size than the model.
         """
         tokenizer = tokenizer_from_state(self.tokenizer)
         if tokenizer.vocab_size != self.config.vocab_size:
@@ -196,10 +217,10 @@ class ModelFile:
 
 
 def save_model(path: Path, model: ModelFile) -> None:
-    """Write a model file, atomically; the same content gives the same bytes.
+    """Writes a model file atomically; the same content gives the same bytes.
 
     Raises:
-        ChargenError: it cannot be written; what was there is unchanged.
+        ChargenError: the file cannot be written; what was there is unchanged.
     """
     tensors: dict[str, npt.NDArray[Any]] = {
         name: np.ascontiguousarray(model.weights[name], np.float32)
@@ -217,10 +238,10 @@ def save_model(path: Path, model: ModelFile) -> None:
 
 
 def load_model(path: Path) -> ModelFile:
-    """Read and check a model file.
+    """Reads and checks a model file.
 
     Raises:
-        ModelFileError: it is missing, damaged, of another kind, or of a newer format.
+        ModelFileError: the file is missing, damaged, of another kind, or of a newer format.
     """
     with complaints_about(path):
         with open_safetensors(path, KEY, "a chargen model", FORMAT) as (header, handle):
@@ -237,38 +258,45 @@ def load_model(path: Path) -> ModelFile:
 
 
 def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
-    """The names of the tensors, once all of them have the shapes that the config asks for."""
-    wanted = config.tensor_shapes()
+    """Checks types and shapes against the config; returns the names of all tensors."""
+    expected_shapes = config.tensor_shapes()
     present = set(handle.keys())
-    missing = sorted(set(wanted) - present)
-    foreign = sorted(present - set(wanted) - {BLOB})
+    missing = sorted(set(expected_shapes) - present)
+    foreign = sorted(present - set(expected_shapes) - {BLOB})
     if missing or foreign:
-        what = f"lacks tensor {missing[0]}" if missing else f"has a foreign tensor {foreign[0]!r}"
-        raise ModelFileError(f"{what}; its tensors do not fit its config")
-    for name, shape in wanted.items():
-        part = handle.get_slice(name)
-        if part.get_dtype() != "F32" or tuple(part.get_shape()) != shape:
+        fault = f"lacks tensor {missing[0]}" if missing else f"has a foreign tensor {foreign[0]!r}"
+        raise ModelFileError(f"{fault}; its tensors do not fit its config")
+    for name, expected_shape in expected_shapes.items():
+        dtype, shape = _dtype_and_shape(handle, name)
+        if dtype != "F32" or shape != expected_shape:
             raise ModelFileError(
-                f"tensor {name} is {part.get_dtype()} {tuple(part.get_shape())}, "
-                f"its config asks for F32 {shape}"
+                f"tensor {name} is {dtype} {shape}, its config asks for F32 {expected_shape}"
             )
     if BLOB in present:
-        part = handle.get_slice(BLOB)
-        shape = tuple(part.get_shape())
-        if part.get_dtype() != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB:
-            raise ModelFileError(f"tensor {BLOB} is {part.get_dtype()} {shape}, not bytes")
+        dtype, shape = _dtype_and_shape(handle, BLOB)
+        if dtype != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB_BYTES:
+            raise ModelFileError(f"tensor {BLOB} is {dtype} {shape}, not bytes")
     return sorted(present)
 
 
+def _dtype_and_shape(handle: Any, name: str) -> tuple[str, tuple[int, ...]]:
+    tensor = handle.get_slice(name)
+    return tensor.get_dtype(), tuple(tensor.get_shape())
+
+
 def tokenizer_state(value: Any, blob: npt.NDArray[np.uint8] | None) -> TokenizerState:
-    """A tokenizer's state from a header and the tensor beside it.
+    """The state of a tokenizer, from the header of a file and its tensor `BLOB`.
+
+    Args:
+        value: `tokenizer` of the header.
+        blob: the tensor; None if the file has none.
 
     Raises:
-        ModelFileError: it names none.
+        ModelFileError: the header names no tokenizer.
     """
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         raise ModelFileError("its header names no tokenizer")
-    settings = {key: one for key, one in value.items() if key != "kind"}
+    settings = {key: setting for key, setting in value.items() if key != "kind"}
     return TokenizerState(
         kind=value["kind"], settings=settings, blob=None if blob is None else blob.tobytes()
     )

@@ -1,9 +1,7 @@
-"""The table of cells: gates, states, and the names PyTorch gives them.
+"""The architecture of a model: the table of cells, and the configuration that fixes all shapes.
 
-Only names and shapes; the equations are in sampling/stepper.py (numpy) and in torch itself.
-Shape letters: H hidden_size, G gates, S states.
-
-ModelConfig: everything that decides the shapes of a model's tensors.
+This file has names and shapes. The equations of the cells are in inference/engine.py (numpy) and
+in torch. Shape letters: V vocabulary, E embedding_size, H hidden_size, L layers, G gates, S states.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ class Cell:
     gates: tuple[str, ...]
     """Names of the G blocks of H rows in weight_ih (G·H, in) and weight_hh (G·H, H), in order."""
     states: tuple[str, ...]
-    """Names of the S vectors carried from step to step; the first is the output."""
+    """Names of the S vectors (H,) that go from step to step; the first is the output."""
 
 
 CELLS: dict[str, Cell] = {
@@ -65,15 +63,15 @@ class ModelConfig:
     num_layers: int = 1
     """Recurrent layers (L)."""
     groups: int = 1
-    """Networks side by side that the units of every layer are divided among: none sees another's
-    units, each is trained on its own loss, and their logits are averaged."""
+    """Networks side by side. The units of every layer are divided among them: no network sees the
+    units of another, each is trained on its own loss, and the logits are averaged."""
     embedding_size: int = 64
     """Width of the token embedding (E)."""
     tied_head: bool = False
     """The head's weight is the embedding's; needs embedding_size == hidden_size."""
 
     def __post_init__(self) -> None:
-        """Check every field and report all problems at once."""
+        """Checks every field and reports all problems at once."""
         ranges = {
             "vocab_size": (2, _MAX_VOCAB),
             "hidden_size": (1, _MAX_SIZE),
@@ -117,21 +115,21 @@ class ModelConfig:
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
-        """(L, S, H): the shape of the whole memory."""
+        """(L, S, H): the shape of the whole recurrent state."""
         return (self.num_layers, len(self.cell_row.states), self.hidden_size)
 
     @property
     def units_label(self) -> str:
-        """Its size, for a person: `448 units`, `2 layers of 512 units`, `6 groups of 640 units`."""
+        """The size in words: `448 units`, `2 layers of 512 units`, `6 groups of 640 units`."""
         layers = "" if self.num_layers == 1 else f"{self.num_layers} layers of "
         groups = "" if self.groups == 1 else f"{self.groups} groups of "
         return f"{layers}{groups}{self.group_size} units"
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight, in torch's names, order and layout.
+        """Name and shape of every weight, with the names, the order and the layout of torch.
 
-        Of several groups the rows lie one after another: all gates of the first, and so on. Units
-        are numbered alike, in the state and in the head.
+        The rows of several groups follow one another: all gates of the first group, then all gates
+        of the second. The state and the head have the units in the same order.
         """
         rows = len(self.cell_row.gates) * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {
@@ -150,7 +148,7 @@ class ModelConfig:
 
     @property
     def num_parameters(self) -> int:
-        """Weights in all tensors."""
+        """The number of weights in all tensors."""
         total = 0
         for shape in self.tensor_shapes().values():
             size = 1
@@ -160,20 +158,20 @@ class ModelConfig:
         return total
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the model file."""
+        """The fields as plain values, for the model file."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> ModelConfig:
-        """Rebuild from plain values.
+        """Rebuilds a configuration from plain values.
 
         Raises:
             UsageError: a field is missing, unknown or out of range.
         """
         if not isinstance(value, dict):
             raise UsageError("the model config is not an object")
-        known = {one.name for one in fields(cls)}
-        foreign = sorted(str(one) for one in value if one not in known)
+        names = {field.name for field in fields(cls)}
+        foreign = sorted(str(key) for key in value if key not in names)
         if foreign:
             raise UsageError(f"the model config has unknown fields: {', '.join(foreign[:5])}")
         if "vocab_size" not in value:

@@ -1,7 +1,8 @@
-"""Weights take in new tokens: rows of embedding and head made from relatives' rows.
+"""Extends a model's weights to an extended vocabulary: new rows of the embedding and the head.
 
-What a model predicts of its old tokens is unchanged, within the mass that the new ones take.
-Shape letters: V vocabulary, E embedding, H hidden_size.
+The rows of a new token are made from the rows of its donors (text/extend_vocab.py). The
+probabilities of the old tokens keep their proportions; the new tokens take a share of the whole.
+Shape letters: V vocabulary, E embedding_size, H hidden_size.
 """
 
 from __future__ import annotations
@@ -16,67 +17,84 @@ from chargen.model.checkpoint import ModelFile, Weights
 from chargen.model.config import ModelConfig
 from chargen.text.extend_vocab import VocabExtension
 
-_MOST = 3.0
-"""A new token is at first at most e to this times as likely as what it was made from."""
+_MAX_BIAS_CHANGE = 3.0
+"""A new token is at first at most exp(3) times as likely as its donors."""
+_MAX_ANCESTORS = 20
 
 
 def extend_weights(
-    file: ModelFile, graft: VocabExtension, counts: npt.NDArray[np.int64]
+    file: ModelFile, extension: VocabExtension, counts: npt.NDArray[np.int64]
 ) -> ModelFile:
-    """The same model with a grown vocabulary.
+    """The same model with an extended vocabulary.
 
     Args:
-        file: the model before.
-        graft: its vocabulary's growth.
-        counts: how often each token (V,) occurs in the new text.
+        file: the model.
+        extension: the extended tokenizer, and the donors of its new tokens.
+        counts: (V,) how often each token occurs in the new text.
     """
-    vocab_size = graft.tokenizer.vocab_size
+    vocab_size = extension.tokenizer.vocab_size
     weights: Weights = dict(file.weights)
     for name in ("embedding.weight", "head.weight", "head.bias"):
         if name in weights:
-            weights[name] = _grown(weights[name], graft)
+            weights[name] = _extend_rows(weights[name], extension)
     bias = weights["head.bias"]
-    place = {old: new for new, old in enumerate(graft.old) if old >= 0}
-    for token, seeds in graft.seeds.items():
-        # As often as it occurs beside what it was made from.
-        relatives = counts[[place[one] for one in seeds]].mean()
-        bias[token] += np.clip(np.log((counts[token] + 1) / (relatives + 1)), -np.inf, _MOST)
+    new_ids = {old: new for new, old in enumerate(extension.old) if old >= 0}
+    for token, donors in extension.seeds.items():
+        # Makes the token as likely, compared with its donors, as it is frequent.
+        donor_count = counts[[new_ids[donor] for donor in donors]].mean()
+        ratio = (counts[token] + 1) / (donor_count + 1)
+        bias[token] += np.clip(np.log(ratio), -np.inf, _MAX_BIAS_CHANGE)
     return ModelFile(
         config=replace(file.config, vocab_size=vocab_size),
-        tokenizer=graft.tokenizer.to_state(),
+        tokenizer=extension.tokenizer.to_state(),
         weights=weights,
         card=file.card,
     )
 
 
-def _grown(rows: npt.NDArray[np.float32], graft: VocabExtension) -> npt.NDArray[np.float32]:
-    """Old rows in their new places; each new row the mean of its seeds' rows."""
-    old = np.array(graft.old)
-    grown: npt.NDArray[np.float32] = rows[np.maximum(old, 0)].copy()
-    for token, seeds in graft.seeds.items():
-        grown[token] = rows[list(seeds)].mean(0)
-    return grown
+def _extend_rows(
+    rows: npt.NDArray[np.float32], extension: VocabExtension
+) -> npt.NDArray[np.float32]:
+    """Old rows under their new ids, and for each new token the mean of its donors' rows."""
+    old = np.array(extension.old)
+    extended: npt.NDArray[np.float32] = rows[np.maximum(old, 0)].copy()
+    for token, donors in extension.seeds.items():
+        extended[token] = rows[list(donors)].mean(0)
+    return extended
 
 
 def lineage(card: Mapping[str, object], name: str) -> dict[str, object]:
-    """What a descendant's card keeps of its base: its name and its whole card, ancestors included.
+    """What the card of a fine-tuned model says of its base: name and card, with its own base.
 
-    The deepest are left out after twenty: cards are read into memory whole.
+    A chain of bases ends after twenty: cards are read into memory whole.
+
+    Args:
+        card: the card of the base.
+        name: the name of the base.
     """
-    return {"name": name, "card": _cut(card, 20)}
+    return {"name": name, "card": _cut_ancestors(card, _MAX_ANCESTORS)}
 
 
-def _cut(card: Mapping[str, object], depth: int) -> dict[str, object]:
-    kept = {key: value for key, value in card.items() if key != "base"}
+def _cut_ancestors(card: Mapping[str, object], depth: int) -> dict[str, object]:
+    cut = {key: value for key, value in card.items() if key != "base"}
     base = card.get("base")
     if isinstance(base, dict) and depth > 1:
         inner = base.get("card")
-        kept["base"] = {**base, "card": _cut(inner if isinstance(inner, dict) else {}, depth - 1)}
-    return kept
+        inner_card = inner if isinstance(inner, dict) else {}
+        cut["base"] = {**base, "card": _cut_ancestors(inner_card, depth - 1)}
+    return cut
 
 
 def check_same(config: ModelConfig, given: Mapping[str, object]) -> str | None:
-    """What of a wished-for shape a base has not, in words; None where all is as wished."""
+    """Checks settings of a shape against the base model, whose shape cannot change.
+
+    Args:
+        config: the configuration of the base.
+        given: settings by name; None is not set.
+
+    Returns:
+        The first difference in words; None if there is none.
+    """
     names = {"num_layers": "layers", "cell": "cell", "hidden_size": "hidden-size"}
     names |= {"embedding_size": "embedding-size", "tied_head": "tied-head", "groups": "groups"}
     for field, label in names.items():

@@ -1,4 +1,7 @@
-"""Score: how well a text was predicted, in the units that compare across tokenizers."""
+"""Score: how well a model predicts a text, in units that can be compared across tokenizers.
+
+Shape letter: V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -8,48 +11,51 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+_MAX_EXPONENT = 700.0
+"""exp of more overflows a float64."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A text scored: nats per token, and the same per byte and per character in bits."""
+    """The loss of a text: in nats per token, and in bits per byte and per character."""
 
     nats_per_token: float
     """Mean negative natural logarithm of the predicted tokens' probabilities."""
     perplexity: float
-    """exp of it."""
+    """exp of nats_per_token."""
     bits_per_byte: float
-    """log2 of it, summed, over the UTF-8 bytes of the predicted tokens."""
+    """The summed loss in bits, divided by the UTF-8 bytes of the predicted tokens."""
     bits_per_character: float
-    """The same over their characters."""
+    """The summed loss in bits, divided by the characters of the predicted tokens."""
     tokens: int
-    """Predictions made: the first token of a text is read, but nothing predicts it."""
+    """Predicted tokens: all but the first, which has nothing before it to predict it from."""
     bytes: int
     """UTF-8 bytes of the predicted tokens."""
     characters: int
     """Characters of the predicted tokens."""
 
     def to_json(self) -> dict[str, float | int]:
-        """Plain values, under the names above."""
+        """The fields as plain values."""
         return asdict(self)
 
 
 def make_score(
     nats: float, predicted: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> Score:
-    """A score from a summed loss.
+    """Makes a score from a summed loss.
 
     Args:
-        nats: the sum over all predictions.
-        predicted: (V,) how often each token was to be predicted.
-        lengths: (2, V) bytes and characters of each token, of `token_lengths`.
+        nats: the loss, summed over all predictions.
+        predicted: (V,) how often each token was the target.
+        lengths: (2, V) the bytes and the characters of each token, from `token_lengths`.
     """
     tokens = int(predicted.sum())
-    # Texts of nothing but end tokens have no bytes; a score of them says little either way.
-    size, characters = (max(1, int(one)) for one in lengths @ predicted)
+    # A text of end tokens only has no bytes. Its score means little; 1 avoids dividing by zero.
+    size, characters = (max(1, int(length)) for length in lengths @ predicted)
     bits = nats / math.log(2)
     return Score(
         nats_per_token=nats / tokens,
-        perplexity=math.exp(min(nats / tokens, 700.0)),
+        perplexity=math.exp(min(nats / tokens, _MAX_EXPONENT)),
         bits_per_byte=bits / size,
         bits_per_character=bits / characters,
         tokens=tokens,

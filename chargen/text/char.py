@@ -1,6 +1,6 @@
-"""The char tokenizer: one token a code point. Fast, because whole corpora go through it.
+"""The char tokenizer: one token per code point.
 
-Shape letter: N tokens.
+It is written for speed, because it encodes whole corpora. Shape letter: N tokens.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from chargen.text.tokenizer import Ids, TokenizerState
 
 
 class CharTokenizer:
-    """One token a code point, in code point order; the end-of-document token comes last.
+    """One token per code point, in code point order; the end-of-document token comes last.
 
-    `decode(encode(text)) == text` for every text made of known characters.
+    `decode(encode(text)) == text` for every text of known characters.
+
+    Args:
+        characters: the known characters, sorted and distinct.
+        documents: whether there is an end-of-document token.
     """
 
     kind: ClassVar[str] = "char"
@@ -29,86 +33,90 @@ class CharTokenizer:
         self.characters = characters
         self.eos_id = len(characters) if documents else None
         self.vocab_size = len(characters) + documents
-        self._known = frozenset(characters)
-        self._bytes = [one.encode("utf-8", "replace") for one in characters]
+        self._known_characters = frozenset(characters)
+        self._bytes = [character.encode("utf-8", "replace") for character in characters]
         codes = _code_points(characters)
-        # One entry past the highest known character stands for all that lie above it.
-        self._table = np.full(int(codes.max()) + 2, -1, np.int32)
-        self._table[codes] = np.arange(len(characters), dtype=np.int32)
-        low = self._table[:128]
-        low = np.concatenate([low, np.full(128 - len(low), -1, np.int32)])
-        # bytes.translate is several times faster than indexing, where ids fit in a byte.
-        self._ascii = low.astype(np.uint8).tobytes().ljust(256, b"\xff")
+        # The last entry stands for every code point above the highest known one.
+        self._id_of = np.full(int(codes.max()) + 2, -1, np.int32)
+        self._id_of[codes] = np.arange(len(characters), dtype=np.int32)
+        ascii_ids = self._id_of[:128]
+        ascii_ids = np.concatenate([ascii_ids, np.full(128 - len(ascii_ids), -1, np.int32)])
+        # bytes.translate is several times faster than indexing, if ids fit into a byte.
+        self._ascii_table = ascii_ids.astype(np.uint8).tobytes().ljust(256, b"\xff")
         self._ascii_fits = len(characters) < 255
-        self._known_ascii = bytes(np.flatnonzero(low >= 0).astype(np.uint8))
+        self._known_ascii = bytes(np.flatnonzero(ascii_ids >= 0).astype(np.uint8))
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
         """Ids (N,) of `text`.
 
         Args:
             text: bytes are read as UTF-8.
-            unknown: `nearest` replaces, `skip` leaves out, `error` refuses unseen characters.
+            unknown: what happens to unseen characters: `nearest` replaces them, `skip` leaves
+                them out, `error` raises.
 
         Raises:
             UsageError: `unknown` is `error` and a character has no token.
         """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        plain = self._encode_ascii(text)
-        if plain is not None:
-            return plain.astype(np.int32)
-        ids = np.take(self._table, _code_points(text), mode="clip")
+        ascii_ids = self._encode_ascii(text)
+        if ascii_ids is not None:
+            return ascii_ids.astype(np.int32)
+        ids = np.take(self._id_of, _code_points(text), mode="clip")
         if len(ids) == 0 or ids.min() >= 0:
             return ids
         return self._encode_unseen(text, ids, unknown)
 
     def encode_compact(self, text: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Ids (N,) in the store's own type: what `encode` gives, without the detour by int32."""
-        plain = self._encode_ascii(text)
-        if plain is not None:
-            return plain.astype(dtype, copy=False)
+        """Ids (N,) of `text` as `dtype`: the ids of `encode`, without an int32 array between."""
+        ascii_ids = self._encode_ascii(text)
+        if ascii_ids is not None:
+            return ascii_ids.astype(dtype, copy=False)
         unknown = np.iinfo(np.dtype(dtype)).max
         if self.vocab_size > unknown:
             return self.encode(text).astype(dtype)
-        ids: npt.NDArray[Any] = np.take(self._table.astype(dtype), _code_points(text), mode="clip")
-        # -1 became the largest number of the type, which is no id.
+        ids: npt.NDArray[Any] = np.take(self._id_of.astype(dtype), _code_points(text), mode="clip")
+        # -1, an unseen character, became the largest number of the type, which is not an id.
         return self.encode(text).astype(dtype) if (ids == unknown).any() else ids
 
     def _encode_ascii(self, text: str) -> npt.NDArray[np.uint8] | None:
-        """Ids of a text of known ASCII characters; None of any other."""
+        """Ids of a text of known ASCII characters; None for any other text."""
         if not (self._ascii_fits and text.isascii()):
             return None
         raw = text.encode("ascii")
         if raw.translate(None, self._known_ascii):
             return None
-        return np.frombuffer(raw.translate(self._ascii), np.uint8)
+        return np.frombuffer(raw.translate(self._ascii_table), np.uint8)
 
     def _encode_unseen(self, text: str, ids: Ids, unknown: str) -> Ids:
         missing = self.unseen(text)
         if unknown == "error":
-            listing = ", ".join(f"'{one}' (U+{ord(one):04X})" for one in list(missing)[:5])
+            listing = ", ".join(
+                f"'{character}' (U+{ord(character):04X})" for character in list(missing)[:5]
+            )
             raise UsageError(
                 f"{len(missing)} characters have no token: {listing}; "
                 "use --unknown nearest or --unknown skip"
             )
         if unknown == "nearest":
             codes = _code_points(text)
-            for one, near in missing.items():
-                ids[codes == ord(one)] = self._table[ord(near)]
+            for character, replacement in missing.items():
+                ids[codes == ord(character)] = self._id_of[ord(replacement)]
         return ids[ids >= 0]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; the end-of-document token is nothing."""
-        return "".join(self.characters[one : one + 1] for one in ids)
+        """Text of `ids`; the end-of-document token gives no text."""
+        return "".join(self.characters[token : token + 1] for token in ids)
 
     def token_bytes(self, token_id: int) -> bytes:
-        """UTF-8 of the character; empty for the end of a document."""
+        """UTF-8 of the character; empty for the end-of-document token."""
         return self._bytes[token_id] if token_id < len(self._bytes) else b""
 
     def unseen(self, text: str) -> dict[str, str]:
-        """Unseen characters in order of appearance, each with its nearest known relative."""
-        missing = (one for one in dict.fromkeys(text) if one not in self._known)
-        return {one: nearest(one, self._known) for one in missing}
+        """Unseen characters in order of appearance, each with the nearest known character."""
+        known = self._known_characters
+        missing = (character for character in dict.fromkeys(text) if character not in known)
+        return {character: nearest(character, known) for character in missing}
 
     def to_state(self) -> TokenizerState:
         """Settings `characters` and `documents`."""
@@ -118,7 +126,7 @@ class CharTokenizer:
 
     @classmethod
     def from_state(cls, state: TokenizerState) -> CharTokenizer:
-        """Rebuild from a model file.
+        """Rebuilds the tokenizer from the state in a model file.
 
         Raises:
             ModelFileError: the settings are not those of a char tokenizer.
@@ -132,23 +140,23 @@ class CharTokenizer:
 
 
 class CharBuilder:
-    """Collects the distinct code points of a corpus."""
+    """Collects the distinct code points of a corpus; ignores `vocab_size`."""
 
     def __init__(self, vocab_size: int | None = None) -> None:
-        self._ascii = b""
+        self._seen_ascii = b""
         self._seen = np.zeros(0x110000, bool)
 
     def feed(self, chunk: str | bytes) -> None:
-        """Note the characters of `chunk`."""
+        """Notes the characters of `chunk`."""
         assert isinstance(chunk, str)
         if chunk.isascii():
-            # Deleting all that is known leaves next to nothing to look at.
-            rest = chunk.encode("ascii").translate(None, self._ascii)
-            if rest:
-                self._ascii += bytes(sorted(set(rest)))
+            # Deleting the seen characters is fast and leaves almost nothing to look at.
+            unseen = chunk.encode("ascii").translate(None, self._seen_ascii)
+            if unseen:
+                self._seen_ascii += bytes(sorted(set(unseen)))
         else:
             codes = _code_points(chunk)
-            # Looking is four times faster than marking, and most chunks bring nothing new.
+            # Reading is four times faster than writing, and most chunks have nothing new.
             if not np.take(self._seen, codes).all():
                 self._seen[codes] = True
 
@@ -158,7 +166,7 @@ class CharBuilder:
         Raises:
             CorpusError: fewer than two distinct characters.
         """
-        self._seen[list(self._ascii)] = True
+        self._seen[list(self._seen_ascii)] = True
         characters = "".join(map(chr, np.flatnonzero(self._seen)))
         if len(characters) < 2:
             raise CorpusError(

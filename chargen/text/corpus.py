@@ -1,6 +1,6 @@
-"""A corpus: sources of text, read as one, as often as needed and never whole.
+"""A corpus: several sources of text, read as one text, any number of times and never whole.
 
-It knows nothing of tokens. What a source is lies in sources.py.
+This file does not know tokens. The kinds of sources are in sources.py.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from chargen.text.sources import Source, find_source
 DOCUMENT_MODES = ("whole", "files", "lines")
 
 Watcher = Callable[[str, int, int | None], None]
-"""Is told what is being done to a corpus, with how many bytes of it, and of how many: None where
-nobody knows. When both are the same, it is over."""
+"""Called during a pass over a corpus with what is done, the bytes done, and the bytes in all (None
+if unknown). The pass is over when both numbers are equal."""
 
 
 def unwatched(doing: str, done: int, of: int | None) -> None:
-    """A pass that nobody looks at."""
+    """A watcher that ignores every call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What a source was when it was read: goes into the model's card."""
+    """Name, size and hash of a source as it was read; the model's card keeps it."""
 
     name: str
     bytes: int
     sha256: str
+
+
+Fingerprints = tuple[Fingerprint, ...]
+"""The fingerprint of each source of a corpus, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,74 +42,119 @@ class Corpus:
 
     sources: Sequence[Source]
     documents: str = "whole"
-    """`whole`: one long text; `files`: a document a file or row; `lines`: a document a line."""
+    """`whole`: one long text; `files`: one document per file or row; `lines`: one per line."""
     reading: Reading = field(default_factory=Reading)
-    fingerprints: list[Fingerprint] = field(default_factory=list, compare=False)
-    """One a source, set by each complete pass of `pieces`."""
     watcher: Watcher = field(default=unwatched, compare=False)
 
-    def pieces(self, doing: str = "reading") -> Iterator[str | bytes | None]:
-        """Read everything once: chunks of text (or bytes), None after each document of `files`.
+    @property
+    def name(self) -> str:
+        """The names of all sources, for messages."""
+        return ", ".join(source.name for source in self.sources)
 
-        Files of a `whole` corpus are joined by a line end where the first lacks one.
+    def pieces(self, doing: str = "reading") -> CorpusPass:
+        """Starts to read the corpus from its beginning.
 
         Args:
-            doing: what for, in a word, for the watcher.
+            doing: what the pass is for, in a word, for the watcher.
+        """
+        return CorpusPass(self, doing)
+
+    def fingerprints(self) -> Fingerprints:
+        """Reads the whole corpus once and returns its fingerprints.
 
         Raises:
             CorpusError, NetworkError: a source cannot be read.
         """
-        found: list[Fingerprint] = []
-        newline: str | bytes = b"\n" if self.reading.as_bytes else "\n"
-        last: str | bytes = newline
-        before, size = 0, self._size()
-        for source in self.sources:
-            hasher = hashlib.sha256()
-            count = _Counter(hasher, before, lambda done: self.watcher(doing, done, size))
-            for document in source.documents(self.reading, count):
-                empty = True
-                for piece in document:
-                    if empty and self.documents != "files" and last[-1:] != newline:
-                        yield newline
-                    empty = False
-                    last = piece
-                    yield piece
-                if self.documents == "files" and not empty:
-                    yield None
-            found.append(
-                Fingerprint(name=source.name, bytes=count.bytes, sha256=hasher.hexdigest())
-            )
-            before += count.bytes
-        self.watcher(doing, before, before)
-        self.fingerprints[:] = found
+        reading = self.pieces()
+        for _ in reading:
+            pass
+        return reading.fingerprints
 
-    def _size(self) -> int | None:
-        if self.watcher is unwatched:
-            return None
+    def total_bytes(self) -> int | None:
+        """Bytes of all sources; None if a source does not know its size before it is read."""
         try:
             sizes = [source.size() for source in self.sources]
         except OSError:
             return None
-        return None if None in sizes else sum(one for one in sizes if one)
+        known_sizes = [size for size in sizes if size is not None]
+        return sum(known_sizes) if len(known_sizes) == len(sizes) else None
 
     def notes(self) -> list[str]:
         """What a person should know about the last pass, such as skipped files."""
         return [note for source in self.sources for note in getattr(source, "notes", ())]
 
 
-class _Counter:
-    """A hash that also counts what went into it, and tells."""
+class CorpusPass:
+    """One pass over a corpus: an iterator of pieces that also computes the fingerprints.
 
-    def __init__(self, hasher: Hasher, before: int, tell: Callable[[int], None]) -> None:
-        self._hasher = hasher
-        self._before = before
-        self._tell = tell
+    Its items are chunks of text (or bytes), and None after each document of `files`. Files of a
+    `whole` corpus are joined by a line end where the first lacks one. Iteration raises CorpusError
+    or NetworkError if a source cannot be read.
+    """
+
+    def __init__(self, corpus: Corpus, doing: str) -> None:
+        self._corpus = corpus
+        self._doing = doing
+        self._fingerprints: Fingerprints | None = None
+        self._pieces = self._read()
+
+    def __iter__(self) -> Iterator[str | bytes | None]:
+        return self
+
+    def __next__(self) -> str | bytes | None:
+        return next(self._pieces)
+
+    @property
+    def fingerprints(self) -> Fingerprints:
+        """What was read; may be asked for only after the last piece."""
+        assert self._fingerprints is not None, "the corpus is not read to its end"
+        return self._fingerprints
+
+    def _read(self) -> Iterator[str | bytes | None]:
+        corpus = self._corpus
+        fingerprints: list[Fingerprint] = []
+        newline: str | bytes = b"\n" if corpus.reading.as_bytes else "\n"
+        last: str | bytes = newline
+        done = 0
+        total = None if corpus.watcher is unwatched else corpus.total_bytes()
+        for source in corpus.sources:
+            hasher = _CountingHasher(
+                done, lambda bytes_done: corpus.watcher(self._doing, bytes_done, total)
+            )
+            for document in source.documents(corpus.reading, hasher):
+                empty = True
+                for piece in document:
+                    if empty and corpus.documents != "files" and last[-1:] != newline:
+                        yield newline
+                    empty = False
+                    last = piece
+                    yield piece
+                if corpus.documents == "files" and not empty:
+                    yield None
+            fingerprints.append(
+                Fingerprint(name=source.name, bytes=hasher.bytes, sha256=hasher.hexdigest())
+            )
+            done += hasher.bytes
+        corpus.watcher(self._doing, done, done)
+        self._fingerprints = tuple(fingerprints)
+
+
+class _CountingHasher(Hasher):
+    """SHA-256 of a source that also counts the bytes and reports them."""
+
+    def __init__(self, bytes_before: int, report: Callable[[int], None]) -> None:
+        self._hash = hashlib.sha256()
+        self._bytes_before = bytes_before
+        self._report = report
         self.bytes = 0
 
     def update(self, data: bytes, /) -> None:
-        self._hasher.update(data)
+        self._hash.update(data)
         self.bytes += len(data)
-        self._tell(self._before + self.bytes)
+        self._report(self._bytes_before + self.bytes)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def open_corpus(
@@ -115,14 +164,13 @@ def open_corpus(
     reading: Reading | None = None,
     watcher: Watcher = unwatched,
 ) -> Corpus:
-    """The corpus that the CORPUS arguments name; none at all is the default recipe.
+    """The corpus that the CORPUS arguments name; without any, the default recipe.
 
     Raises:
-        CorpusError: a name is neither a file, a folder, nor anything else that is known.
+        CorpusError: a name is neither a file, a folder, nor another kind of source.
     """
     assert documents in DOCUMENT_MODES
-    chosen = list(names) or ["builtin:python-docs"]
-    sources = [find_source(name) for name in chosen]
+    sources = [find_source(name) for name in list(names) or ["builtin:python-docs"]]
     return Corpus(
         sources=sources, documents=documents, reading=reading or Reading(), watcher=watcher
     )

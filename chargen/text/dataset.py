@@ -1,4 +1,9 @@
-"""From CORPUS arguments to tokens to learn and tokens to score: all of this room put together."""
+"""Datasets: from CORPUS arguments to the tokens that a model trains on and is scored on.
+
+Opens the text of a new run, and opens the text of an earlier run again. This file does not know
+models; it knows what a model's card says about its text. finetune_dataset.py opens texts for a
+tokenizer that exists already.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, NetworkError, UsageError, unknown_name
-from chargen.text.corpus import DOCUMENT_MODES, Corpus, Fingerprint, Watcher, open_corpus, unwatched
+from chargen.text.corpus import (
+    DOCUMENT_MODES,
+    Corpus,
+    Fingerprint,
+    Fingerprints,
+    Watcher,
+    open_corpus,
+    unwatched,
+)
 from chargen.text.reader import Reading
 from chargen.text.registry import tokenizer_kind
-from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, stored
+from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, find_store
 from chargen.text.tokenizer import Tokenizer, Tokens
 
 REPLAY = "replay"
-"""Where a fine-tuning run keeps how its other text was read, beside its own options."""
+"""The key under which a fine-tuning run keeps the options of its replay text."""
+_FEW_VALID_TOKENS = 1000
+"""A score of fewer tokens is too noisy to mean much."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """What to read, how to divide it, and into what kind of tokens."""
+    """What to read, how to divide it, and into what kind of tokens.
+
+    Raises:
+        UsageError: on construction, naming every option that is wrong.
+    """
 
     corpus: tuple[str, ...] = ()
     """CORPUS arguments; none is the built-in corpus."""
@@ -31,16 +50,16 @@ class TextOptions:
     documents: str = "whole"
     """`whole`, `files` or `lines`."""
     encoding: str | None = None
-    """Of the files; None recognises UTF-8 and byte order marks."""
+    """Encoding of the files; None recognises UTF-8 and byte order marks."""
     column: str | None = None
-    """Of tables; None finds it."""
+    """The column of tables that holds the text; None finds it."""
     valid: str | None = None
-    """A text to validate on, instead of the corpus's tail."""
+    """A text to validate on; None takes the end of the corpus."""
     valid_fraction: float = 0.1
-    """The tail's share."""
+    """The share of the corpus that is its end."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked before anything is read."""
+        """Checks everything that can be checked before anything is read."""
         tokenizer_kind(self.tokenizer)
         problems = []
         if self.documents not in DOCUMENT_MODES:
@@ -58,17 +77,24 @@ class TextOptions:
             raise UsageError("; ".join(problems))
 
     def open(self, names: Sequence[str], watcher: Watcher = unwatched) -> Corpus:
-        """A corpus of these names, read as these options say."""
+        """A corpus of these CORPUS names, read as these options say."""
         reading = Reading(
             encoding=self.encoding, column=self.column, as_bytes=self.tokenizer == "byte"
         )
         return open_corpus(names, documents=self.documents, reading=reading, watcher=watcher)
 
+    def open_all(self, watcher: Watcher = unwatched) -> list[Corpus]:
+        """The corpus, and the text to validate on if there is one."""
+        names: list[Sequence[str]] = [self.corpus]
+        if self.valid is not None:
+            names.append([self.valid])
+        return [self.open(corpus_names, watcher) for corpus_names in names]
+
 
 def options_to_json(options: TextOptions) -> dict[str, Any]:
-    """Plain values; paths from the root, so that they mean the same in another folder."""
+    """The options as plain values, with absolute paths: they are the same in another folder."""
     value = asdict(options)
-    value["corpus"] = [_absolute(one) for one in options.corpus]
+    value["corpus"] = [_absolute(name) for name in options.corpus]
     if options.valid is not None:
         value["valid"] = _absolute(options.valid)
     return value
@@ -79,21 +105,21 @@ def _absolute(name: str) -> str:
 
 
 def options_from_json(value: Mapping[str, Any]) -> TextOptions:
-    """The options that `options_to_json` made, from a file.
+    """The options that `options_to_json` wrote, from a file.
 
     Raises:
-        CorpusError: they are not options.
+        CorpusError: the value does not hold options.
     """
-    value = {key: one for key, one in value.items() if key != REPLAY}
-    texts = ("tokenizer", "documents", "encoding", "column", "valid")
+    value = {key: setting for key, setting in value.items() if key != REPLAY}
+    optional_texts = ("tokenizer", "documents", "encoding", "column", "valid")
     corpus = value.get("corpus")
-    fine = isinstance(corpus, list) and all(isinstance(one, str) for one in corpus)
-    fine &= all(isinstance(value.get(name), str | None) for name in texts)
-    fine &= isinstance(value.get("tokenizer"), str) and isinstance(value.get("documents"), str)
-    fine &= isinstance(value.get("vocab_size"), int | None)
-    fine &= isinstance(value.get("valid_fraction"), int | float)
+    valid = isinstance(corpus, list) and all(isinstance(name, str) for name in corpus)
+    valid &= all(isinstance(value.get(name), str | None) for name in optional_texts)
+    valid &= isinstance(value.get("tokenizer"), str) and isinstance(value.get("documents"), str)
+    valid &= isinstance(value.get("vocab_size"), int | None)
+    valid &= isinstance(value.get("valid_fraction"), int | float)
     try:
-        if fine and isinstance(corpus, list):
+        if valid and isinstance(corpus, list):
             return TextOptions(**{**value, "corpus": tuple(corpus)})
     except (TypeError, UsageError):
         pass
@@ -108,27 +134,32 @@ class Dataset:
     train: Tokens
     valid: Tokens
     card: dict[str, Any]
+    """What the model's card says about the text."""
     notes: tuple[str, ...]
+    """What a person should know, such as skipped files."""
 
 
 def open_dataset(options: TextOptions, watcher: Watcher = unwatched) -> Dataset:
-    """Read a corpus, make its tokenizer, encode it and divide it.
+    """Reads a corpus, makes its tokenizer, encodes it and divides it.
 
     Args:
-        options: what and how.
-        watcher: is told how far that is.
+        options: what to read and how.
+        watcher: is called with the progress.
 
     Raises:
-        CorpusError: it cannot be read or is too short.
+        CorpusError: the corpus cannot be read or is too short.
         UsageError: no such tokenizer.
     """
-    corpus = options.open(options.corpus, watcher)
-    extra = [] if options.valid is None else [options.open([options.valid], watcher)]
-    tokenizer = build_tokenizer(corpus, options.tokenizer, options.vocab_size, *extra)
-    stores = [encode_corpus(one, tokenizer) for one in (corpus, *extra)]
-    notes = [note for one in (corpus, *extra) for note in one.notes()]
-    prints = [one.fingerprints for one in (corpus, *extra)]
-    return divided(options, tokenizer, stores, prints, notes)
+    corpora = options.open_all(watcher)
+    tokenizer, fingerprints = build_tokenizer(
+        corpora[0], options.tokenizer, options.vocab_size, *corpora[1:]
+    )
+    stores = [
+        encode_corpus(corpus, tokenizer, read)
+        for corpus, read in zip(corpora, fingerprints, strict=True)
+    ]
+    notes = [note for corpus in corpora for note in corpus.notes()]
+    return make_dataset(options, tokenizer, stores, fingerprints, notes)
 
 
 def reopen_dataset(
@@ -139,40 +170,40 @@ def reopen_dataset(
     allow_changed: bool,
     watcher: Watcher = unwatched,
 ) -> Dataset:
-    """The corpus of a run that is taken up again, as it was when the run began.
+    """Opens the text of a run that is resumed, as it was when the run began.
 
-    What was read then is in the cache; a corpus that changed or is gone is said, and the cache
-    used. Where the cache is gone as well, the corpus as it is now must be allowed.
+    If the corpus has changed or is gone, the dataset is taken from the cache and a note says so.
+    If the cache has it no more, the corpus as it is now is taken, but only if that is allowed.
 
     Args:
-        options: of the run.
-        tokenizer: of the run.
-        card: of the run: what the corpus was.
-        allow_changed: take the corpus as it is now.
-        watcher: is told how far it is.
+        options: how the run read its text.
+        tokenizer: the tokenizer of the run.
+        card: the card of the run, which says what the corpus was.
+        allow_changed: takes the corpus as it is now.
+        watcher: is called with the progress.
 
     Raises:
-        CorpusError: it changed or is gone, and so is the cache.
+        CorpusError: the corpus has changed or is gone, and the cache has it no more.
     """
     notes: list[str] = []
     stores: list[TokenStore] = []
-    prints: list[Sequence[Fingerprint]] = []
+    fingerprints: list[Sequence[Fingerprint]] = []
     split = card.get("split")
-    then = [card.get("corpus"), split.get("valid") if isinstance(split, dict) else None]
+    recorded = [card.get("corpus"), split.get("valid") if isinstance(split, dict) else None]
     names = [options.corpus, *([] if options.valid is None else [(options.valid,)])]
-    for number, spelled in enumerate(names):
-        before = _fingerprints(then[number])
-        corpus, difference = _compared(options, spelled, before, watcher)
+    for number, corpus_names in enumerate(names):
+        before = _parse_fingerprints(recorded[number])
+        corpus, now, difference = _compare_with_card(options, corpus_names, before, watcher)
         store = None
         if corpus is None or not (difference and allow_changed):
-            # Any corpus read in this way: the key needs only how, and what it was.
-            shape = corpus or options.open(())
-            store = stored(shape, tokenizer, [one.sha256 for one in before])
+            store = find_store(
+                before, tokenizer, documents=options.documents, encoding=options.encoding
+            )
         if store is not None and difference:
             notes.append(f"{difference}; going on with the text as it was, from the cache")
-            prints.append(before)
+            now = before
         elif store is None and corpus is not None and (allow_changed or not difference):
-            store = encode_corpus(corpus, tokenizer)
+            store = encode_corpus(corpus, tokenizer, now)
             if difference:
                 notes.append(f"{difference}; going on with the text as it is now")
         if store is None:
@@ -181,31 +212,33 @@ def reopen_dataset(
                 "put it back, or add --allow-changed-corpus"
             )
         stores.append(store)
-        if len(prints) < len(stores):
-            prints.append(list(corpus.fingerprints) if corpus else before)
-    return divided(options, tokenizer, stores, prints, notes)
+        fingerprints.append(now)
+    return make_dataset(options, tokenizer, stores, fingerprints, notes)
 
 
 def reopen_parts(
     options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any]
 ) -> tuple[TokenStore, Tokens] | None:
-    """What a model was trained on, and the tail kept to validate it; None where it is not here.
+    """The tokens that a model was trained on, and those that validated it.
 
-    The tail is empty where another text validates.
+    The second part is empty if another text validated the model. None if the text is neither in
+    the cache nor unchanged on this machine.
 
     Args:
-        options: how it was read.
-        tokenizer: of the model.
-        card: of the model: what the corpus was.
+        options: how the text was read.
+        tokenizer: the tokenizer of the model.
+        card: the card of the model, which says what the corpus was.
     """
     try:
-        before = _fingerprints(card.get("corpus"))
-        store = stored(options.open(()), tokenizer, [one.sha256 for one in before])
+        before = _parse_fingerprints(card.get("corpus"))
+        store = find_store(
+            before, tokenizer, documents=options.documents, encoding=options.encoding
+        )
         if store is None and options.corpus:
-            corpus, difference = _compared(options, options.corpus, before)
+            corpus, now, difference = _compare_with_card(options, options.corpus, before)
             if corpus is None or difference:
                 return None
-            store = encode_corpus(corpus, tokenizer)
+            store = encode_corpus(corpus, tokenizer, now)
         if store is None:
             return None
         fraction = 0.0 if options.valid is not None else options.valid_fraction
@@ -215,68 +248,83 @@ def reopen_parts(
     return TokenStore(tokens=train, path=store.path), valid
 
 
-def _fingerprints(value: Any) -> list[Fingerprint]:
+def _parse_fingerprints(value: Any) -> Fingerprints:
     try:
-        found = [Fingerprint(**one) for one in value]
+        fingerprints = tuple(Fingerprint(**entry) for entry in value)
     except TypeError:
-        found = []
-    kinds = {(type(one.name), type(one.bytes), type(one.sha256)) for one in found}
-    if kinds != {(str, int, str)}:
+        fingerprints = ()
+    types = {(type(entry.name), type(entry.bytes), type(entry.sha256)) for entry in fingerprints}
+    if types != {(str, int, str)}:
         raise CorpusError("the run does not say what its corpus was")
-    return found
+    return fingerprints
 
 
-def _compared(
+def _compare_with_card(
     options: TextOptions,
-    spelled: Sequence[str],
-    before: Sequence[Fingerprint],
+    names: Sequence[str],
+    before: Fingerprints,
     watcher: Watcher = unwatched,
-) -> tuple[Corpus | None, str]:
-    """The corpus as it is now, if it can be read, and in words what became of it since."""
-    if "-" in spelled or any(Path(one).is_fifo() for one in spelled):
-        return None, "what came through a pipe cannot be read again"
+) -> tuple[Corpus | None, Fingerprints, str]:
+    """Reads a corpus and compares it with what it was.
+
+    Returns:
+        The corpus (None if it cannot be read), its fingerprints now, and the difference in words
+        (empty if there is none).
+    """
+    if "-" in names or any(Path(name).is_fifo() for name in names):
+        return None, before, "what came through a pipe cannot be read again"
     try:
-        corpus = options.open(spelled, watcher)
-        for _ in corpus.pieces():
-            pass
+        corpus = options.open(names, watcher)
+        now = corpus.fingerprints()
     except (CorpusError, NetworkError, OSError) as error:
-        return None, f"the corpus cannot be read any more ({error})"
-    now = corpus.fingerprints
-    if [one.sha256 for one in now] == [one.sha256 for one in before]:
-        return corpus, ""
+        return None, before, f"the corpus cannot be read any more ({error})"
+    if [source.sha256 for source in now] == [source.sha256 for source in before]:
+        return corpus, now, ""
     for old, new in zip(before, now, strict=False):
         if old.sha256 != new.sha256:
             sizes = f"{old.bytes:,} bytes then, {new.bytes:,} now"
-            return corpus, f"{new.name}: the corpus changed since the run began ({sizes})"
+            return corpus, now, f"{new.name}: the corpus changed since the run began ({sizes})"
     counts = f"{len(before)} files then, {len(now)} now"
-    return corpus, f"the corpus changed since the run began ({counts})"
+    return corpus, now, f"the corpus changed since the run began ({counts})"
 
 
-def divided(
+def make_dataset(
     options: TextOptions,
     tokenizer: Tokenizer,
     stores: Sequence[TokenStore],
-    prints: Sequence[Sequence[Fingerprint]],
-    notes: list[str],
+    fingerprints: Sequence[Sequence[Fingerprint]],
+    notes: Sequence[str],
 ) -> Dataset:
-    """Tokens to learn and tokens to score, and what the card says of them."""
+    """Divides encoded texts into tokens to train on and tokens to score, and writes the card.
+
+    Args:
+        options: how the texts were read.
+        tokenizer: the tokenizer.
+        stores: the corpus, and the text to validate on if `options` name one.
+        fingerprints: those of each store's text.
+        notes: notes of the reading; the dataset adds its own.
+
+    Raises:
+        CorpusError: a part is too short.
+    """
     split: dict[str, Any]
     if options.valid is not None:
         train, _ = stores[0].split(0.0)
         valid = stores[1].tokens
         if len(valid) < MIN_VALID:
             raise CorpusError(f"the validation text has {len(valid)} tokens: too short to score")
-        split = {"valid": [asdict(one) for one in prints[1]]}
+        split = {"valid": [asdict(source) for source in fingerprints[1]]}
     else:
         train, valid = stores[0].split(options.valid_fraction, tokenizer.eos_id)
         split = {"valid_fraction": options.valid_fraction}
+    notes = list(notes)
     if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
         notes.append(f"the corpus gives {tokenizer.vocab_size} subwords, not {options.vocab_size}")
-    if 0 < len(valid) < 1000:
+    if 0 < len(valid) < _FEW_VALID_TOKENS:
         notes.append(f"the validation part has only {len(valid)} tokens: its score says little")
     split |= {"train_tokens": len(train), "valid_tokens": len(valid)}
     card = {
-        "corpus": [asdict(one) for one in prints[0]],
+        "corpus": [asdict(source) for source in fingerprints[0]],
         "documents": options.documents,
         "split": split,
     }

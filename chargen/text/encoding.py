@@ -1,7 +1,7 @@
-"""From pieces of text to ids on disk, batch by batch; an interruption costs a few seconds of it.
+"""Encodes a corpus to token ids on disk, batch by batch, and resumes after an interruption.
 
-What is on disk and how far it goes is written down now and then. A later attempt reads the corpus
-again, which is quick, and encodes only what was not encoded yet. Shape letters: N tokens.
+The ids and the progress are written down every few seconds. A later attempt reads the corpus
+again, which is quick, and encodes only what was not encoded yet. Shape letter: N tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,151 +21,165 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.files import write_json
 from chargen.text.char import CharTokenizer
-from chargen.text.corpus import Corpus
+from chargen.text.corpus import Corpus, Fingerprints
 from chargen.text.tokenizer import Tokenizer, Tokens
 
 JOURNAL = "journal.json"
-_DRAFT = "tokens.part"
-_BATCH = 1 << 20
-"""Characters that are encoded at once."""
-_CHECKED = 1 << 24
+_PARTIAL_TOKENS = "tokens.part"
+_BATCH_CHARACTERS = 1 << 20
+"""Characters (or bytes) that are encoded at once."""
+_CHECKSUM_BYTES = 1 << 24
+"""Bytes that are read at once for a checksum."""
 _NOTE_SECONDS = 5.0
-"""Between two notes of how far it is."""
+"""Seconds between two notes of the progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingProgress:
-    """How far an encoding is: all that it takes to go on from there."""
+    """How far an encoding is: everything that is needed to resume it."""
 
     batches: int = 0
     ended: bool = True
-    """Whether a document ends here; at the beginning, an end token would end nothing."""
+    """Whether a document ends here. True at the beginning: an end token would end nothing."""
     count: int = 0
-    """Tokens."""
+    """Tokens written."""
     crc32: int = 0
-    """Of their bytes."""
+    """CRC-32 of their bytes."""
 
 
 class PartialStore:
-    """Ids on their way to a store; one process at a time may have the folder."""
+    """The token ids of an unfinished store. The caller must hold the lock of the folder."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
-        """Take up what an earlier attempt left in the folder, if it is whole."""
-        self._path, self._journal = folder / _DRAFT, folder / JOURNAL
+        """Continues from what an earlier attempt left in the folder, if that is undamaged."""
+        self._path, self._journal = folder / _PARTIAL_TOKENS, folder / JOURNAL
         self._dtype = dtype
-        self.place = self._found() or EncodingProgress()
+        self.progress = self._read_progress() or EncodingProgress()
 
-    def _found(self) -> EncodingProgress | None:
+    def _read_progress(self) -> EncodingProgress | None:
         try:
             value = json.loads(self._journal.read_text(encoding="utf-8"))
-            place = EncodingProgress(**value)
-            kinds = {one.name: type(one.default) for one in fields(EncodingProgress)}
-            if any(type(value[name]) is not kind for name, kind in kinds.items()):
+            progress = EncodingProgress(**value)
+            types = {field.name: type(field.default) for field in fields(EncodingProgress)}
+            if any(type(value[name]) is not kind for name, kind in types.items()):
                 return None
-            # The note may have reached the disk before what it tells of.
-            size = place.count * self._dtype.itemsize
+            # The journal may have reached the disk before the tokens that it counts.
+            size = progress.count * self._dtype.itemsize
             if not self._path.stat().st_size >= size > 0:
                 return None
-            return place if checksum(self._path, size) == place.crc32 else None
+            return progress if checksum(self._path, size) == progress.crc32 else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def extend(self, corpus: Corpus, tokenizer: Tokenizer) -> None:
-        """Encode the rest of the corpus.
+    def extend(self, corpus: Corpus, tokenizer: Tokenizer) -> Fingerprints:
+        """Encodes the rest of the corpus and returns the fingerprints of what was read.
 
         Raises:
-            CorpusError: it cannot be read.
+            CorpusError: the corpus cannot be read.
             ChargenError: the disk is full.
         """
-        noted, done = time.monotonic(), self.place.batches
-        batches = encoded_batches(corpus, tokenizer, self._dtype, done, ended=self.place.ended)
+        noted, done = time.monotonic(), self.progress.batches
+        pieces = corpus.pieces("encoding")
+        batches = _encode_pieces(
+            pieces, corpus.documents, tokenizer, self._dtype, done, ended=self.progress.ended
+        )
         try:
             with self._path.open("r+b" if done else "wb") as out:
-                out.truncate(out.seek(self.place.count * self._dtype.itemsize))
+                out.truncate(out.seek(self.progress.count * self._dtype.itemsize))
                 try:
                     for ids, ended in batches:
                         out.write(ids.data)
                         done += 1
-                        # Replaced in one go: an interruption sees the place before or after it.
-                        self.place = EncodingProgress(
+                        # One assignment: an interruption sees the progress before or after it.
+                        self.progress = EncodingProgress(
                             batches=done,
                             ended=ended,
-                            count=self.place.count + len(ids),
-                            crc32=zlib.crc32(ids.data, self.place.crc32),
+                            count=self.progress.count + len(ids),
+                            crc32=zlib.crc32(ids.data, self.progress.crc32),
                         )
                         if time.monotonic() - noted >= _NOTE_SECONDS:
-                            self._note(out)
+                            self._note_progress(out)
                             noted = time.monotonic()
                     out.flush()
                     os.fsync(out.fileno())
                 except KeyboardInterrupt:
-                    self._note(out)
+                    self._note_progress(out)
                     raise
         except OSError as error:
             raise ChargenError(
                 f"{self._path}: cannot be written ({error.strerror or error}); make room, or set "
                 "CHARGEN_CACHE to a folder elsewhere"
             ) from error
+        return pieces.fingerprints
 
-    def _note(self, out: IO[bytes]) -> None:
+    def _note_progress(self, out: IO[bytes]) -> None:
         out.flush()
-        write_json(self._journal, asdict(self.place))
+        write_json(self._journal, asdict(self.progress))
 
     def finish(self, path: Path) -> Path:
-        """Rename it: from now on it is a store's."""
+        """Renames the finished ids to `path`, and removes the journal."""
         os.replace(self._path, path)
         with suppress(OSError):
             self._journal.unlink()
         return path
 
     def discard(self) -> None:
-        """Forget it: it is of no use."""
-        for one in (self._journal, self._path):
+        """Removes the ids and the journal."""
+        for path in (self._journal, self._path):
             with suppress(OSError):
-                one.unlink()
+                path.unlink()
 
 
 def checksum(path: Path, size: int) -> int:
-    """CRC-32 of a file's first bytes: against a disk's mistakes, not against malice.
+    """CRC-32 of the first `size` bytes of a file: finds disk errors, not forgery.
 
-    Read and not mapped: pages of a map would count as this process's memory.
+    Reads the file instead of mapping it: pages of a map would count as memory of this process.
     """
-    found = 0
+    crc32 = 0
     with path.open("rb") as stream:
-        while size > 0 and (part := stream.read(min(size, _CHECKED))):
-            found = zlib.crc32(part, found)
+        while size > 0 and (part := stream.read(min(size, _CHECKSUM_BYTES))):
+            crc32 = zlib.crc32(part, crc32)
             size -= len(part)
-    return found
+    return crc32
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> Tokens:
-    """A file of ids as a read-only array (N,)."""
+    """A file of ids as a read-only, memory-mapped array (N,)."""
     return np.memmap(path, dtype, mode="r")
 
 
 def encoded_batches(
-    corpus: Corpus,
+    corpus: Corpus, tokenizer: Tokenizer, dtype: np.dtype[Any]
+) -> Iterator[tuple[Tokens, bool]]:
+    """The ids of a corpus, batch by batch, with an end token after each document.
+
+    Args:
+        corpus: the text.
+        tokenizer: the tokenizer; characters that it does not know become the nearest known ones.
+        dtype: the type of the ids.
+
+    Yields:
+        Ids (N,), and whether a document ends with them.
+    """
+    return _encode_pieces(corpus.pieces("encoding"), corpus.documents, tokenizer, dtype)
+
+
+def _encode_pieces(
+    pieces: Iterable[str | bytes | None],
+    documents: str,
     tokenizer: Tokenizer,
     dtype: np.dtype[Any],
     done: int = 0,
     *,
     ended: bool = True,
 ) -> Iterator[tuple[Tokens, bool]]:
-    """The ids of the corpus, batch by batch, with an end token after each document.
+    """As `encoded_batches`, but skips the first `done` batches.
 
-    Args:
-        corpus: where the text comes from.
-        tokenizer: made for it.
-        dtype: of the ids.
-        done: batches that are there already.
-        ended: whether a document ended with them.
-
-    Yields:
-        Ids (N,), and whether a document ends with them.
+    `ended` says whether a document ended with the last skipped batch.
     """
     eos = tokenizer.eos_id
-    newline = _newline_id(tokenizer) if corpus.documents == "lines" else None
-    for number, (batch, ends) in enumerate(_batches(corpus)):
+    newline = _newline_id(tokenizer) if documents == "lines" else None
+    for number, (batch, ends_document) in enumerate(_join_pieces(pieces)):
         if number < done:
             continue
         if isinstance(tokenizer, CharTokenizer) and isinstance(batch, str):
@@ -181,7 +195,7 @@ def encoded_batches(
             ids = ids[~repeated]
         if len(ids):
             ended = eos is not None and bool(ids[-1] == eos)
-        if ends and eos is not None and not ended:
+        if ends_document and eos is not None and not ended:
             ids = np.append(ids, dtype.type(eos))
             ended = True
         yield ids, ended
@@ -190,7 +204,7 @@ def encoded_batches(
 
 
 def _newline_id(tokenizer: Tokenizer) -> int | None:
-    """The id of a line end; every tokenizer gives it a token of its own, or lacks it."""
+    """The id of a line end, which is one token in every tokenizer; None if it has none."""
     if tokenizer.unseen("\n"):
         return None
     ids = tokenizer.encode("\n")
@@ -198,15 +212,15 @@ def _newline_id(tokenizer: Tokenizer) -> int | None:
     return int(ids[0])
 
 
-def _batches(corpus: Corpus) -> Iterator[tuple[str | bytes, bool]]:
-    """(text, whether a document ends with it): short pieces are joined until they are worth it."""
+def _join_pieces(pieces: Iterable[str | bytes | None]) -> Iterator[tuple[str | bytes, bool]]:
+    """Joins short pieces to batches: (text, whether a document ends with it)."""
     waiting: list[Any] = []
     size = 0
-    for piece in corpus.pieces("encoding"):
+    for piece in pieces:
         if piece is not None:
             waiting.append(piece)
             size += len(piece)
-        if waiting and (piece is None or size >= _BATCH):
+        if waiting and (piece is None or size >= _BATCH_CHARACTERS):
             yield waiting[0][:0].join(waiting), piece is None
             waiting, size = [], 0
     if waiting:

@@ -1,7 +1,8 @@
-"""A vocabulary takes in what it lacks: new characters, pieces, an end of documents.
+"""Extends a vocabulary with the characters, pieces or end token that another text needs.
 
-Says what each new token is made from, as text has it: é from e, “ from ", an unseen capital from
-its small letter. What that means for weights is model/grafting.py's. Shape letter: V vocabulary.
+For each new token this file names its donors: the tokens that it is initialised from, such as é
+from e, “ from ", or an unseen capital from its small letter. What that means for weights is in
+model/extend_weights.py. Shape letter: V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import struct
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chargen.errors import CorpusError, UsageError
@@ -19,155 +20,168 @@ from chargen.text.nearest import relative
 from chargen.text.subword import SubwordTokenizer
 from chargen.text.tokenizer import ByteTokenizer, Tokenizer, TokenizerState
 
-_SHOWN = 12
+_MAX_REPORTED = 12
+"""New tokens that the report names."""
 _USER_DEFINED = 4
 """SentencePiece's type of pieces that are always taken whole."""
+_NEWLINE_BYTE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocabExtension:
-    """A grown tokenizer, and where each of its tokens comes from."""
+    """An extended tokenizer, and where each of its tokens comes from."""
 
     tokenizer: Tokenizer
     old: tuple[int, ...]
-    """For each new id (V), its id before; -1 for what is new."""
+    """(V,): the old id of each token; -1 for new tokens."""
     seeds: dict[int, tuple[int, ...]]
-    """For each new token, the old ids that it begins as the mean of."""
+    """The donors of each new token: the old ids whose mean initialises it."""
     report: tuple[str, ...]
-    """Lines that say what came from what."""
+    """Lines that say which tokens are new and what initialises them."""
 
     @property
     def added(self) -> int:
-        """How many tokens are new."""
+        """The number of new tokens."""
         return len(self.seeds)
 
 
-def count_characters(pieces: Iterable[str | bytes | None]) -> Counter[str]:
-    """How often each character occurs in a corpus."""
-    counts: Counter[str] = Counter()
-    for piece in pieces:
-        if isinstance(piece, str):
-            counts.update(piece)
-    return counts
-
-
 def extend_characters(
-    tokenizer: CharTokenizer, counts: Counter[str], *, documents: bool, grow: bool = True
+    tokenizer: CharTokenizer, counts: Mapping[str, int], *, documents: bool, grow: bool = True
 ) -> VocabExtension:
-    """A char tokenizer that knows the characters of another text as well.
+    """Extends a char tokenizer with the characters of another text.
 
     Args:
-        tokenizer: before; everything it knows it goes on knowing.
-        counts: the characters of the new text.
-        documents: whether the new text has ends of documents.
-        grow: False only takes in the end of documents, where that is lacking.
+        tokenizer: the tokenizer; all of its characters stay.
+        counts: how often each character occurs in the other text.
+        documents: whether the other text needs an end-of-document token.
+        grow: False adds no characters, only the end-of-document token if it is needed.
 
     Raises:
-        CorpusError: the new text has no character that the tokenizer knows, nor a relative of one.
+        CorpusError: the tokenizer knows no character of the text, nor a relative of one.
     """
-    known = set(tokenizer.characters)
-    new = [one for one in counts if one not in known] if grow else []
-    relatives = {one: relative(one, known) for one in new}
-    if counts and not known & set(counts) and not any(relatives.values()):
+    known_characters = set(tokenizer.characters)
+    new = [character for character in counts if character not in known_characters] if grow else []
+    relatives = {character: relative(character, known_characters) for character in new}
+    if counts and not known_characters & set(counts) and not any(relatives.values()):
         raise CorpusError(
             "not one character of this text is known to the model, nor related to one that is: "
             "there is nothing to fine-tune; train a model of its own"
         )
-    characters = "".join(sorted(known | set(new)))
+    characters = "".join(sorted(known_characters | set(new)))
     documents = documents or tokenizer.eos_id is not None
-    grown = CharTokenizer(characters, documents=documents)
-    place = {one: number for number, one in enumerate(tokenizer.characters)}
-    old = [place.get(one, -1) for one in characters]
-    seeds = {}
-    for number, one in enumerate(characters):
-        if one in relatives:
-            seeds[number] = _seeds(one, relatives[one], tokenizer.characters, place)
+    old_ids = {character: number for number, character in enumerate(tokenizer.characters)}
+    old = [old_ids.get(character, -1) for character in characters]
+    donors = {}
+    for number, character in enumerate(characters):
+        if character in relatives:
+            donors[number] = _choose_donors(character, relatives[character], old_ids)
     if documents:
         old.append(-1 if tokenizer.eos_id is None else tokenizer.eos_id)
         if tokenizer.eos_id is None:
-            line_end = place.get("\n")
-            seeds[len(old) - 1] = tuple(place.values()) if line_end is None else (line_end,)
+            line_end = old_ids.get("\n")
+            donors[len(old) - 1] = tuple(old_ids.values()) if line_end is None else (line_end,)
     return VocabExtension(
-        tokenizer=grown, old=tuple(old), seeds=seeds, report=tuple(_report(relatives, counts))
+        tokenizer=CharTokenizer(characters, documents=documents),
+        old=tuple(old),
+        seeds=donors,
+        report=tuple(_report(relatives, counts)),
     )
 
 
-def _seeds(character: str, near: str | None, known: str, place: dict[str, int]) -> tuple[int, ...]:
-    """The ids that a new character begins as the mean of."""
-    if near is not None:
-        return (place[near],)
+def _choose_donors(
+    character: str, related: str | None, old_ids: Mapping[str, int]
+) -> tuple[int, ...]:
+    """Old ids for a new character: its relative, or all of its Unicode category, or all."""
+    if related is not None:
+        return (old_ids[related],)
     category = unicodedata.category(character)
     for width in (2, 1):
-        alike = [one for one in known if unicodedata.category(one)[:width] == category[:width]]
+        alike = [
+            old_id
+            for other, old_id in old_ids.items()
+            if unicodedata.category(other)[:width] == category[:width]
+        ]
         if alike:
-            return tuple(place[one] for one in alike)
-    return tuple(place.values())
+            return tuple(alike)
+    return tuple(old_ids.values())
 
 
-def _report(relatives: dict[str, str | None], counts: Counter[str]) -> Iterator[str]:
-    """What came from what, the most frequent first."""
+def _report(relatives: Mapping[str, str | None], counts: Mapping[str, int]) -> Iterator[str]:
+    """One line about the new characters and their donors, the most frequent first."""
     if not relatives:
         return
-    ordered = sorted(relatives, key=lambda one: -counts[one])
-    related = [f"{one} ← {relatives[one]}" for one in ordered if relatives[one]]
-    strangers = [one for one in ordered if not relatives[one]]
+    ordered = sorted(relatives, key=lambda character: -counts[character])
+    related = [f"{new} ← {relatives[new]}" for new in ordered if relatives[new]]
+    unrelated = [new for new in ordered if not relatives[new]]
     parts = []
     if related:
-        more = f" and {len(related) - _SHOWN} more" if len(related) > _SHOWN else ""
-        parts.append(f"{', '.join(related[:_SHOWN])}{more}")
-    if strangers:
-        more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
-        parts.append(f"{' '.join(strangers[:_SHOWN])}{more} ← the mean of their kind")
+        parts.append(_shorten(related, ", "))
+    if unrelated:
+        parts.append(f"{_shorten(unrelated, ' ')} ← the mean of their kind")
     plural = "s" if len(ordered) > 1 else ""
     yield f"{len(ordered)} new character{plural}: {'; '.join(parts)}"
+
+
+def _shorten(names: list[str], separator: str) -> str:
+    more = f" and {len(names) - _MAX_REPORTED} more" if len(names) > _MAX_REPORTED else ""
+    return f"{separator.join(names[:_MAX_REPORTED])}{more}"
 
 
 def extend_pieces(
     tokenizer: SubwordTokenizer, text: str, count: int, *, documents: bool
 ) -> VocabExtension:
-    """A subword tokenizer with pieces for the new text's words that cost it the most tokens.
+    """Extends a subword tokenizer with the words of another text that cost it the most tokens.
+
+    Args:
+        tokenizer: the tokenizer; all of its pieces stay.
+        text: the other text, or the beginning of it.
+        count: the most pieces to add.
+        documents: whether the other text needs an end-of-document token.
 
     Raises:
-        UsageError: the text has ends of documents, and the model was made without.
+        UsageError: the text needs an end-of-document token and the tokenizer has none.
     """
     if documents and tokenizer.eos_id is None:
         raise UsageError(
-            "--documents: this subword model was trained without ends of documents, and pieces "
+            "--documents: this subword model was trained without an end-of-document token and "
             "cannot be given one; leave --documents out"
         )
     blob = tokenizer.to_state().blob or b""
-    seeds: dict[int, tuple[int, ...]] = {}
+    donors: dict[int, tuple[int, ...]] = {}
     words = Counter(re.findall(r" ?[^\W\d_]{3,24}", text)) if count else Counter[str]()
     encoded = {word: tuple(map(int, tokenizer.encode(word))) for word in words}
     gains = {word: times * (len(encoded[word]) - 1) for word, times in words.items()}
-    best = sorted((one for one in gains if gains[one] > 1), key=lambda one: (-gains[one], one))
+    best = sorted(
+        (word for word in gains if gains[word] > 1), key=lambda word: (-gains[word], word)
+    )
     for word in best[:count]:
-        seeds[tokenizer.vocab_size + len(seeds)] = encoded[word]
-        blob += _piece(word.replace(" ", "▁"))
-    grown = SubwordTokenizer.from_state(TokenizerState(kind=tokenizer.kind, blob=blob))
-    old = (*range(tokenizer.vocab_size), *([-1] * len(seeds)))
-    shown = ", ".join(word.strip() for word in best[: min(count, _SHOWN)])
-    report = (f"{len(seeds)} new pieces: {shown}",) if seeds else ()
-    return VocabExtension(tokenizer=grown, old=old, seeds=seeds, report=report)
+        donors[tokenizer.vocab_size + len(donors)] = encoded[word]
+        blob += _serialize_piece(word.replace(" ", "▁"))
+    extended = SubwordTokenizer.from_state(TokenizerState(kind=tokenizer.kind, blob=blob))
+    old = (*range(tokenizer.vocab_size), *([-1] * len(donors)))
+    shown = ", ".join(word.strip() for word in best[: min(count, _MAX_REPORTED)])
+    report = (f"{len(donors)} new pieces: {shown}",) if donors else ()
+    return VocabExtension(tokenizer=extended, old=old, seeds=donors, report=report)
 
 
 def extend_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> VocabExtension:
-    """A byte tokenizer lacks nothing, but perhaps an end of documents."""
-    grown = ByteTokenizer(documents=documents or tokenizer.eos_id is not None)
+    """Extends a byte tokenizer with an end-of-document token, if one is needed and lacking."""
+    extended = ByteTokenizer(documents=documents or tokenizer.eos_id is not None)
     old = list(range(tokenizer.vocab_size))
-    seeds: dict[int, tuple[int, ...]] = {}
-    if grown.vocab_size > len(old):
-        seeds[len(old)] = (10,)
+    donors: dict[int, tuple[int, ...]] = {}
+    if extended.vocab_size > len(old):
+        donors[len(old)] = (_NEWLINE_BYTE,)
         old.append(-1)
-    return VocabExtension(tokenizer=grown, old=tuple(old), seeds=seeds, report=())
+    return VocabExtension(tokenizer=extended, old=tuple(old), seeds=donors, report=())
 
 
-def _piece(text: str) -> bytes:
-    """A piece as the last field of a SentencePiece model: protocol buffers may be joined so.
+def _serialize_piece(piece: str) -> bytes:
+    """A piece in the format of a SentencePiece model, to be appended to the model's bytes.
 
-    Message `SentencePiece`: 1 the piece, 2 its score, 3 its type; field 1 of the model.
+    A protocol buffer may be extended so: the repeated field 1 of the model is the message
+    `SentencePiece`, whose fields are 1 the piece, 2 its score, 3 its type.
     """
-    spelled = text.encode()
-    message = b"\x0a" + bytes([len(spelled)]) + spelled
+    encoded = piece.encode()
+    message = b"\x0a" + bytes([len(encoded)]) + encoded
     message += b"\x15" + struct.pack("<f", 0.0) + b"\x18" + bytes([_USER_DEFINED])
     return b"\x0a" + bytes([len(message)]) + message

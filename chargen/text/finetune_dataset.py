@@ -1,4 +1,8 @@
-"""From CORPUS arguments and a model's tokenizer to tokens to fine-tune on."""
+"""Datasets for fine-tuning: a text for a model that has a tokenizer already.
+
+The tokenizer learns the tokens that the text needs (extend_vocab.py). This file does not know
+weights: model/extend_weights.py extends those.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,10 @@ import numpy.typing as npt
 
 from chargen.errors import CorpusError, UsageError
 from chargen.text.char import CharTokenizer
-from chargen.text.corpus import Corpus, Watcher, unwatched
-from chargen.text.dataset import Dataset, TextOptions, divided
+from chargen.text.corpus import Corpus, Fingerprints, Watcher, unwatched
+from chargen.text.dataset import Dataset, TextOptions, make_dataset
 from chargen.text.extend_vocab import (
     VocabExtension,
-    count_characters,
     extend_bytes,
     extend_characters,
     extend_pieces,
@@ -24,18 +27,19 @@ from chargen.text.subword import SubwordTokenizer
 from chargen.text.tokenizer import ByteTokenizer, Tokenizer, describe_unseen
 
 VOCABULARIES = ("extend", "keep")
-_SAMPLE = 1 << 26
-"""Characters of a corpus that new pieces are looked for in."""
+_MAX_SAMPLE_CHARACTERS = 1 << 26
+"""Characters of a corpus in which new pieces are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneDataset:
-    """A text to fine-tune on, in a vocabulary that has taken in what it needs."""
+    """A text to fine-tune on, and the vocabulary that was extended for it."""
 
     dataset: Dataset
     graft: VocabExtension
+    """The extended tokenizer, and where its tokens come from."""
     counts: npt.NDArray[np.int64]
-    """How often each token (V,) occurs in what is learned."""
+    """(V,): how often each token occurs in the training part."""
 
 
 def open_finetune_dataset(
@@ -46,17 +50,18 @@ def open_finetune_dataset(
     pieces: int = 0,
     watcher: Watcher = unwatched,
 ) -> FinetuneDataset:
-    """Read a corpus, grow the tokenizer as far as it needs, encode and divide.
+    """Reads a corpus, extends the tokenizer as far as the text needs, encodes and divides.
 
     Args:
-        options: what to read and how; its tokenizer is of the kind given.
-        tokenizer: of the base.
-        vocabulary: `extend` takes in new characters, `keep` maps them to the nearest known.
-        pieces: pieces to add to a subword tokenizer.
-        watcher: is told how far it is.
+        options: what to read and how; their tokenizer is of the kind of `tokenizer`.
+        tokenizer: the tokenizer of the base model.
+        vocabulary: `extend` adds new characters, `keep` maps them to the nearest known ones.
+        pieces: how many pieces to add to a subword tokenizer.
+        watcher: is called with the progress.
 
     Raises:
-        CorpusError: it cannot be read, is too short, or has nothing that the model knows.
+        CorpusError: the corpus cannot be read, is too short, or has no character that the model
+            knows.
         UsageError: `pieces` for another kind of tokenizer.
     """
     if pieces and not isinstance(tokenizer, SubwordTokenizer):
@@ -64,45 +69,60 @@ def open_finetune_dataset(
             f"--extend-vocab {pieces}: adds pieces to subword models; this one reads "
             f"{'bytes' if isinstance(tokenizer, ByteTokenizer) else 'characters'}"
         )
-    corpus = options.open(options.corpus, watcher)
-    extra = [] if options.valid is None else [options.open([options.valid], watcher)]
+    corpora = options.open_all(watcher)
     counts: Counter[str] = Counter()
-    for one in (corpus, *extra):
-        counts += count_characters(one.pieces())
-    grow = vocabulary == "extend"
-    graft = _grafted(tokenizer, corpus, counts, grow=grow, pieces=pieces)
-    stores = [encode_corpus(one, graft.tokenizer) for one in (corpus, *extra)]
-    notes = [*graft.report, *(note for one in (corpus, *extra) for note in one.notes())]
-    if not grow:
+    fingerprints = []
+    for corpus in corpora:
+        corpus_counts, read = _count_characters(corpus)
+        counts += corpus_counts
+        fingerprints.append(read)
+    extend = vocabulary == "extend"
+    extension = _extend(tokenizer, corpora[0], counts, extend=extend, pieces=pieces)
+    stores = [
+        encode_corpus(corpus, extension.tokenizer, read)
+        for corpus, read in zip(corpora, fingerprints, strict=True)
+    ]
+    notes = [*extension.report, *(note for corpus in corpora for note in corpus.notes())]
+    if not extend:
         unseen = tokenizer.unseen("".join(counts))
         notes += describe_unseen(unseen, counts, counts.total(), "nearest")
-    prints = [one.fingerprints for one in (corpus, *extra)]
-    dataset = divided(options, graft.tokenizer, stores, prints, notes)
-    occurring = np.bincount(dataset.train, minlength=graft.tokenizer.vocab_size)
-    return FinetuneDataset(dataset=dataset, graft=graft, counts=occurring)
+    dataset = make_dataset(options, extension.tokenizer, stores, fingerprints, notes)
+    token_counts = np.bincount(dataset.train, minlength=extension.tokenizer.vocab_size)
+    return FinetuneDataset(dataset=dataset, graft=extension, counts=token_counts)
 
 
 def open_replay_dataset(
     options: TextOptions, tokenizer: Tokenizer, watcher: Watcher = unwatched
 ) -> Dataset:
-    """Another text, in the vocabulary as it is.
+    """Reads another text with a tokenizer that stays as it is.
 
     Raises:
-        CorpusError: it cannot be read or is too short.
+        CorpusError: the text cannot be read or is too short.
     """
     corpus = options.open(options.corpus, watcher)
-    stores = [encode_corpus(corpus, tokenizer)]
-    return divided(options, tokenizer, stores, [corpus.fingerprints], list(corpus.notes()))
+    fingerprints = corpus.fingerprints()
+    store = encode_corpus(corpus, tokenizer, fingerprints)
+    return make_dataset(options, tokenizer, [store], [fingerprints], corpus.notes())
 
 
-def _grafted(
-    tokenizer: Tokenizer, corpus: Corpus, counts: Counter[str], *, grow: bool, pieces: int
+def _count_characters(corpus: Corpus) -> tuple[Counter[str], Fingerprints]:
+    """How often each character occurs (nothing for bytes), and what was read."""
+    counts: Counter[str] = Counter()
+    pieces = corpus.pieces()
+    for piece in pieces:
+        if isinstance(piece, str):
+            counts.update(piece)
+    return counts, pieces.fingerprints
+
+
+def _extend(
+    tokenizer: Tokenizer, corpus: Corpus, counts: Counter[str], *, extend: bool, pieces: int
 ) -> VocabExtension:
     documents = corpus.documents != "whole"
     if isinstance(tokenizer, CharTokenizer):
         if not counts:
-            raise CorpusError("the corpus is empty")
-        return extend_characters(tokenizer, counts, documents=documents, grow=grow)
+            raise CorpusError(f"{corpus.name}: the corpus is empty")
+        return extend_characters(tokenizer, counts, documents=documents, grow=extend)
     if isinstance(tokenizer, ByteTokenizer):
         return extend_bytes(tokenizer, documents=documents)
     assert isinstance(tokenizer, SubwordTokenizer)
@@ -110,6 +130,6 @@ def _grafted(
     if pieces:
         for piece in corpus.pieces():
             text += piece if isinstance(piece, str) else ""
-            if len(text) > _SAMPLE:
+            if len(text) > _MAX_SAMPLE_CHARACTERS:
                 break
     return extend_pieces(tokenizer, text, pieces, documents=documents)

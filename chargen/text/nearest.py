@@ -1,7 +1,7 @@
-"""Which known character stands nearest to one that was never seen.
+"""Which known character is most like a character that a model has never seen.
 
-Knows characters only: no ids, no tokenizer. The relatives are asked in a fixed order, from the
-closest (the same letter without its accent) to the farthest (anything of the same category).
+This file knows characters only: no ids, no tokenizer. Relations are tried in a fixed order, from
+the closest (the same letter without its accent) to the farthest (the same Unicode category).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 
-# Typography that Unicode does not decompose, in the plain form keyboards have.
-_PLAIN = {
+# Typography that Unicode does not decompose, and the form that keyboards have.
+_KEYBOARD_FORMS = {
     "‘": "'", "’": "'", "‚": ",", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
     "‹": "'", "›": "'", "`": "'", "´": "'", "–": "-", "—": "-", "―": "-", "−": "-", "‐": "-",
     "‑": "-", "…": ".", "·": ".", "•": "-", "×": "x", "÷": "/", "¡": "!", "¿": "?",
@@ -21,8 +21,8 @@ _PLAIN = {
 
 
 def _typography(character: str) -> Iterator[str]:
-    if character in _PLAIN:
-        yield _PLAIN[character]
+    if character in _KEYBOARD_FORMS:
+        yield _KEYBOARD_FORMS[character]
 
 
 def _decomposed(character: str) -> Iterator[str]:
@@ -35,12 +35,12 @@ def _other_case(character: str) -> Iterator[str]:
     yield from character.upper()
 
 
-def _named(character: str) -> Iterator[str]:
-    """The letter in the Unicode name: EURO SIGN gives E, LATIN SMALL LETTER O WITH STROKE o."""
+def _letter_of_name(character: str) -> Iterator[str]:
+    """The letter in the Unicode name: E of EURO SIGN, o of LATIN SMALL LETTER O WITH STROKE."""
     words = unicodedata.name(character, "").split()
     category = unicodedata.category(character)
     if not (category[0] == "L" or category == "Sc") or not words:
-        return  # the name of a picture says nothing of letters
+        return  # the names of other symbols, such as emoji, do not stand for letters
     if "IDEOGRAPH" in words[0] or words[0] in {"CJK", "HANGUL"}:
         return
     word = words[words.index("LETTER") + 1] if "LETTER" in words[:-1] else words[0]
@@ -48,20 +48,20 @@ def _named(character: str) -> Iterator[str]:
     yield from (initial.lower(), initial) if "SMALL" in words else (initial, initial.lower())
 
 
-_MARKS = ".,;:!?-'\"()"
+_COMMON_MARKS = ".,;:!?-'\"()"
 _RELATIONS: tuple[Callable[[str], Iterator[str]], ...] = (
     _typography,
     _decomposed,
     _other_case,
-    _named,
+    _letter_of_name,
 )
 
 
 def nearest(character: str, known: Collection[str]) -> str:
-    """The member of `known` that stands nearest to `character`.
+    """The character of `known` that is most like `character`.
 
     Args:
-        character: one code point, usually not in `known`.
+        character: one code point.
         known: the characters to choose from; at least one.
 
     >>> nearest("é", "abcde"), nearest("ß", "rst"), nearest("—", " -x"), nearest("€", "AE")
@@ -74,19 +74,26 @@ def nearest(character: str, known: Collection[str]) -> str:
 
 
 def relative(character: str, known: Collection[str]) -> str | None:
-    """The member of `known` that is the same in another form, or in name; None without one.
+    """The character of `known` that is another form of `character`, or None.
+
+    Forms are the base letter, the other case, the keyboard form, and the letter in the name.
 
     >>> relative("É", "abcde"), relative("＆", "a&"), relative("中", "abc")
     ('e', '&', None)
     """
     candidates = [character]
     for relation in _RELATIONS:
-        # Relations chain: É is e through its base letter and that letter's other case.
-        found = [near for one in candidates for near in relation(one) if near not in candidates]
-        for near in found:
-            if near in known:
-                return near
-        candidates += found
+        # Relations chain: É becomes e by its base letter and then by the other case of that.
+        related = [
+            form
+            for candidate in candidates
+            for form in relation(candidate)
+            if form not in candidates
+        ]
+        for form in related:
+            if form in known:
+                return form
+        candidates += related
     return None
 
 
@@ -95,10 +102,10 @@ def _same_category(character: str, known: Collection[str]) -> str:
     category = unicodedata.category(character)
     if category.startswith(("Z", "C")) and " " in known:
         return " "
-    # A stop stands for any mark sooner than a bracket does.
-    ordered = [one for one in _MARKS if one in known] + sorted(known)
+    # Common marks come first: a full stop replaces an unknown mark better than a bracket does.
+    ordered = [mark for mark in _COMMON_MARKS if mark in known] + sorted(known)
     for width in (2, 1):
-        for one in ordered:
-            if unicodedata.category(one)[:width] == category[:width]:
-                return one
+        for other in ordered:
+            if unicodedata.category(other)[:width] == category[:width]:
+                return other
     return " " if " " in known else ordered[0]

@@ -1,10 +1,10 @@
-"""What of a text stands word for word in another: an index of the training text, and a watch.
+"""Finds passages of a text that are copied word for word from the training text.
 
-The index hashes every 16th block of 16 symbols (Rabin and Karp, 1987, on a grid, as rsync does):
-one byte a symbol, and every copy of 31 symbols or more covers a whole block. What a
-hash finds is compared symbol by symbol, so nothing is called a copy that is none.
+The index of the training text hashes its blocks of 16 symbols (Rabin and Karp, 1987, on a grid, as
+in rsync). It takes about one byte per symbol. Every copy of 31 symbols or more covers a whole
+block, so all of these are found. Each hit is compared symbol by symbol, so nothing else is.
 
-A symbol is a character, or a byte for byte models. Shape letters: N symbols, K places.
+A symbol is a character, or a byte for byte models. Shape letters: N symbols, K positions.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens
 
 BLOCK = 16
 SHORTEST = 2 * BLOCK - 1
-"""From this many symbols on, every copy is found."""
-_POWERS = np.multiply.accumulate(np.full(BLOCK, 0x9E3779B97F4A7C15, np.uint64))
-_MOST = 1 << 12
-"""Places that are followed at once: white space can stand in many more."""
-_AT_ONCE = 1 << 22
-_REMEMBERED = 4096
+"""Symbols of the shortest copies that are reported: every copy of this length is found."""
+_HASH_WEIGHTS = np.multiply.accumulate(np.full(BLOCK, 0x9E3779B97F4A7C15, np.uint64))
+_MAX_FOLLOWED_POSITIONS = 1 << 12
+"""Positions that are followed at once: white space can occur at many more."""
+_CHUNK_SYMBOLS = 1 << 22
+"""Symbols or tokens that are worked on at once."""
+_MAX_REMEMBERED_TOKENS = 4096
 
 Symbols = npt.NDArray[Any]
 
@@ -40,80 +41,80 @@ class CopyIndex:
     """The training text as symbols, and the hashes of its blocks, sorted."""
 
     symbols: Symbols
-    """(N,), memory-mapped where it lies on disk."""
+    """(N,), memory-mapped if it lies on disk."""
     hashes: npt.NDArray[np.uint64]
-    """(N / 16,), in order."""
+    """(N / 16,): the hashes, sorted."""
     blocks: npt.NDArray[np.uint64]
-    """(N / 16,): the block of each hash."""
+    """(N / 16,): the number of the block of each hash."""
     spell: Callable[[Symbols], str]
     """Symbols to text."""
     divide: Callable[[Sequence[int]], list[Symbols]]
     """Tokens to the symbols of each."""
     newline: int
-    """The symbol that ends a line; -1 where there is none."""
+    """The symbol that ends a line; -1 if the tokenizer has none."""
 
 
 def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None) -> CopyIndex:
-    """Index a training text, or open the index made before.
+    """Indexes a training text, or opens the index that was made before.
 
     Args:
-        tokens: the text (N,), as it was trained on.
-        tokenizer: what its ids mean.
-        folder: where the index is kept; None keeps it in memory.
+        tokens: (N,) the ids of the training text.
+        tokenizer: the tokenizer of the ids.
+        folder: where the index is cached; None keeps it in memory.
     """
     subword = tokenizer.kind == "subword"
     symbols = tokens
     if subword:
-        symbols = _kept(folder, "symbols", lambda: _characters(tokens, tokenizer))
-    whole = len(symbols) // BLOCK
-    table = _kept(folder, "blocks", lambda: _hashed(symbols))
-    if table.shape != (2, whole):  # half a file, or of another text
-        table = _hashed(symbols)
+        symbols = _cached(folder, "symbols", lambda: _code_points(tokens, tokenizer))
+    table = _cached(folder, "blocks", lambda: _hash_table(symbols))
+    if table.shape != (2, len(symbols) // BLOCK):  # damaged, or of another text
+        table = _hash_table(symbols)
     return CopyIndex(
         symbols=symbols,
         hashes=table[0],
         blocks=table[1],
         spell=_spell if subword else tokenizer.decode,
-        divide=_subword_divider(tokenizer) if subword else _each,
-        newline=10 if subword else _newline(tokenizer),
+        divide=_subword_divider(tokenizer) if subword else _divide_tokens,
+        newline=ord("\n") if subword else _newline_id(tokenizer),
     )
 
 
-def _hashed(symbols: Symbols) -> npt.NDArray[np.uint64]:
-    """The hashes of all blocks in order, and the block of each: (2, N / 16)."""
-    whole = len(symbols) // BLOCK
-    hashes = np.empty(whole, np.uint64)
-    for start in range(0, whole, _AT_ONCE // BLOCK):
-        stop = min(whole, start + _AT_ONCE // BLOCK)
-        part = np.asarray(symbols[start * BLOCK : stop * BLOCK]).reshape(-1, BLOCK)
-        hashes[start:stop] = _hash(part)
+def _hash_table(symbols: Symbols) -> npt.NDArray[np.uint64]:
+    """The sorted hashes of all blocks, and the block of each: (2, N / 16)."""
+    block_count = len(symbols) // BLOCK
+    hashes = np.empty(block_count, np.uint64)
+    for start in range(0, block_count, _CHUNK_SYMBOLS // BLOCK):
+        stop = min(block_count, start + _CHUNK_SYMBOLS // BLOCK)
+        blocks = np.asarray(symbols[start * BLOCK : stop * BLOCK]).reshape(-1, BLOCK)
+        hashes[start:stop] = _hash(blocks)
     order = np.argsort(hashes, kind="stable")
     return np.stack([hashes[order], order.astype(np.uint64)])
 
 
 def _hash(blocks: Symbols) -> npt.NDArray[np.uint64]:
-    """One number for each block (K, BLOCK)."""
-    return np.asarray(blocks.astype(np.uint64) @ _POWERS, np.uint64)
+    """The hash (K,) of each block (K, BLOCK)."""
+    return np.asarray(blocks.astype(np.uint64) @ _HASH_WEIGHTS, np.uint64)
 
 
-def _characters(tokens: Tokens, tokenizer: Tokenizer) -> Symbols:
-    """The code points of a text of subwords."""
-    pieces = [tokenizer.token_bytes(one) for one in range(tokenizer.vocab_size)]
+def _code_points(tokens: Tokens, tokenizer: Tokenizer) -> Symbols:
+    """The code points of a text of subword tokens."""
+    token_bytes = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
     parts = [np.empty(0, np.uint32)]
-    left = b""
-    for start in range(0, len(tokens), _AT_ONCE):
-        data = left + b"".join(pieces[one] for one in tokens[start : start + _AT_ONCE])
-        # A chunk may end within a character; no character is longer than four bytes.
+    rest = b""
+    for start in range(0, len(tokens), _CHUNK_SYMBOLS):
+        chunk = tokens[start : start + _CHUNK_SYMBOLS]
+        data = rest + b"".join(token_bytes[token] for token in chunk)
+        # A chunk may end inside a character, which has at most four bytes.
         cut = len(data)
         while cut > 0 and len(data) - cut < 4 and data[cut - 1] & 0xC0 == 0x80:
             cut -= 1
         cut = cut - 1 if cut and data[cut - 1] >= 0xC0 else len(data)
-        left = data[cut:]
-        parts.append(_read(data[:cut].decode("utf-8", "replace")))
-    return np.concatenate([*parts, _read(left.decode("utf-8", "replace"))])
+        rest = data[cut:]
+        parts.append(_code_points_of(data[:cut].decode("utf-8", "replace")))
+    return np.concatenate([*parts, _code_points_of(rest.decode("utf-8", "replace"))])
 
 
-def _read(text: str) -> Symbols:
+def _code_points_of(text: str) -> Symbols:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
@@ -121,83 +122,97 @@ def _spell(symbols: Symbols) -> str:
     return np.asarray(symbols, np.uint32).tobytes().decode("utf-32-le", "replace")
 
 
-def _each(tokens: Sequence[int]) -> list[Symbols]:
-    """Tokens that are symbols themselves."""
+def _divide_tokens(tokens: Sequence[int]) -> list[Symbols]:
+    """The symbol of each token: the token itself."""
     return list(np.array(tokens, np.int64)[:, None])
 
 
 def _subword_divider(tokenizer: Tokenizer) -> Callable[[Sequence[int]], list[Symbols]]:
-    decoder = StreamDecoder()  # one reader at a time: a character may span two calls
-    return lambda tokens: [_read(decoder.feed(tokenizer.token_bytes(one))) for one in tokens]
+    # A character may span two calls, so one index serves one text at a time.
+    decoder = StreamDecoder()
+    return lambda tokens: [
+        _code_points_of(decoder.feed(tokenizer.token_bytes(token))) for token in tokens
+    ]
 
 
-def _newline(tokenizer: Tokenizer) -> int:
+def _newline_id(tokenizer: Tokenizer) -> int:
     return -1 if tokenizer.unseen("\n") else int(tokenizer.encode("\n")[0])
 
 
-def _kept(folder: Path | None, name: str, make: Callable[[], Symbols]) -> Symbols:
-    """An array from the cache; made, and left there, if it is not."""
+def _cached(folder: Path | None, name: str, make: Callable[[], Symbols]) -> Symbols:
+    """An array from the cache; if it is not there, it is made and written to the cache."""
     path = None if folder is None else folder / f"{name}.npy"
     if path is not None:
         with suppress(OSError, ValueError, EOFError):
-            known: Symbols = np.load(path, mmap_mode="r", allow_pickle=False)
-            return known
-    made = make()
+            cached: Symbols = np.load(path, mmap_mode="r", allow_pickle=False)
+            return cached
+    array = make()
     if path is not None:
-        with suppress(ChargenError), atomic_writer(path) as handle:  # a full disk: made again later
-            np.save(handle, made, allow_pickle=False)
-    return made
+        # A full disk is no error: the array is made again the next time.
+        with suppress(ChargenError), atomic_writer(path) as handle:
+            np.save(handle, array, allow_pickle=False)
+    return array
 
 
 class CopyWatch:
-    """Reads tokens one by one and knows how much of their end stands in the training text."""
+    """Reads a text token by token and finds how much of its end is a copy of the training text.
+
+    At each symbol it follows the positions of the training text where the copies so far end.
+    """
 
     def __init__(self, index: CopyIndex) -> None:
         self.index = index
         self.longest = 0
         """Symbols of the longest copy so far."""
         self.place = 0
-        """Where in the training text the longest copy ends."""
+        """The position in the training text right after the longest copy."""
         self.restart(())
 
     def restart(self, tokens: Sequence[int]) -> list[int]:
-        """Forget all but the longest copy, and read tokens; as `feed`."""
+        """Starts a new text, keeps the longest copy, and reads tokens as `feed` does."""
         self._past: Symbols = np.zeros(0, np.int64)
-        self._ends: Symbols = np.zeros(0, np.int64)  # places right after what was copied, (K,)
+        # (K,): the positions right after each copy that goes on, and its length in symbols.
+        self._ends: Symbols = np.zeros(0, np.int64)
         self._lengths: Symbols = np.zeros(0, np.int64)
-        self._counts: deque[int] = deque(maxlen=_REMEMBERED)  # symbols of the last tokens
+        # The symbols of each of the last tokens.
+        self._counts: deque[int] = deque(maxlen=_MAX_REMEMBERED_TOKENS)
         return self.feed(tokens)
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
-        """For each token, how many tokens up to it and with it are a copy (0: too few symbols)."""
+        """Reads tokens.
+
+        Returns:
+            For each token, how many of the tokens that end with it are a copy; 0 if these have
+            fewer than `SHORTEST` symbols.
+        """
         if not len(tokens):
             return []
-        divided = self.index.divide(tokens)
-        lengths = self._read(np.concatenate(divided).astype(np.int64))
-        found, last = [], 0
-        for one in divided:
-            last += len(one)
-            self._counts.append(len(one))
-            length, covered = lengths[last - 1] if last else 0, 0
+        symbols_of_tokens = self.index.divide(tokens)
+        lengths = self._read_symbols(np.concatenate(symbols_of_tokens).astype(np.int64))
+        copied_tokens, end = [], 0
+        for symbols in symbols_of_tokens:
+            end += len(symbols)
+            self._counts.append(len(symbols))
+            length, covered = lengths[end - 1] if end else 0, 0
             while length > 0 and covered < len(self._counts):
                 covered += 1
                 length -= self._counts[-covered]
-            found.append(covered)
-        return found
+            copied_tokens.append(covered)
+        return copied_tokens
 
-    def _read(self, new: Symbols) -> list[int]:
-        """For each new symbol, how many at the end of all so far are a copy (0: too few)."""
+    def _read_symbols(self, new: Symbols) -> list[int]:
+        """For each new symbol, how many of the symbols that end with it are a copy (0: too few)."""
         if not len(new):
             return []
         before = self._past[-(2 * BLOCK - 2) :]
         joined = np.concatenate([before, new])
         first = len(before)
-        hits = self._hits(joined, first)
+        hits = self._find_hits(joined, first)
         lengths = [0] * len(new)
         offset = 0
         while offset < len(new):
-            if not len(self._ends):  # nothing is followed: on to the next hit
-                offset = min((one for one in hits if one >= offset), default=len(new))
+            if not len(self._ends):  # nothing is followed: continue at the next hit
+                offset = min((hit for hit in hits if hit >= offset), default=len(new))
                 if offset == len(new):
                     break
             self._follow(int(new[offset]))
@@ -213,8 +228,13 @@ class CopyWatch:
         self._past = joined[-(2 * BLOCK - 2) :]
         return lengths
 
-    def _hits(self, joined: Symbols, first: int) -> dict[int, tuple[int, int]]:
-        """Where the last 16 symbols hash like blocks: new symbol's number to a range of them."""
+    def _find_hits(self, joined: Symbols, first: int) -> dict[int, tuple[int, int]]:
+        """Finds the new symbols at which the last 16 symbols have the hash of a block.
+
+        Returns:
+            The number of each of these symbols (0 is `joined[first]`), with the first and the last
+            + 1 of the equal hashes in the index.
+        """
         windows = (
             np.lib.stride_tricks.sliding_window_view(joined, BLOCK)
             if (len(joined) >= BLOCK)
@@ -223,43 +243,50 @@ class CopyWatch:
         windows = windows[max(0, first - BLOCK + 1) :]
         if not len(windows):
             return {}
-        wanted = _hash(windows)
-        low = self.index.hashes.searchsorted(wanted)
-        high = self.index.hashes.searchsorted(wanted, "right")
+        hashes = _hash(windows)
+        low = self.index.hashes.searchsorted(hashes)
+        high = self.index.hashes.searchsorted(hashes, "right")
         offset = max(0, BLOCK - 1 - first)
-        places = np.flatnonzero(high > low)
-        return {int(one) + offset: (int(low[one]), int(high[one])) for one in places}
+        hits = np.flatnonzero(high > low)
+        return {int(hit) + offset: (int(low[hit]), int(high[hit])) for hit in hits}
 
     def _follow(self, symbol: int) -> None:
-        """Keep the places that go on with this symbol."""
+        """Keeps the positions at which this symbol comes next."""
         if len(self._ends):
             symbols = self.index.symbols
             inside = self._ends < len(symbols)
             same = inside & (symbols[np.minimum(self._ends, len(symbols) - 1)] == symbol)
             self._ends, self._lengths = self._ends[same] + 1, self._lengths[same] + 1
 
-    def _begin(self, text: Symbols, found: tuple[int, int]) -> None:
-        """Follow new places, whose block ends where the text does."""
-        low, high = found
-        if len(self._ends) >= _MOST:
+    def _begin(self, text: Symbols, hit: tuple[int, int]) -> None:
+        """Follows new positions: the ends of the blocks of a hit that equal the end of the text."""
+        low, high = hit
+        if len(self._ends) >= _MAX_FOLLOWED_POSITIONS:
             return
         symbols = self.index.symbols
-        starts = self.index.blocks[low : min(high, low + _MOST)].astype(np.int64) * BLOCK
+        high = min(high, low + _MAX_FOLLOWED_POSITIONS)
+        starts = self.index.blocks[low:high].astype(np.int64) * BLOCK
         starts = starts[~np.isin(starts + BLOCK, self._ends)]
-        reach = min(len(text), 2 * BLOCK - 1)
-        back = np.arange(1, reach + 1)
-        where = starts[:, None] + BLOCK - back[None]
-        same = (symbols[np.maximum(where, 0)] == text[-back]) & (where >= 0)
+        # A copy that began before these symbols would have been found at an earlier block.
+        back = np.arange(1, min(len(text), 2 * BLOCK - 1) + 1)
+        positions = starts[:, None] + BLOCK - back[None]
+        same = (symbols[np.maximum(positions, 0)] == text[-back]) & (positions >= 0)
         lengths = np.cumprod(same, axis=1).sum(1)
-        true = lengths >= BLOCK
-        self._ends = np.concatenate([self._ends, starts[true] + BLOCK])
-        self._lengths = np.concatenate([self._lengths, lengths[true]])
+        is_copy = lengths >= BLOCK
+        self._ends = np.concatenate([self._ends, starts[is_copy] + BLOCK])
+        self._lengths = np.concatenate([self._lengths, lengths[is_copy]])
 
 
-def lines_before(symbols: Symbols, place: int, newline: int) -> int:
-    """How many lines end before a place."""
-    parts: Iterator[int] = (
-        int(np.count_nonzero(symbols[start : min(place, start + _AT_ONCE)] == newline))
-        for start in range(0, place, _AT_ONCE)
+def lines_before(symbols: Symbols, position: int, newline: int) -> int:
+    """How many lines end before a position.
+
+    Args:
+        symbols: (N,) the text.
+        position: the position.
+        newline: the symbol that ends a line.
+    """
+    counts: Iterator[int] = (
+        int(np.count_nonzero(symbols[start : min(position, start + _CHUNK_SYMBOLS)] == newline))
+        for start in range(0, position, _CHUNK_SYMBOLS)
     )
-    return sum(parts)
+    return sum(counts)

@@ -1,7 +1,7 @@
-"""Bytes of a file to pieces of text: byte order marks, encodings, line ends.
+"""Decodes the bytes of a stream to pieces of text: byte order marks, encodings, line ends.
 
-Knows one stream at a time. UTF-8, UTF-16 and UTF-32 with a mark are recognised; anything else
-must be named, because a guess that is wrong shows up only in what the model writes.
+UTF-8, and UTF-16 and UTF-32 with a byte order mark, are recognised. Other encodings must be named:
+a wrong guess would show only in what the model writes. This file knows one stream at a time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import IO, Protocol
 from chargen.errors import CorpusError, UsageError
 
 Pieces = Iterator[str | bytes]
-_CHUNK = 1 << 20
-_CHECKED = 16 << 20
-# UTF-32's little-endian mark begins with UTF-16's: the longer ones come first.
+_CHUNK_BYTES = 1 << 20
+_CHECKED_BYTES = 16 << 20
+"""Bytes at the beginning of a file of a folder that must decode, or the file is skipped."""
+# The longer marks come first: UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -29,10 +30,10 @@ _MARKS = (
 
 
 class Hasher(Protocol):
-    """What raw content is shown to while it is read."""
+    """A hash of raw content that is updated while the content is read."""
 
     def update(self, data: bytes, /) -> None:
-        """See the next bytes."""
+        """Adds the next bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +41,24 @@ class Reading:
     """How sources are read."""
 
     encoding: str | None = None
-    """A codec's name; None recognises UTF-8 and byte order marks."""
+    """The name of a codec of Python; None recognises UTF-8 and byte order marks."""
     column: str | None = None
     """The column of a table that holds the text; None finds it."""
     as_bytes: bool = False
-    """Hand over raw bytes (for byte models); with an encoding, the text as UTF-8."""
+    """Read raw bytes (for byte models); with an encoding, the text in UTF-8."""
 
     def __post_init__(self) -> None:
-        """Check the encoding's name.
+        """Checks the name of the encoding.
 
         Raises:
             UsageError: Python has no such codec.
         """
         if self.encoding is not None:
             try:
-                known = codecs.lookup(self.encoding)._is_text_encoding
+                is_text_encoding = codecs.lookup(self.encoding)._is_text_encoding
             except (LookupError, ValueError):
-                known = False
-            if not known:
+                is_text_encoding = False
+            if not is_text_encoding:
                 raise UsageError(
                     f"--encoding {self.encoding}: not an encoding that Python knows; "
                     "common ones: utf-8, cp1252, latin-1, gb18030, shift_jis, koi8-r"
@@ -65,22 +66,28 @@ class Reading:
 
 
 def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) -> Pieces:
-    r"""Decode a stream into chunks that end at a line end where there is one.
+    r"""Decodes a stream into chunks that end with a whole line, if their lines are not too long.
 
-    Line ends \\r\\n and \\r become \\n, unless raw bytes were asked for.
+    The line ends \\r\\n and \\r become \\n, except in raw bytes.
+
+    Args:
+        stream: the content.
+        name: how messages call it.
+        reading: how it is read.
+        hasher: is updated with the raw content.
 
     Raises:
         CorpusError: the content is binary or in another encoding.
     """
     if reading.as_bytes and reading.encoding is None:
-        while raw := stream.read(_CHUNK):
+        while raw := stream.read(_CHUNK_BYTES):
             hasher.update(raw)
             yield raw
         return
-    head = stream.read(_CHUNK)
-    encoding = reading.encoding or _recognise(head, name)
-    plain = codecs.getincrementaldecoder(encoding)()
-    decoder = io.IncrementalNewlineDecoder(plain, translate=True)
+    head = stream.read(_CHUNK_BYTES)
+    encoding = reading.encoding or recognise_encoding(head, name)
+    codec = codecs.getincrementaldecoder(encoding)()
+    decoder = io.IncrementalNewlineDecoder(codec, translate=True)
     rest, position, raw = "", 0, head
     while True:
         hasher.update(raw)
@@ -88,9 +95,9 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
             text = rest + decoder.decode(raw, final=not raw)
         except UnicodeError as error:
             raise CorpusError(_wrong_encoding(name, encoding, position, error)) from error
-        # A chunk ends with a whole line, so that pieces of words are never cut by chance.
+        # A chunk ends with a whole line: its end does not divide a word.
         cut = text.rfind("\n") + 1 if raw else len(text)
-        if cut == 0 and len(text) > 4 * _CHUNK:
+        if cut == 0 and len(text) > 4 * _CHUNK_BYTES:
             cut = len(text)
         if cut:
             piece, rest = text[:cut], text[cut:]
@@ -100,22 +107,22 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
         if not raw:
             return
         position += len(raw)
-        raw = stream.read(_CHUNK)
+        raw = stream.read(_CHUNK_BYTES)
 
 
 def check_text_file(path: Path, reading: Reading) -> str | None:
-    """Why a file of a folder should be skipped, or None when it is text."""
+    """Why a file of a folder is skipped; None if it is text."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(_CHECKED)
-            whole = not stream.read(1)
+            head = stream.read(_CHECKED_BYTES)
+            complete = not stream.read(1)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     if reading.as_bytes and reading.encoding is None:
         return None
     try:
-        encoding = reading.encoding or _recognise(head, path.name)
-        codecs.getincrementaldecoder(encoding)().decode(head, final=whole)
+        encoding = reading.encoding or recognise_encoding(head, path.name)
+        codecs.getincrementaldecoder(encoding)().decode(head, final=complete)
     except CorpusError:
         return "binary"
     except UnicodeError:
@@ -124,23 +131,21 @@ def check_text_file(path: Path, reading: Reading) -> str | None:
 
 
 def check_text(head: bytes, name: str, reading: Reading) -> None:
-    """Refuse by its first bytes what is binary and was not asked for as such.
+    """Checks the first bytes of a stream.
 
     Raises:
-        CorpusError: it is binary.
+        CorpusError: they are binary, and neither bytes nor an encoding were asked for.
     """
     if not reading.as_bytes and reading.encoding is None:
-        _recognise(head, name)
+        recognise_encoding(head, name)
 
 
-def marked_encoding(path: Path) -> str | None:
-    """The encoding that a file's byte order mark tells, or None without one."""
-    with path.open("rb") as stream:
-        head = stream.read(4)
-    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+def recognise_encoding(head: bytes, name: str) -> str:
+    """The encoding of a content by its first bytes: that of its byte order mark, or UTF-8.
 
-
-def _recognise(head: bytes, name: str) -> str:
+    Raises:
+        CorpusError: the bytes are binary.
+    """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
@@ -153,9 +158,10 @@ def _recognise(head: bytes, name: str) -> str:
 
 
 def _wrong_encoding(name: str, encoding: str, position: int, error: UnicodeError) -> str:
+    """One line about the chunk at offset `position`, which is not of this encoding."""
     where = ""
     if isinstance(error, UnicodeDecodeError):
-        # The decoder may have held back up to three bytes of the chunk before.
+        # Approximate: the decoder may have kept up to three bytes of the chunk before.
         bad = error.object[error.start : error.start + 1].hex().upper()
         where = f" (byte 0x{bad} near offset {max(0, position + error.start):,})"
     return (

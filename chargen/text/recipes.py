@@ -1,6 +1,7 @@
-"""Named corpora: one TOML file each in corpora/, and the few ways they say text is made.
+"""Named corpora: each is a TOML file in corpora/ that says where its text comes from.
 
-A recipe's `source` names a row of `_SOURCES`; the rest of the file is that row's settings.
+The `source` of a recipe names a row of `_SOURCES`. The table of that name in the file holds the
+settings of the source.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Recipe:
         """The corpus, document by document.
 
         Raises:
-            NetworkError: it has to be fetched and cannot be.
-            CorpusError: this Python was built without it.
+            NetworkError: the corpus must be downloaded and the network does not answer.
+            CorpusError: this Python lacks the text, or the text cannot be read.
         """
         settings = {"name": f"builtin:{self.name}", **self.settings}
         return tables.documents(_SOURCES[self.source](settings), reading, hasher)
@@ -49,12 +50,12 @@ def find_recipe(name: str) -> Recipe:
     """The recipe called `name`.
 
     Raises:
-        CorpusError: there is none.
+        CorpusError: there is no such recipe.
     """
-    known = {one.name: one for one in recipes()}
-    if name not in known:
-        raise CorpusError(unknown_name("corpus", name, known))
-    return known[name]
+    by_name = {recipe.name: recipe for recipe in recipes()}
+    if name not in by_name:
+        raise CorpusError(unknown_name("corpus", name, by_name))
+    return by_name[name]
 
 
 def _folder() -> Path:
@@ -78,7 +79,7 @@ def _read(path: Path) -> Recipe:
 
 
 def _pydoc_topics(settings: dict[str, Any]) -> Iterator[str]:
-    """Python's language reference, as the interactive `help()` carries it."""
+    """Python's language reference, as the interactive `help()` shows it."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
@@ -99,11 +100,10 @@ def _stdlib(settings: dict[str, Any]) -> Iterator[str]:
                 yield path.read_text(encoding="utf-8")
             except (UnicodeDecodeError, OSError):
                 continue  # a few old modules declare another encoding
-    return
 
 
 def _hub(settings: dict[str, Any]) -> Iterator[str]:
-    """Rows of a data set of the Hub, or of files anywhere, through `datasets`."""
+    """Rows of a data set of the Hub, or of files at any address, read by `datasets`."""
     yield from tables.hub_rows(**settings)
 
 

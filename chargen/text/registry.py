@@ -1,4 +1,4 @@
-"""The table of tokenizers: their names, how they are made, and how they are rebuilt."""
+"""The table of tokenizers: their names, and how each is made for a corpus or rebuilt."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class TokenizerKind:
 
     help: str
     builder: Callable[[int | None], Builder]
+    """Makes a builder, given the size of the vocabulary (None: its default)."""
     from_state: Callable[[TokenizerState], Tokenizer]
 
 
 def _subword_builder(vocab_size: int | None) -> Builder:
-    from chargen.text.subword import SubwordBuilder  # 15 ms that only subword models pay
+    from chargen.text.subword import SubwordBuilder  # a slow import: only subword models need it
 
     return SubwordBuilder(vocab_size)
 
@@ -45,10 +46,10 @@ def _subword_from_state(state: TokenizerState) -> Tokenizer:
 
 TOKENIZERS: dict[str, TokenizerKind] = {
     "char": TokenizerKind(
-        help="one token a character", builder=CharBuilder, from_state=CharTokenizer.from_state
+        help="one token per character", builder=CharBuilder, from_state=CharTokenizer.from_state
     ),
     "byte": TokenizerKind(
-        help="one token a byte, reads any file",
+        help="one token per byte, reads any file",
         builder=ByteBuilder,
         from_state=ByteTokenizer.from_state,
     ),
@@ -69,7 +70,7 @@ def tokenizer_kind(name: str) -> TokenizerKind:
     """The row of `TOKENIZERS` called `name`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such row.
     """
     if name not in TOKENIZERS:
         raise UsageError(unknown_name("tokenizer", name, TOKENIZERS))
@@ -77,10 +78,10 @@ def tokenizer_kind(name: str) -> TokenizerKind:
 
 
 def tokenizer_from_state(state: TokenizerState) -> Tokenizer:
-    """Rebuild the tokenizer a model file carries.
+    """Rebuilds the tokenizer that a model file stores.
 
     Raises:
-        ModelFileError: its kind or its settings are not known here.
+        ModelFileError: the kind is unknown or the settings are damaged.
     """
     if state.kind not in TOKENIZERS:
         raise ModelFileError(f"its tokenizer is of a kind unknown here: {state.kind!r}")

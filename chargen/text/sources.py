@@ -1,7 +1,7 @@
 """Sources of text: files, folders, standard input, named corpora, tables, the Hub.
 
-Each can be read several times, document by document and piece by piece. The recipes of named
-corpora are in recipes.py, rows of tables in tables.py, reading and decoding in reading.py.
+Every source can be read several times, document by document and piece by piece. The recipes of
+named corpora are in recipes.py, rows of tables in tables.py, decoding in reader.py.
 """
 
 from __future__ import annotations
@@ -11,30 +11,34 @@ import stat
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from chargen.errors import CorpusError, unknown_name
+from chargen.errors import CorpusError
 from chargen.text import tables
 from chargen.text.reader import Hasher, Pieces, Reading, check_text, check_text_file, read_pieces
 from chargen.text.recipes import Recipe, find_recipe, recipes
 
+_MAX_SPOOL_MEMORY_BYTES = 1 << 26
+"""A longer pipe is kept in a temporary file."""
+_COPY_BYTES = 1 << 20
+
 
 class Source(Protocol):
-    """One CORPUS of the command line."""
+    """One CORPUS argument of the command line."""
 
     @property
     def name(self) -> str:
-        """As it was given on the command line."""
+        """What messages and the model's card call it."""
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """The pieces of each document; raw content also goes into `hasher`."""
+        """The pieces of each document; `hasher` is updated with the raw content."""
 
     def size(self) -> int | None:
-        """Bytes of raw content; None where only reading tells."""
+        """Bytes of raw content; None if they are unknown before it is read."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
+        """The last part of the path."""
+        return _last_part(self.path)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document."""
@@ -66,50 +70,51 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
+        """The last part of the path."""
+        return _last_part(self.path)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a file; files that are not text are skipped and noted.
+        """One document per file; files that are not text are skipped and noted.
 
-        A folder of nothing but tables of one kind is one table in shards: a document a row.
+        A folder that holds only tables of one kind is one table in shards: one document per row.
 
         Raises:
-            CorpusError: no text file is there.
+            CorpusError: the folder holds no text file.
         """
-        kinds = {one.suffix.lower() for one in walk_files(self.path)}
-        if len(kinds) == 1 and kinds <= tables.TABLE_SUFFIXES.keys():
+        kinds = {path.suffix.lower() for path in walk_files(self.path)}
+        if len(kinds) == 1 and kinds <= tables.TABLE_SUFFIXES:
             for shard in walk_files(self.path):
                 yield from TableSource(shard, self.notes).documents(reading, hasher)
             return
         skipped: list[str] = []
-        kept = 0
+        read = 0
         for path in walk_files(self.path):
             problem = check_text_file(path, reading)
             if problem:
                 skipped.append(f"{path.relative_to(self.path)} ({problem})")
                 continue
-            kept += 1
+            read += 1
             yield _file_pieces(path, reading, hasher)
         self.notes.clear()
         if skipped:
             more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
             self.notes.append(
-                f"{self.path}: skipped {len(skipped)} of {kept + len(skipped)} files: "
+                f"{self.path}: skipped {len(skipped)} of {read + len(skipped)} files: "
                 f"{', '.join(skipped[:3])}{more}"
             )
-        if not kept:
-            raise CorpusError(f"{self.path}: no text file in this folder")
+        if not read:
+            raise CorpusError(f"{self.path}: no text file in this folder; name another one")
 
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(one.stat().st_size for one in walk_files(self.path))
+        return sum(path.stat().st_size for path in walk_files(self.path))
 
 
 class PipeSource:
-    """Standard input or another pipe: what can be read once, kept to be read again.
+    """Standard input or another pipe.
 
-    In memory, or in an unnamed temporary file when it is large.
+    A pipe can be read only once. Its content is kept to be read again: in memory, or in an unnamed
+    temporary file if it is large.
     """
 
     def __init__(self, name: str = "-", stream: IO[bytes] | None = None) -> None:
@@ -121,14 +126,16 @@ class PipeSource:
         """One document."""
         shown = "standard input" if self.name == "-" else self.name
         if self._spool is None:
-            # Kept open to be read again; closed, and so removed, with this object.
-            self._spool = tempfile.SpooledTemporaryFile(max_size=1 << 26)  # noqa: SIM115
+            # Stays open to be read again; is closed, and so removed, with this object.
+            self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+                max_size=_MAX_SPOOL_MEMORY_BYTES
+            )
             weakref.finalize(self, self._spool.close)
             with self._open() as stream:
-                head = stream.read(1 << 20)
+                head = stream.read(_COPY_BYTES)
                 check_text(head, shown, reading)  # before an endless pipe fills the disk
                 self._spool.write(head)
-                shutil.copyfileobj(stream, self._spool, 1 << 20)
+                shutil.copyfileobj(stream, self._spool, _COPY_BYTES)
         self._spool.seek(0)
         yield read_pieces(self._spool, shown, reading, hasher)
 
@@ -143,23 +150,23 @@ class PipeSource:
 
 @dataclass(frozen=True)
 class TableSource:
-    """A local .jsonl, .csv or .parquet file, read through `datasets`: a document a row."""
+    """A local .jsonl, .csv or .parquet file: one document per row."""
 
     path: Path
     notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def name(self) -> str:
-        """The last part of the path: a card travels, and the rest is nobody's business."""
-        return self.path.name or str(self.path.resolve().name)
+        """The last part of the path."""
+        return _last_part(self.path)
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a row."""
+        """One document per row."""
         rows = tables.local_rows(self.path, reading, self.notes)
         return tables.documents(rows, reading, hasher)
 
     def size(self) -> None:
-        """Unknown: the text is one column among others, and perhaps compressed."""
+        """Unknown: the text is one column of several, and may be compressed."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class HubSource:
         return f"hf:{self.spec}"
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document a row."""
+        """One document per row."""
         dataset, _, rest = self.spec.partition(":")
         config, _, column = rest.partition(":")
         rows = tables.hub_rows(
@@ -183,7 +190,7 @@ class HubSource:
         return tables.documents(rows, reading, hasher)
 
     def size(self) -> None:
-        """Unknown: the text is one column among others."""
+        """Unknown: the text is one column of several."""
 
 
 @dataclass(frozen=True)
@@ -198,23 +205,23 @@ class RecipeSource:
         return f"builtin:{self.recipe.name}"
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """What the recipe says."""
+        """The documents of the recipe."""
         return self.recipe.documents(reading, hasher)
 
     def size(self) -> None:
-        """Unknown: the recipe finds its text."""
+        """Unknown: only reading finds the text of a recipe."""
 
 
 def find_source(name: str) -> Source:
-    """What a CORPUS argument names.
+    """The source that a CORPUS argument names.
 
     Raises:
-        CorpusError: it is neither a file, a folder, nor anything else that is known.
+        CorpusError: it is neither a file, a folder, nor another kind of source.
     """
     if name == "-":
         return PipeSource()
     if not name:
-        raise CorpusError("'' is no corpus: give a file, a folder, '-' or builtin:NAME")
+        raise CorpusError("'' is not a corpus: give a file, a folder, '-' or builtin:NAME")
     if name.startswith("builtin:"):
         return RecipeSource(find_recipe(name.removeprefix("builtin:")))
     if name.startswith("hf:"):
@@ -223,9 +230,10 @@ def find_source(name: str) -> Source:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise CorpusError(_missing(name, path)) from None
+        raise CorpusError(_describe_missing(name, path)) from None
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{name}: cannot be read ({_reason(error)})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{name}: cannot be read ({reason})") from error
     if stat.S_ISDIR(mode):
         return FolderSource(path)
     if stat.S_ISFIFO(mode):
@@ -235,32 +243,34 @@ def find_source(name: str) -> Source:
     return TableSource(path) if path.suffix.lower() in tables.TABLE_SUFFIXES else FileSource(path)
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _last_part(path: Path) -> str:
+    """The only part that a model's card keeps: the rest of the path is private."""
+    return path.name or path.resolve().name
 
 
-def _missing(name: str, path: Path) -> str:
-    known = [one.name for one in recipes()]
-    if name in known:
+def _describe_missing(name: str, path: Path) -> str:
+    """One line about a file that does not exist, with the most similar name beside it."""
+    import difflib
+
+    if name in [recipe.name for recipe in recipes()]:
         return f"{name}: no such file or folder; the named corpus is builtin:{name}"
     try:
-        beside = [one.name for one in path.parent.iterdir()]
+        beside = [other.name for other in path.parent.iterdir()]
     except OSError:
         return f"{name}: no such file, and no folder {path.parent}"
-    return f"{name}: no such file or folder: {_near(path.name, beside)}"
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    hint = unknown_name("file", name, known).partition("did you mean ")[2].partition("?")[0]
-    if hint:
-        return f"did you mean {hint}?"
-    return "give a path, '-' for standard input, builtin:NAME or hf:DATASET"
+    similar = difflib.get_close_matches(path.name.lower(), sorted(beside), n=1, cutoff=0.6)
+    hint = (
+        f"did you mean '{similar[0]}'?"
+        if similar
+        else "give a path, '-' for standard input, builtin:NAME or hf:DATASET"
+    )
+    return f"{name}: no such file or folder: {hint}"
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
     """Files below `folder` in the order of their paths.
 
-    Hidden ones are left out, and links to folders are not followed, lest they lead in a circle.
+    Hidden files and folders are left out. Links to folders are not followed: they may be circular.
     """
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):

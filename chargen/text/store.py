@@ -1,7 +1,8 @@
-"""TokenStore: a corpus encoded once, on disk, memory-mapped, in two parts.
+"""TokenStore: the token ids of a corpus, encoded once, on disk and memory-mapped.
 
-A store lies in the user's cache folder under the hash of what went into it, and can be deleted at
-any time. It knows ids only; what they mean is the tokenizer's. Shape letters: N tokens.
+A store lies in the cache folder under a hash of everything that its ids depend on. It can be
+deleted at any time and is made again. This file knows ids; their meaning is the tokenizer's.
+Shape letter: N tokens.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import cache_folder, locked, make_folder, sweep, write_json
-from chargen.text.corpus import Corpus
+from chargen.text.corpus import Corpus, Fingerprint, Fingerprints
 from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
 from chargen.text.registry import tokenizer_kind
 from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
 _FORMAT = 2
 _TOKENS, _META = "tokens.bin", "meta.json"
+_KEY_LENGTH = 32
+"""Hexadecimal digits of the name of a store's folder."""
 _KEEP_DAYS = 30
-_BLOCK = 1 << 22
+_SEARCH_TOKENS = 1 << 22
+"""Tokens that are searched at once for the end of a document."""
 MIN_TRAIN, MIN_VALID = 16, 2
 """The fewest tokens that can be trained on and scored."""
 
@@ -42,20 +46,21 @@ class TokenStore:
     path: Path
 
     def split(self, valid_fraction: float, eos_id: int | None = None) -> tuple[Tokens, Tokens]:
-        """The first part to train on, the last to validate on, as views.
+        """Divides the ids into views: the first part to train on, the rest to validate on.
 
         Args:
             valid_fraction: the share of tokens to validate on; 0 leaves none out.
-            eos_id: when given, the cut moves back to the end of a document.
+            eos_id: the end-of-document token; if given, the cut moves back to the end of a
+                document.
 
         Raises:
-            CorpusError: a part is too short to be of use.
+            CorpusError: a part is too short to be trained on or scored.
         """
         count = len(self.tokens)
         cut = int((1 - valid_fraction) * count)
         if eos_id is not None and valid_fraction > 0:
-            # Many documents: cut between two. One or two: the cut stays where it fell.
-            end = _last(self.tokens, eos_id, cut // 2, cut)
+            # With one or two documents no end is near, and the cut stays where it is.
+            end = _find_last(self.tokens, eos_id, cut // 2, cut)
             cut = cut if end is None else end + 1
         train, valid = self.tokens[:cut], self.tokens[cut:]
         if len(train) < MIN_TRAIN:
@@ -71,61 +76,97 @@ class TokenStore:
         return train, valid
 
 
-def build_tokenizer(corpus: Corpus, kind: str, vocab_size: int | None, *extra: Corpus) -> Tokenizer:
-    """Read the corpus once and make a tokenizer for it; `extra` corpora lend their characters.
+def build_tokenizer(
+    corpus: Corpus, kind: str, vocab_size: int | None, *extra: Corpus
+) -> tuple[Tokenizer, list[Fingerprints]]:
+    """Reads the corpus once and makes a tokenizer for it.
+
+    Args:
+        corpus: the text; it decides whether there is an end-of-document token.
+        kind: a row of `TOKENIZERS`.
+        vocab_size: pieces of a subword tokenizer.
+        extra: texts whose characters the tokenizer must know as well.
+
+    Returns:
+        The tokenizer, and the fingerprints of `corpus` and of each of `extra`.
 
     Raises:
         UsageError: no such tokenizer.
-        CorpusError: the corpus cannot be read, or is of no use.
+        CorpusError: a corpus cannot be read, is empty, or has too few distinct characters.
     """
     builder = tokenizer_kind(kind).builder(vocab_size)
-    for one in (corpus, *extra):
+    fingerprints = []
+    for text in (corpus, *extra):
         empty = True
-        for piece in one.pieces():
+        pieces = text.pieces()
+        for piece in pieces:
             if piece:
                 builder.feed(piece)
                 empty = False
         if empty:
-            raise CorpusError(f"{_names(one)}: the corpus is empty")
+            raise CorpusError(f"{text.name}: the corpus is empty")
+        fingerprints.append(pieces.fingerprints)
     corpus.watcher("making tokens", 0, None)
     try:
-        return builder.finish(documents=corpus.documents != "whole")
+        return builder.finish(documents=corpus.documents != "whole"), fingerprints
     except CorpusError as error:
-        raise CorpusError(f"{_names(corpus)}: {error}") from error
+        raise CorpusError(f"{corpus.name}: {error}") from error
     finally:
         corpus.watcher("making tokens", 0, 0)
 
 
-def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
-    """The store of this corpus for this tokenizer: the one in the cache, or a new one.
+def encode_corpus(
+    corpus: Corpus, tokenizer: Tokenizer, fingerprints: Sequence[Fingerprint]
+) -> TokenStore:
+    """The store of this corpus for this tokenizer, from the cache if it is there.
+
+    Args:
+        corpus: the text.
+        tokenizer: the tokenizer.
+        fingerprints: what the corpus was when it was last read.
 
     Raises:
-        CorpusError: the corpus cannot be read.
+        CorpusError: the corpus cannot be read, or is no longer what the fingerprints say.
         ChargenError: the disk is full.
     """
-    if not corpus.fingerprints:
-        for _ in corpus.pieces():
-            pass
-    store = stored(corpus, tokenizer, [one.sha256 for one in corpus.fingerprints])
-    return store or _build(_folder(corpus, tokenizer), corpus, tokenizer)
+    documents, encoding = corpus.documents, corpus.reading.encoding
+    folder = _store_folder(fingerprints, tokenizer, documents=documents, encoding=encoding)
+    return _open_used(folder, tokenizer) or _build(folder, corpus, tokenizer, fingerprints)
 
 
-def stored(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str]) -> TokenStore | None:
-    """The store of a corpus that was read this way and had these SHA-256; None without one.
+def find_store(
+    fingerprints: Sequence[Fingerprint],
+    tokenizer: Tokenizer,
+    *,
+    documents: str,
+    encoding: str | None,
+) -> TokenStore | None:
+    """The store in the cache of a text that was read before; None if there is none.
 
-    The corpus itself is not looked at: it may have changed, or be gone.
+    The text itself is not read: it may have changed, or be gone.
+
+    Args:
+        fingerprints: what the text was.
+        tokenizer: the tokenizer.
+        documents: how it was divided, one of `DOCUMENT_MODES`.
+        encoding: the encoding that was asked for.
     """
-    folder = _folder(corpus, tokenizer, digests)
-    store = _open(folder, tokenizer)
-    if store is not None:
-        with suppress(OSError):
-            os.utime(folder / _META)
-    return store
+    folder = _store_folder(fingerprints, tokenizer, documents=documents, encoding=encoding)
+    return _open_used(folder, tokenizer)
 
 
 def token_dtype(vocab_size: int) -> npt.DTypeLike:
     """The smallest unsigned type that holds every id."""
     return np.uint8 if vocab_size <= 256 else np.uint16 if vocab_size <= 65536 else np.uint32
+
+
+def _open_used(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
+    """Opens a store and notes that it is in use, so that it is not pruned."""
+    store = _open(folder, tokenizer)
+    if store is not None:
+        with suppress(OSError):
+            os.utime(folder / _META)
+    return store
 
 
 def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
@@ -139,82 +180,87 @@ def _open(folder: Path, tokenizer: Tokenizer) -> TokenStore | None:
             return None
         return TokenStore(tokens=mapped(path, dtype), path=path)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: it is made again
+        return None  # missing or damaged: it is made again
 
 
-def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+def _build(
+    folder: Path, corpus: Corpus, tokenizer: Tokenizer, fingerprints: Sequence[Fingerprint]
+) -> TokenStore:
     try:
         make_folder(folder)
     except UsageError as error:
         raise ChargenError(f"{error}; set CHARGEN_CACHE to a folder that can be written") from error
     _prune(folder.parent, keep=folder)
     with locked(folder, "another process is reading this corpus", wait=True):
-        # Whoever had the folder until now may have done it.
-        return _open(folder, tokenizer) or _encode(folder, corpus, tokenizer)
+        # The process that had the folder until now may have finished the store.
+        return _open(folder, tokenizer) or _encode(folder, corpus, tokenizer, fingerprints)
 
 
-def _encode(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> TokenStore:
+def _encode(
+    folder: Path, corpus: Corpus, tokenizer: Tokenizer, fingerprints: Sequence[Fingerprint]
+) -> TokenStore:
     sweep(folder, (_TOKENS, _META, JOURNAL))
     dtype = np.dtype(token_dtype(tokenizer.vocab_size))
-    before = list(corpus.fingerprints)
-    draft = PartialStore(folder, dtype)
-    draft.extend(corpus, tokenizer)
-    if corpus.fingerprints != before:
-        draft.discard()
-        raise CorpusError(f"{_names(corpus)}: the corpus changed while it was read; try again")
-    place = draft.place
-    if not place.count:
-        draft.discard()
-        raise CorpusError(f"{_names(corpus)}: the corpus is empty")
-    path = draft.finish(folder / _TOKENS)
+    partial = PartialStore(folder, dtype)
+    if partial.extend(corpus, tokenizer) != tuple(fingerprints):
+        partial.discard()
+        raise CorpusError(f"{corpus.name}: the corpus changed while it was read; try again")
+    progress = partial.progress
+    if not progress.count:
+        partial.discard()
+        raise CorpusError(f"{corpus.name}: the corpus is empty")
+    path = partial.finish(folder / _TOKENS)
     meta = {
         "format": _FORMAT,
         "dtype": dtype.name,
-        "count": place.count,
-        "crc32": place.crc32,
+        "count": progress.count,
+        "crc32": progress.crc32,
     }
     write_json(folder / _META, meta)
     return TokenStore(tokens=mapped(path, dtype), path=path)
 
 
-def _last(tokens: Tokens, token: int, first: int, end: int) -> int | None:
-    """The last place of a token from `first` up to `end`; never looks at all of them at once."""
-    for stop in range(end, first, -_BLOCK):
-        start = max(first, stop - _BLOCK)
-        found = np.flatnonzero(tokens[start:stop] == token)
-        if len(found):
-            return start + int(found[-1])
+def _find_last(tokens: Tokens, token: int, first: int, end: int) -> int | None:
+    """The last position of a token from `first` up to `end`; searches backwards in blocks."""
+    for stop in range(end, first, -_SEARCH_TOKENS):
+        start = max(first, stop - _SEARCH_TOKENS)
+        positions = np.flatnonzero(tokens[start:stop] == token)
+        if len(positions):
+            return start + int(positions[-1])
     return None
 
 
-def _names(corpus: Corpus) -> str:
-    return ", ".join(source.name for source in corpus.sources)
-
-
-def _folder(corpus: Corpus, tokenizer: Tokenizer, digests: Sequence[str] | None = None) -> Path:
-    what = {
+def _store_folder(
+    fingerprints: Sequence[Fingerprint],
+    tokenizer: Tokenizer,
+    *,
+    documents: str,
+    encoding: str | None,
+) -> Path:
+    """The folder of a store, named by a hash of everything that its ids depend on."""
+    parts = {
         "format": _FORMAT,
-        "corpus": list(digests or (one.sha256 for one in corpus.fingerprints)),
-        "documents": corpus.documents,
-        "encoding": corpus.reading.encoding,
+        "corpus": [fingerprint.sha256 for fingerprint in fingerprints],
+        "documents": documents,
+        "encoding": encoding,
         "tokenizer": tokenizer_digest(tokenizer.to_state()),
     }
-    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
     return cache_folder() / "tokens" / key
 
 
 def tokenizer_digest(state: TokenizerState) -> str:
-    """A hash that two tokenizers share only if they encode alike."""
+    """A hash that two tokenizers share only if they encode every text alike."""
     settings = json.dumps([state.kind, state.settings], sort_keys=True).encode()
     return hashlib.sha256(settings + (state.blob or b"")).hexdigest()
 
 
 def _prune(folder: Path, *, keep: Path) -> None:
-    """Remove stores that were not used for a month: they are made again when needed."""
+    """Removes the stores that were not used for a month."""
     oldest = time.time() - _KEEP_DAYS * 86400
-    for one in folder.iterdir():
-        if one != keep and len(one.name) == 32:
+    for store in folder.iterdir():
+        if store != keep and len(store.name) == _KEY_LENGTH:
             with suppress(OSError):
-                used = [one, *one.glob(_META), *one.glob(JOURNAL)]
-                if max(file.stat().st_mtime for file in used) < oldest:
-                    shutil.rmtree(one)
+                used = [store, *store.glob(_META), *store.glob(JOURNAL)]
+                if max(path.stat().st_mtime for path in used) < oldest:
+                    shutil.rmtree(store)

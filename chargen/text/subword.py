@@ -1,8 +1,8 @@
-"""Subword tokens by SentencePiece, trained and kept in memory.
+"""The subword tokenizer: SentencePiece (Kudo and Richardson, 2018), trained in memory.
 
-SentencePiece decides the pieces (Kudo and Richardson, 2018); this file settles what a writer
-needs of it: no normalization, every space kept, line ends and tabs as tokens of their own, and
-bytes for what has no piece, so that `decode(encode(text)) == text` for every valid text.
+SentencePiece chooses the pieces. This file sets it up for generating text: no normalization, all
+spaces stay, line ends and tabs are tokens, and characters without a piece become bytes. Therefore
+`decode(encode(text)) == text` for every valid text. Shape letter: N tokens.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
 from chargen.files import atomic_writer, cache_folder
 from chargen.text.tokenizer import Ids, TokenizerState, utf8
 
-_SPACE = "▁"  # what SentencePiece writes for a space; the character itself goes by its bytes
-_MAX_SAMPLE = 20_000_000
-"""Characters that pieces are learned from: more change little, and take much memory."""
-_MEMORY = {"unigram": (20, 35), "bpe": (7, 90)}
-"""Bytes that SentencePiece takes for a character of the sample, and for one of its distinct words
-besides: measured on English, which repeats its words, and on Chinese written without spaces."""
-_PER_LINE = 50
-"""What a line costs besides its characters."""
-_MAX_LINE = 1_000  # characters; SentencePiece ignores lines of more than 4,192 bytes
-_DEFAULT_VOCAB = 1_000
-_FEWEST, _MOST = 320, 1_000_000
-_ENCODE_LINES = 4_096
+_SPACE = "▁"  # SentencePiece writes a space so; the character itself is encoded as its bytes
+_MAX_SAMPLE_CHARACTERS = 20_000_000
+"""The sample that pieces are learned from: a larger one changes little and takes much memory."""
+_MEMORY_BYTES = {"unigram": (20, 35), "bpe": (7, 90)}
+"""Bytes of memory that SentencePiece takes for each character of the sample, and in addition for
+each character of its distinct words. Measured on English, which repeats its words, and on Chinese,
+which has no spaces."""
+_LINE_CHARACTERS = 50
+"""The memory that a line takes besides its text, in characters of the sample."""
+_MAX_LINE_CHARACTERS = 1_000
+"""Longer lines are divided: SentencePiece ignores lines of more than 4,192 bytes."""
+_DEFAULT_VOCAB_SIZE = 1_000
+_MIN_VOCAB_SIZE, _MAX_VOCAB_SIZE = 320, 1_000_000
+_LINES_PER_CALL = 4_096
+"""Lines that SentencePiece encodes in one call."""
+_MAX_TRIALS = 4
+"""Trainings with a smaller and smaller vocabulary, if the corpus has too few pieces."""
 
 
 class SubwordTokenizer:
@@ -50,7 +55,7 @@ class SubwordTokenizer:
         self.vocab_size = self._pieces.get_piece_size()
         eos = self._pieces.eos_id()
         self.eos_id = eos if eos >= 0 else None
-        self._bytes = [self._bytes_of(one) for one in range(self.vocab_size)]
+        self._bytes = [self._bytes_of(token) for token in range(self.vocab_size)]
         self._space_bytes = [self._pieces.piece_to_id(f"<0x{b:02X}>") for b in utf8(_SPACE)]
 
     def _bytes_of(self, token_id: int) -> bytes:
@@ -64,29 +69,29 @@ class SubwordTokenizer:
         return utf8(piece.replace(_SPACE, " "))
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
-        """Ids (N,); a character without a piece becomes its UTF-8 bytes, so none is unknown."""
+        """Ids (N,). No character is unknown: one without a piece becomes its UTF-8 bytes."""
         text = (text if isinstance(text, bytes) else utf8(text)).decode("utf-8", "replace")
         ids: list[int] = []
         for number, part in enumerate(text.split(_SPACE)):
             if number:
                 ids += self._space_bytes
-            # One call over many lines: its cost grows faster than the length of one string.
+            # Line by line: the time of SentencePiece grows faster than the length of a string.
             lines = part.splitlines(keepends=True)
-            for start in range(0, len(lines), _ENCODE_LINES):
-                for encoded in self._pieces.encode(lines[start : start + _ENCODE_LINES]):
+            for start in range(0, len(lines), _LINES_PER_CALL):
+                for encoded in self._pieces.encode(lines[start : start + _LINES_PER_CALL]):
                     ids += encoded
         return np.asarray(ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, invalid bytes as U+FFFD."""
-        return b"".join(self._bytes[one] for one in ids).decode("utf-8", "replace")
+        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """UTF-8 of the piece, one byte of a character, or nothing for the end of a document."""
+        """UTF-8 of the piece, one byte of a character, or b"" for the end-of-document token."""
         return self._bytes[token_id]
 
     def unseen(self, text: str) -> dict[str, str]:
-        """Always empty: bytes stand for what has no piece."""
+        """Always empty: characters without a piece become bytes."""
         return {}
 
     def to_state(self) -> TokenizerState:
@@ -95,7 +100,7 @@ class SubwordTokenizer:
 
     @classmethod
     def from_state(cls, state: TokenizerState) -> SubwordTokenizer:
-        """Rebuild from a model file.
+        """Rebuilds the tokenizer from the state in a model file.
 
         Raises:
             ModelFileError: the SentencePiece model is missing, damaged, or lacks byte pieces.
@@ -106,56 +111,66 @@ class SubwordTokenizer:
             tokenizer = cls(state.blob)
         except (RuntimeError, ValueError) as error:
             raise ModelFileError("its SentencePiece model is damaged") from error
-        if not all(tokenizer._pieces.is_byte(one) for one in tokenizer._space_bytes):
+        if not all(tokenizer._pieces.is_byte(token) for token in tokenizer._space_bytes):
             raise ModelFileError("its SentencePiece model has no byte fallback")
         return tokenizer
 
 
 class SubwordBuilder:
-    """Samples lines evenly over the corpus and trains SentencePiece on them."""
+    """Samples lines evenly from the corpus and trains SentencePiece on them.
+
+    Args:
+        vocab_size: the most pieces; a small corpus gives fewer.
+        algorithm: `unigram` or `bpe`.
+
+    Raises:
+        UsageError: `vocab_size` is out of range.
+    """
 
     def __init__(self, vocab_size: int | None = None, algorithm: str = "unigram") -> None:
-        self.vocab_size = _DEFAULT_VOCAB if vocab_size is None else vocab_size
+        self.vocab_size = _DEFAULT_VOCAB_SIZE if vocab_size is None else vocab_size
         self.algorithm = algorithm
-        if not _FEWEST <= self.vocab_size <= _MOST:
+        if not _MIN_VOCAB_SIZE <= self.vocab_size <= _MAX_VOCAB_SIZE:
             raise UsageError(
-                f"--vocab-size {self.vocab_size}: must be from {_FEWEST} (256 byte pieces and some "
-                f"letters come first) to {_MOST:,}; or use --tokenizer byte"
+                f"--vocab-size {self.vocab_size}: must be from {_MIN_VOCAB_SIZE} (256 byte pieces "
+                f"and some letters come first) to {_MAX_VOCAB_SIZE:,}; or use --tokenizer byte"
             )
         self._lines: list[str] = []
-        self._sampled = 0
-        self._stride = 1
-        self._count = 0
+        self._sample_size = 0
+        self._interval = 1
+        self._line_count = 0
 
     def feed(self, chunk: str | bytes) -> None:
-        """Keep every `stride`-th line; the stride doubles each time the sample is full."""
+        """Samples every n-th line; n doubles each time the sample is full."""
         assert isinstance(chunk, str)
         for line in _short_lines(chunk):
-            if self._count % self._stride == 0:
+            if self._line_count % self._interval == 0:
                 self._lines.append(line)
-                self._sampled += len(line) + _PER_LINE
-            self._count += 1
-        while self._sampled > _MAX_SAMPLE:
+                self._sample_size += len(line) + _LINE_CHARACTERS
+            self._line_count += 1
+        while self._sample_size > _MAX_SAMPLE_CHARACTERS:
             self._lines = self._lines[::2]
-            self._sampled = sum(map(len, self._lines)) + _PER_LINE * len(self._lines)
-            self._stride *= 2
+            self._sample_size = sum(map(len, self._lines)) + _LINE_CHARACTERS * len(self._lines)
+            self._interval *= 2
 
     def finish(self, *, documents: bool) -> SubwordTokenizer:
-        """Train the pieces.
+        """Trains the pieces.
 
         Raises:
-            CorpusError: the sample is empty or SentencePiece can make nothing of it.
+            CorpusError: the sample has fewer than two distinct characters, SentencePiece cannot
+                make pieces of it, or there is too little memory.
         """
         if len(set("".join(self._lines[:1000]))) < 2:
             raise CorpusError(
-                "the corpus has fewer than two distinct characters: nothing to predict"
+                "the corpus has fewer than two distinct characters: there is nothing to predict; "
+                "give a text with at least two"
             )
         vocab_size = self.vocab_size
-        for _ in range(4):
+        for _ in range(_MAX_TRIALS):
             try:
                 return SubwordTokenizer(self._train(vocab_size, documents))
             except RuntimeError as error:
-                # A small corpus has fewer pieces than asked for; the message says how many.
+                # A small corpus has fewer pieces than that; the message says how many.
                 limit = re.search(r"value <= (\d+)", str(error))
                 if limit is None or int(limit.group(1)) >= vocab_size:
                     reason = str(error).strip().splitlines()[-1]
@@ -170,36 +185,38 @@ class SubwordBuilder:
         )
 
     def _train(self, vocab_size: int, documents: bool) -> bytes:
-        """The pieces of this sample: from the cache where they were learned before."""
-        lines = self._common()
+        """The SentencePiece model of this sample, from the cache if it was trained before."""
+        lines = self._without_rare_characters()
         settings = (sentencepiece.__version__, self.algorithm, vocab_size, documents)
         key = hashlib.sha256(repr(settings).encode())
         for line in lines:
             key.update(utf8(line) + b"\n")
         path = cache_folder() / "pieces" / f"{key.hexdigest()[:32]}.model"
         with suppress(OSError, ModelFileError):
-            known = path.read_bytes()
-            SubwordTokenizer.from_state(TokenizerState(kind="subword", blob=known))
-            return known
+            cached = path.read_bytes()
+            SubwordTokenizer.from_state(TokenizerState(kind="subword", blob=cached))
+            return cached
         self._check_memory(lines)
-        made = self._learn(lines, vocab_size, documents)
+        model = self._learn(lines, vocab_size, documents)
         with suppress(ChargenError, OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_writer(path) as out:
-                out.write(made)
-        return made
+                out.write(model)
+        return model
 
     def _check_memory(self, lines: list[str]) -> None:
-        """Before minutes of work that the system would end by killing the process.
+        """Checks that there is enough memory.
+
+        Without it, the system would kill the process after minutes of work.
 
         Raises:
-            CorpusError: there is not enough for SentencePiece.
+            CorpusError: SentencePiece needs more memory than is free.
         """
-        a_character, a_new_one = _MEMORY[self.algorithm]
+        per_character, per_word_character = _MEMORY_BYTES[self.algorithm]
         words = {word for line in lines for word in line.split(" ")}
-        needed = a_character * sum(map(len, lines)) + a_new_one * sum(map(len, words))
+        needed = per_character * sum(map(len, lines)) + per_word_character * sum(map(len, words))
         free = _free_memory()
-        if free is not None and needed > free:
+        if needed > free:
             raise CorpusError(
                 f"learning subwords needs about {needed >> 20} MB of memory and {free >> 20} MB "
                 "are free; free some, or choose --tokenizer char or --tokenizer byte"
@@ -229,12 +246,12 @@ class SubwordBuilder:
         )
         return model.getvalue()
 
-    def _common(self) -> list[str]:
-        """The sampled lines without characters too rare for a piece of their own.
+    def _without_rare_characters(self) -> list[str]:
+        """The sampled lines, divided at characters that are too rare for a piece.
 
-        Letters may take half of the free pieces; SentencePiece refuses a vocabulary smaller than
-        the alphabet, as Chinese text at a thousand pieces would have. Lines are divided at what
-        is left out, which is then written in bytes.
+        SentencePiece refuses a vocabulary that is smaller than the alphabet, such as Chinese text
+        with a thousand pieces. Single characters may take half of the pieces. The tokenizer
+        encodes the other characters as bytes.
         """
         counts = Counter[str]()
         for line in self._lines:
@@ -242,22 +259,22 @@ class SubwordBuilder:
         room = max(1, (self.vocab_size - 256 - 8) // 2)
         if len(counts) <= room:
             return self._lines
-        rare = {ord(one): "\n" for one, _ in counts.most_common()[room:]}
+        rare = {ord(character): "\n" for character, _ in counts.most_common()[room:]}
         return [part for line in self._lines for part in line.translate(rare).split("\n") if part]
 
 
-def _free_memory() -> int | None:
-    """Bytes that this process may still take; None where the system does not say."""
-    found = []
-    with suppress(OSError, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(one.split()[1]) << 10 for one in lines if one.startswith("MemAvailable:")]
-    with suppress(OSError, ValueError):  # a container may have less than its machine
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return min(found, default=None)
+def _free_memory() -> int:
+    """Bytes of memory that this process may still take."""
+    import psutil
+
+    free: int = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):  # psutil does not know the limit of a container
+        free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return free
 
 
 def _short_lines(chunk: str) -> Iterator[str]:
+    """The lines of a chunk that are not empty, divided if they are too long."""
     for line in chunk.split("\n"):
-        for start in range(0, len(line), _MAX_LINE):  # an empty line has no part
-            yield line[start : start + _MAX_LINE]
+        for start in range(0, len(line), _MAX_LINE_CHARACTERS):
+            yield line[start : start + _MAX_LINE_CHARACTERS]

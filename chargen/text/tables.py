@@ -1,26 +1,43 @@
-"""Rows of tables as documents, through the `datasets` library.
+"""Rows of tables as documents: .jsonl, .csv and .parquet files, and data sets of the Hub.
 
-The only place that imports `datasets`, and only when a table is asked for: it takes two seconds.
+A text is what stands in the file: '007' and '1e5' in a CSV file stay as they are. JSON lines and
+CSV are read by the standard library. The rest is read by `datasets`, which this file imports only
+then, because the import takes seconds. All of them are streamed, a row at a time.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
+import json
 import os
+import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from chargen.errors import CorpusError, NetworkError
-from chargen.text.reader import Hasher, Pieces, Reading, marked_encoding
+from chargen.text.reader import Hasher, Pieces, Reading, recognise_encoding
 
-TABLE_SUFFIXES = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+TABLE_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet"})
 _HUB = "https://huggingface.co"
-_CONNECT_TIMEOUT = 3.0
-_DEEPEST = 500
+_CONNECT_SECONDS = 3.0
+_HEAD_BYTES = 1 << 20
+"""Bytes of a CSV file by which its encoding is recognised."""
+_HEAD_ROWS = 1000
+"""Rows in which the column of the text is looked for."""
+_MAX_FIELD_CHARACTERS = (1 << 31) - 1
+"""The longest field of a CSV file; the largest limit that the standard library accepts anywhere."""
+_MAX_LISTED_COLUMNS = 50
+_NOT_TEXT = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|true|false)?\s*", re.IGNORECASE)
+"""A CSV field that says nothing about whether its column holds text: a number, or nothing."""
+
+Row = Mapping[str, Any]
 
 
 def local_rows(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
@@ -29,56 +46,133 @@ def local_rows(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
     Args:
         path: the file.
         reading: its `column` holds the text; None finds it, and says so in `notes`.
-        notes: becomes what a person should know.
+        notes: is replaced by what a person should know.
 
     Raises:
         CorpusError: the file is damaged, empty, or has no such column.
     """
     if path.stat().st_size == 0:
         raise CorpusError(f"{path}: the file is empty")
-    kind = TABLE_SUFFIXES[path.suffix.lower()]
-    options: dict[str, Any] = {}
-    if kind == "csv":
-        # "NA" and "null" are words before they are missing values.
-        options = {"encoding": reading.encoding or marked_encoding(path), "keep_default_na": False}
-    elif reading.encoding is not None:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _reading(path, _csv_texts(path, reading, notes))
+    if reading.encoding is not None:
         raise CorpusError(
             f"{path}: --encoding has no effect on {path.suffix} files, which are UTF-8"
         )
-    if kind == "json" and _too_deep(path):
-        raise CorpusError(f"{path}: cannot be read as jsonl: nested too deeply")
-    datasets = _datasets(online=False)
-    with tempfile.TemporaryDirectory() as folder:
-        # datasets takes a path for a pattern or a chain of addresses; this one is neither.
-        plain = Path(folder, f"table{path.suffix.lower()}")
+    if suffix == ".jsonl":
+        rows = _jsonl_rows(path)
+        texts = _texts(rows, str(path), reading.column, notes, head_rows=_HEAD_ROWS)
+        return _reading(path, texts)
+    return _parquet_texts(path, reading, notes)
+
+
+def _reading(path: Path, texts: Iterator[str]) -> Iterator[str]:
+    try:
+        yield from texts
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                row = json.loads(text)
+            except RecursionError as error:
+                raise _unreadable(f"{path}:{number}", "jsonl", "nested too deeply") from error
+            except ValueError as error:
+                raise _unreadable(f"{path}:{number}", "jsonl", _first_line(error)) from error
+            if not isinstance(row, dict):
+                reason = f"the line holds {type(row).__name__}, not an object"
+                raise _unreadable(f"{path}:{number}", "jsonl", reason)
+            yield row
+
+
+def _csv_texts(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
+    encoding = reading.encoding
+    if encoding is None:
+        with path.open("rb") as stream:
+            encoding = recognise_encoding(stream.read(_HEAD_BYTES), str(path))
+    elif codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # a byte order mark is not a part of the first column's name
+    candidates = None
+    if reading.column is None:
+        candidates = _text_columns(islice(_csv_rows(path, encoding), _HEAD_ROWS))
+    rows = _csv_rows(path, encoding)
+    yield from _texts(rows, str(path), reading.column, notes, candidates=candidates)
+
+
+def _text_columns(rows: Iterable[Row]) -> list[str]:
+    """The columns of a CSV file that hold text: not only numbers, or called `text`."""
+    columns: dict[str, None] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None and (name.lower() == "text" or not _NOT_TEXT.fullmatch(value)):
+                columns[name] = None
+    return list(columns)
+
+
+def _csv_rows(path: Path, encoding: str) -> Iterator[Row]:
+    """The rows below the header; a row that is too short has None in its last columns."""
+    # The limit is global to the process. It is never lowered, so another reader loses nothing.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
+    at_end = False
+    with path.open(encoding=encoding, newline="") as stream:
+
+        def lines() -> Iterator[str]:
+            nonlocal at_end
+            yield from stream
+            at_end = True
+
+        reader = csv.reader(lines())
+        header: list[str] | None = None
         try:
-            plain.symlink_to(path.resolve())
-        except OSError:  # Windows lets not everybody make links
-            shutil.copyfile(path, plain)
+            for fields in reader:
+                if at_end:  # a row that ends with the file instead of a line lacks a quote
+                    reason = "a quote is not closed before the end of the file"
+                    raise _unreadable(str(path), "csv", reason)
+                if not fields:
+                    continue
+                if header is None:
+                    header = fields
+                    continue
+                if len(fields) > len(header):
+                    reason = f"{len(fields)} fields, but {len(header)} columns in the header"
+                    raise _unreadable(f"{path}:{reader.line_num}", "csv", reason)
+                missing = [None] * (len(header) - len(fields))
+                yield dict(zip(header, [*fields, *missing], strict=True))
+        except UnicodeError as error:
+            raise CorpusError(
+                f"{path}:{reader.line_num + 1}: not {encoding.removesuffix('-sig').upper()}; "
+                "name its encoding with --encoding (for example --encoding cp1252)"
+            ) from error
+        except csv.Error as error:
+            raise _unreadable(f"{path}:{reader.line_num}", "csv", str(error)) from error
+
+
+def _parquet_texts(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
+    datasets = _import_datasets(online=False)
+    with tempfile.TemporaryDirectory() as folder:
+        # datasets reads a path as a pattern or a chain of addresses; this one is neither.
+        plain_path = Path(folder, "table.parquet")
+        try:
+            plain_path.symlink_to(path.resolve())
+        except OSError:  # Windows lets only some users make links
+            shutil.copyfile(path, plain_path)
         try:
             table = datasets.load_dataset(
-                kind, data_files=str(plain), split="train", streaming=True, **options
+                "parquet", data_files=str(plain_path), split="train", streaming=True
             )
             yield from _texts(table, str(path), reading.column, notes)
         except CorpusError:
             raise
-        except Exception as error:  # datasets lets errors of pandas, pyarrow and json through
-            reason = _line(error).replace(str(plain), str(path))
-            raise CorpusError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
-
-
-def _too_deep(path: Path) -> bool:
-    """Whether a line nests deeper than the parser's own stack can bear."""
-    with path.open("rb") as stream:
-        for line in stream:
-            if line.count(b"[") + line.count(b"{") > _DEEPEST:
-                depth = deepest = 0
-                for byte in line:
-                    depth += (byte in b"[{") - (byte in b"]}")
-                    deepest = max(deepest, depth)
-                if deepest > _DEEPEST:
-                    return True
-    return False
+        except Exception as error:  # errors of pyarrow pass through datasets
+            reason = _first_line(error).replace(str(plain_path), str(path))
+            raise _unreadable(str(path), "parquet", reason) from error
 
 
 def hub_rows(
@@ -93,22 +187,22 @@ def hub_rows(
     """The text of each row of a data set of the Hub, streamed.
 
     Args:
-        name: what the person called it.
-        dataset: the data set's name, or a builder ("text") with `data_files`.
+        name: how messages call it.
+        dataset: the name of the data set, or a builder ("text") with `data_files`.
         config: its configuration, if it has several.
         column: the column that holds the text; None finds it.
         split: the part to read.
-        files: passed on to `datasets.load_dataset`.
+        files: more arguments of `datasets.load_dataset`.
 
     Raises:
-        NetworkError: the host does not answer and no copy is on this machine.
+        NetworkError: the host does not answer and this machine has no copy.
         CorpusError: there is no such data set, configuration, split or column.
     """
     host = files.get("data_files") or os.environ.get("HF_ENDPOINT", _HUB)
-    online = _reachable(str(host))
+    online = _is_reachable(str(host))
     if files and not online:
-        raise NetworkError(_unreachable(name, str(host)))
-    datasets = _datasets(online=online)
+        raise NetworkError(_describe_unreachable(name, str(host)))
+    datasets = _import_datasets(online=online)
     try:
         table = datasets.load_dataset(dataset, config, split=split, streaming=online, **files)
         yield from _texts(table, name, column, [])
@@ -116,89 +210,129 @@ def hub_rows(
         raise
     except Exception as error:
         if not online:
-            raise NetworkError(_unreachable(name, str(host))) from error
-        raise CorpusError(f"{name}: {_line(error)}") from error
+            raise NetworkError(_describe_unreachable(name, str(host))) from error
+        raise CorpusError(f"{name}: {_first_line(error)}") from error
 
 
 def documents(rows: Iterator[str], reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-    """Each row as a document of one piece."""
+    """Each row that is not empty as a document of one piece."""
     for row in rows:
-        raw = row.encode("utf-8", "replace")
+        try:
+            raw = row.encode("utf-8")
+        except UnicodeEncodeError:  # JSON can spell a half of a character; '?' replaces it
+            raw = row.encode("utf-8", "replace")
+            row = raw.decode("utf-8")
         hasher.update(raw)
         if row:
             yield iter((raw if reading.as_bytes else row,))
 
 
-def _datasets(*, online: bool) -> Any:
-    """The library; offline it answers from its cache at once instead of trying again and again."""
+def _import_datasets(*, online: bool) -> Any:
+    """The library. Offline it answers from its cache at once, instead of retrying the network."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
     from huggingface_hub import constants
 
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = not online
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it raises is told once
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # its errors are raised as well
     return datasets
 
 
-def _texts(table: Any, name: str, column: str | None, notes: list[str]) -> Iterator[str]:
-    columns: list[str] = []
+def _texts(
+    rows: Iterable[Row],
+    name: str,
+    column: str | None,
+    notes: list[str],
+    *,
+    candidates: Sequence[str] | None = None,
+    head_rows: int = 1,
+) -> Iterator[str]:
+    """The text of each row that has one.
+
+    Args:
+        rows: the rows of the table.
+        name: how messages call the table.
+        column: the column of the text; None takes the only one with text, or the one called text.
+        notes: is replaced by what a person should know.
+        candidates: the columns that hold text; None takes those with text in their first row.
+        head_rows: rows in which `column` must appear.
+    """
+    columns: dict[str, None] = {}
     chosen: str | None = None
-    found, rows, empty = [], 0, 0
-    for number, row in enumerate(table):
-        columns = columns or list(row)
+    new_notes = []
+    count = empty = 0
+    for row in rows:
+        count += 1
         if chosen is None:
-            chosen = _column(row, name, column)
+            if len(columns) < _MAX_LISTED_COLUMNS:
+                columns.update(dict.fromkeys(list(row)[:_MAX_LISTED_COLUMNS]))
+            if column is None:
+                chosen = _find_column(row, name, candidates)
+            elif column in row:
+                chosen = column
+            elif count >= head_rows:
+                raise _no_column(name, column, columns)
             if chosen is not None and column is None and len(columns) > 1:
-                found = [f"{name}: the text is read from column '{chosen}'"]
+                new_notes = [f"{name}: the text is read from column '{chosen}'"]
         text = None if chosen is None else row.get(chosen)
-        rows += 1
         if text is None:
             empty += 1
             continue
         if not isinstance(text, str):
             raise CorpusError(
                 f"{name}: column '{chosen}' holds {type(text).__name__}, not text, "
-                f"in row {number + 1}; choose another with --column"
+                f"in row {count}; choose another with --column"
             )
         yield text.replace("\r\n", "\n")
     if empty and chosen is not None:
-        found.append(f"{name}: {empty:,} of {rows:,} rows have no text in column '{chosen}'")
-    notes[:] = found
+        new_notes.append(f"{name}: {empty:,} of {count:,} rows have no text in column '{chosen}'")
+    notes[:] = new_notes
     if chosen is None and columns:
-        raise CorpusError(f"{name}: no column holds text; there are: {', '.join(columns)}")
+        if column is not None:
+            raise _no_column(name, column, columns)
+        raise CorpusError(
+            f"{name}: no column holds text; choose one with --column; "
+            f"there are: {', '.join(columns)}"
+        )
 
 
-def _column(row: dict[str, Any], name: str, column: str | None) -> str | None:
-    """The column of the text, or None when this row has text in no column."""
-    if column is not None:
-        if column not in row:
-            raise CorpusError(f"{name}: no column '{column}'; there are: {', '.join(row)}")
-        return column
-    texts = [one for one, value in row.items() if isinstance(value, str)]
-    chosen = [one for one in texts if one.lower() == "text"] or texts
-    if not texts:
+def _find_column(row: Row, name: str, candidates: Sequence[str] | None) -> str | None:
+    """The column of the text, or None if this row has text in no column."""
+    if candidates is None:
+        candidates = [column for column, value in row.items() if isinstance(value, str)]
+    if not candidates:
         return None
-    if len(chosen) != 1:
+    called_text = [column for column in candidates if column.lower() == "text"]
+    choices = called_text or candidates
+    if len(choices) != 1:
         raise CorpusError(
             f"{name}: which column holds the text? Name one with --column; "
-            f"there are: {', '.join(row)}"
+            f"there are: {', '.join(list(row)[:_MAX_LISTED_COLUMNS])}"
         )
-    return chosen[0]
+    return choices[0]
 
 
-def _reachable(address: str) -> bool:
+def _no_column(name: str, column: str, columns: Iterable[str]) -> CorpusError:
+    return CorpusError(f"{name}: no column '{column}'; there are: {', '.join(columns)}")
+
+
+def _unreadable(where: str, kind: str, reason: str) -> CorpusError:
+    return CorpusError(f"{where}: cannot be read as {kind}: {reason}")
+
+
+def _is_reachable(address: str) -> bool:
     """Whether the host takes connections; `datasets` itself would retry for half a minute."""
     parts = urlsplit(address.rpartition("::")[2])
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), _CONNECT_TIMEOUT).close()
+        socket.create_connection((parts.hostname or "", port), _CONNECT_SECONDS).close()
     except OSError:
         return False
     return True
 
 
-def _unreachable(name: str, address: str) -> str:
+def _describe_unreachable(name: str, address: str) -> str:
     host = urlsplit(address.rpartition("::")[2]).hostname
     return (
         f"{name}: no network ({host} does not answer) and no copy on this machine; "
@@ -206,6 +340,6 @@ def _unreachable(name: str, address: str) -> str:
     )
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error.__cause__ or error).strip() or type(error).__name__
     return text.splitlines()[0][:200]

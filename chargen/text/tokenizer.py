@@ -1,7 +1,7 @@
-"""What a tokenizer is, the plainest of them (bytes), and decoding token by token.
+"""What every tokenizer can do, the byte tokenizer, and decoding token by token.
 
-A tokenizer knows nothing of models, corpora or files. The others are in char.py and subword.py,
-the table of all kinds in registry.py.
+A tokenizer does not know models, corpora or files. The other tokenizers are in char.py and
+subword.py, the table of all of them in registry.py.
 
 Shape letters: V vocabulary, N tokens.
 """
@@ -20,20 +20,23 @@ from chargen.errors import CorpusError
 
 Ids = npt.NDArray[np.int32]
 Tokens = npt.NDArray[Any]
-"""Ids as they are stored: of the smallest unsigned type that holds them."""
+"""(N,): ids as they are stored, of the smallest unsigned type that holds them."""
 UNKNOWN_POLICIES = ("nearest", "skip", "error")
+"""What happens to unseen characters: they are replaced, left out, or refused."""
+_MAX_LISTED_CHARACTERS = 8
+"""Unseen characters that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerState:
-    """What a model file keeps of a tokenizer: JSON settings, and bytes for what is not JSON."""
+    """What a model file stores of a tokenizer: JSON settings, and bytes for what is not JSON."""
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     blob: bytes | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All but the blob, as plain values."""
+        """Kind and settings as plain values, without the blob."""
         return {"kind": self.kind, **self.settings}
 
 
@@ -42,39 +45,39 @@ class Tokenizer(Protocol):
 
     kind: ClassVar[str]
     reads_bytes: ClassVar[bool]
-    """True when a corpus should be handed over as raw bytes instead of decoded text."""
+    """True if the tokenizer reads a corpus as raw bytes instead of decoded text."""
     vocab_size: int
     eos_id: int | None
-    """The end-of-document token, or None for a tokenizer trained on one whole text."""
+    """The end-of-document token; None for a tokenizer that was made for one whole text."""
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
-        """Ids (N,) of `text`; `unknown` says what becomes of characters never seen."""
+        """Ids (N,) of `text`; `unknown` is one of `UNKNOWN_POLICIES`."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`; invalid UTF-8 shows as U+FFFD."""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The UTF-8 bytes (possibly a part of a character) that a token stands for."""
+        """The UTF-8 bytes that a token stands for, which may be a part of a character."""
 
     def unseen(self, text: str) -> dict[str, str]:
-        """The characters of `text` that have no token, each with the one that replaces it."""
+        """The characters of `text` that have no token, each with its replacement."""
 
     def to_state(self) -> TokenizerState:
         """Everything needed to rebuild this tokenizer."""
 
 
 class Builder(Protocol):
-    """Looks at a corpus once, chunk by chunk, and makes a tokenizer for it."""
+    """Reads a corpus once, chunk by chunk, and makes a tokenizer for it."""
 
     def feed(self, chunk: str | bytes) -> None:
-        """Look at one more chunk."""
+        """Reads the next chunk."""
 
     def finish(self, *, documents: bool) -> Tokenizer:
-        """Make the tokenizer; with `documents` it has an end-of-document token."""
+        """Makes the tokenizer; with `documents` it has an end-of-document token."""
 
 
 class ByteTokenizer:
-    """One token a byte: 256 of them, and the end-of-document token after them. Reads anything."""
+    """One token per byte, and the end-of-document token after these 256. Reads any file."""
 
     kind: ClassVar[str] = "byte"
     reads_bytes: ClassVar[bool] = True
@@ -84,16 +87,16 @@ class ByteTokenizer:
         self.vocab_size = 256 + documents
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
-        """Ids (N,): the bytes themselves, UTF-8 for text. No byte is unknown."""
+        """Ids (N,): the bytes, in UTF-8 for text. No byte is unknown."""
         raw = text if isinstance(text, bytes) else utf8(text)
         return np.frombuffer(raw, np.uint8).astype(np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         """UTF-8 text of `ids`, invalid bytes as U+FFFD."""
-        return bytes(one for one in ids if one < 256).decode("utf-8", "replace")
+        return bytes(token for token in ids if token < 256).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The byte; empty for the end of a document."""
+        """The byte; empty for the end-of-document token."""
         return bytes((token_id,)) if token_id < 256 else b""
 
     def unseen(self, text: str) -> dict[str, str]:
@@ -106,18 +109,18 @@ class ByteTokenizer:
 
     @classmethod
     def from_state(cls, state: TokenizerState) -> ByteTokenizer:
-        """Rebuild from a model file."""
+        """Rebuilds the tokenizer from the state in a model file."""
         return cls(documents=bool(state.settings.get("documents", False)))
 
 
 class ByteBuilder:
-    """Makes a byte tokenizer; there is nothing to learn from the corpus."""
+    """Makes a byte tokenizer, which depends on no corpus; ignores `vocab_size`."""
 
     def __init__(self, vocab_size: int | None = None) -> None:
         self._distinct: set[int] = set()
 
     def feed(self, chunk: str | bytes) -> None:
-        """Note which bytes occur, so that a corpus of one byte value is refused."""
+        """Notes which bytes occur: a corpus of one byte value is refused."""
         if len(self._distinct) < 2:
             self._distinct |= set(chunk if isinstance(chunk, bytes) else utf8(chunk))
 
@@ -129,30 +132,31 @@ class ByteBuilder:
         """
         if len(self._distinct) < 2:
             raise CorpusError(
-                f"the corpus has {len(self._distinct)} distinct bytes: there is nothing to predict"
+                f"the corpus has {len(self._distinct)} distinct bytes: there is nothing to "
+                "predict; give a text with at least two"
             )
         return ByteTokenizer(documents=documents)
 
 
 class StreamDecoder:
-    """Ids to text one token at a time: a character split over tokens is held until whole."""
+    """Decodes one token at a time; waits for the rest of a character that tokens divide."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, data: bytes) -> str:
-        """The text that became certain with these bytes; may be empty."""
+        """The characters that these bytes complete; may be empty."""
         return self._decoder.decode(data)
 
     def finish(self) -> str:
-        """What is left at the end: U+FFFD for a character that never became whole."""
+        """What is left at the end: U+FFFD for an incomplete character."""
         return self._decoder.decode(b"", final=True)
 
 
 def token_lengths(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """How many (bytes, characters) each token is worth: an array (2, V).
+    """The bytes and the characters that each token stands for: an array (2, V).
 
-    A character counts with the token that holds its first byte.
+    A character belongs to the token that holds its first byte.
     """
     lengths = np.zeros((2, tokenizer.vocab_size), np.int64)
     for token_id in range(tokenizer.vocab_size):
@@ -163,7 +167,7 @@ def token_lengths(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
 
 
 def utf8(text: str) -> bytes:
-    """UTF-8 of any str: what the shell passed as raw bytes comes back raw."""
+    """UTF-8 of any str. Invalid bytes of a command line become the bytes that they were."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -173,27 +177,29 @@ def utf8(text: str) -> bytes:
 def describe_unseen(
     unseen: Mapping[str, str], counts: Mapping[str, int], total: int, policy: str
 ) -> Iterator[str]:
-    """One line that says what became of unseen characters; nothing when there are none.
+    """One line that says what happened to unseen characters; none if there are none.
 
     Args:
-        unseen: each unseen character and its nearest relative.
+        unseen: the unseen characters, each with its replacement.
         counts: how often each occurs.
         total: characters of the text.
         policy: one of `UNKNOWN_POLICIES`.
     """
     if not unseen:
         return
-    shown = list(unseen.items())[:8]
+    shown = list(unseen.items())[:_MAX_LISTED_CHARACTERS]
     more = f" and {len(unseen) - len(shown)} more" if len(unseen) > len(shown) else ""
-    fates = (
-        f"{_quoted(one)} → {_quoted(near)}" if policy == "nearest" else _quoted(one)
-        for one, near in shown
+    listing = ", ".join(
+        f"{_readable(character)} → {_readable(replacement)}"
+        if policy == "nearest"
+        else _readable(character)
+        for character, replacement in shown
     )
-    what = " (left out)" if policy == "skip" else ""
-    times = sum(counts[one] for one in unseen)
-    yield f"{times} of {total} characters unseen: {', '.join(fates)}{more}{what}"
+    left_out = " (left out)" if policy == "skip" else ""
+    occurrences = sum(counts[character] for character in unseen)
+    yield f"{occurrences} of {total} characters unseen: {listing}{more}{left_out}"
 
 
-def _quoted(character: str) -> str:
-    """Quoted where the bare character would be lost in a list."""
+def _readable(character: str) -> str:
+    """The character, quoted if it would be lost in a list."""
     return repr(character) if character.isspace() or character in ",'\"→" else character

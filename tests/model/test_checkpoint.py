@@ -1,7 +1,8 @@
-"""The model file: exact when whole, refused in one line when not."""
+"""The model file: loaded exactly if it is undamaged, refused in one line if it is not."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -17,7 +18,13 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from chargen.errors import ModelFileError
-from chargen.model.checkpoint import FORMAT, ModelFile, load_model, save_model
+from chargen.model.checkpoint import (
+    FORMAT,
+    ModelFile,
+    load_model,
+    save_model,
+    tensor_digest,
+)
 from chargen.text.subword import SubwordBuilder
 from tests.conftest import SHAPES, make_model
 
@@ -167,8 +174,8 @@ def test_one_changed_byte_is_refused_or_changes_nothing(tmp_path, data):
     path = tmp_path / "m.safetensors"
     save_model(path, make_model())
     original, raw = load_model(path), bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(raw) - 1))
-    raw[place] ^= data.draw(st.integers(1, 255))
+    position = data.draw(st.integers(0, len(raw) - 1))
+    raw[position] ^= data.draw(st.integers(1, 255))
     path.write_bytes(raw)
     with suppress(ModelFileError):
         changed = load_model(path)
@@ -185,6 +192,15 @@ def test_a_file_without_a_digest_is_taken_as_it_is(model_path):
     assert load_model(model_path).config == make_model().config
 
 
+def test_digests_are_of_names_and_values():
+    tensors = {"b": np.arange(3, dtype=np.float32), "a": np.ones((1, 2), np.float32)}
+    plain = hashlib.sha256(b"a" + tensors["a"].tobytes() + b"b" + tensors["b"].tobytes())
+    assert tensor_digest(tensors, separator=b"") == plain.hexdigest()
+    marked = hashlib.sha256(b"a\0" + tensors["a"].tobytes() + b"b\0" + tensors["b"].tobytes())
+    assert tensor_digest(tensors) == marked.hexdigest()
+    assert tensor_digest({"a": tensors["b"], "b": tensors["a"]}) != tensor_digest(tensors)
+
+
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     save_model(path, make_model())
@@ -194,4 +210,4 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(Exception, match=r"No space left.*unchanged"):
         save_model(path, model)
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["m.safetensors"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["m.safetensors"]

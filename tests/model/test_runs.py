@@ -1,4 +1,4 @@
-"""Which file a name means."""
+"""Which file a name means, and how a new run is called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 
 from chargen.errors import ModelFileError, UsageError
 from chargen.model.checkpoint import save_model
-from chargen.model.runs import check_run_name, free_run_name, list_runs, locate_model, read_run
+from chargen.model.runs import (
+    check_run_name,
+    choose_folder,
+    free_run_name,
+    list_runs,
+    locate_model,
+    read_run,
+)
 from tests.conftest import make_model
 
 
@@ -32,7 +39,7 @@ def test_names_folders_files_and_nothing():
         == model
     )
     assert locate_model(None) == Path("checkpoints/austen/model.safetensors")
-    assert [one.name for one in list_runs()] == ["austen", "bard"]
+    assert [run.name for run in list_runs()] == ["austen", "bard"]
     with pytest.raises(ModelFileError, match="did you mean 'bard'"):
         locate_model("brad")
     with pytest.raises(ModelFileError, match="no such model file"):
@@ -42,6 +49,37 @@ def test_names_folders_files_and_nothing():
     Path("checkpoints/broken").mkdir()
     with pytest.raises(ModelFileError, match=r"without model\.safetensors"):
         locate_model("broken")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_new_run_is_named_after_its_corpus_and_its_base():
+    base = Path("checkpoints/bard/model.safetensors")
+    names = {
+        "novel.txt": "novel",
+        "books/": "books",
+        "x/a.b.txt": "a.b",
+        "builtin:python-docs": "python-docs",
+        "hf:some/stories": "stories",
+        "-": "stdin",
+    }
+    for corpus, name in names.items():
+        assert choose_folder([corpus]) == Path("checkpoints", name)
+        assert choose_folder([corpus], base=base) == Path("checkpoints", f"bard-{name}")
+        assert choose_folder([corpus], base=Path("v1.2.safetensors")).name == f"v1.2-{name}"
+    assert choose_folder(["bard.txt"]) == Path("checkpoints/bard-2")
+    assert choose_folder([]) == Path("checkpoints/python-docs")
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_folder_that_holds_a_run_is_refused():
+    assert choose_folder([], run="bard", out="elsewhere") == Path("elsewhere/bard")
+    assert choose_folder([], out="elsewhere") == Path("elsewhere")
+    for where in ({"run": "bard"}, {"out": "checkpoints/bard"}):
+        with pytest.raises(UsageError, match=r"bard: holds a run already; .*--overwrite"):
+            choose_folder([], **where)
+        assert choose_folder([], **where, overwrite=True) == Path("checkpoints/bard")
+    with pytest.raises(UsageError, match="must name a folder"):
+        choose_folder([], out="")
 
 
 def test_no_run_yet():

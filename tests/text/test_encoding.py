@@ -1,4 +1,4 @@
-"""Encoding that was interrupted goes on; what it tells while it goes."""
+"""Encoding continues after an interruption, and reports its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from chargen.errors import ChargenError, CorpusError
 from chargen.files import cache_folder
-from chargen.text import encoding, store, subword
+from chargen.text import encoding, subword
+from chargen.text import store as store_module
 from chargen.text.corpus import open_corpus
 from chargen.text.encoding import JOURNAL, PartialStore
 from chargen.text.reader import Reading
@@ -23,8 +24,8 @@ from chargen.text.store import build_tokenizer, encode_corpus
 @pytest.fixture
 def small_batches(monkeypatch):
     """Many batches of a small text, and a note after each."""
-    monkeypatch.setattr(encoding, "_BATCH", 1000)
-    monkeypatch.setattr("chargen.text.reader._CHUNK", 500)
+    monkeypatch.setattr(encoding, "_BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr("chargen.text.reader._CHUNK_BYTES", 500)
     monkeypatch.setattr(encoding, "_NOTE_SECONDS", -1.0)
 
 
@@ -33,18 +34,18 @@ class Stop(KeyboardInterrupt):
 
 
 def interrupted_after(monkeypatch, tokenizer, count, error=Stop):
-    """Let encoding fail at the batch after `count`; answers with what was encoded until then."""
+    """Makes encoding fail after `count` batches; returns the list of the batches it encodes."""
     seen = []
     name = "encode_compact" if hasattr(tokenizer, "encode_compact") else "encode"
-    whole = getattr(type(tokenizer), name)
+    original = getattr(type(tokenizer), name)
 
     def encode(self, text, *rest):
-        if text == "\n":  # a question, not a part of the text
-            return whole(self, text, *rest)
+        if text == "\n":  # asks for an id and encodes no text
+            return original(self, text, *rest)
         if len(seen) == count:
             raise error
         seen.append(text)
-        return whole(self, text, *rest)
+        return original(self, text, *rest)
 
     monkeypatch.setattr(type(tokenizer), name, encode)
     return seen
@@ -54,7 +55,7 @@ def interrupted_after(monkeypatch, tokenizer, count, error=Stop):
     ("kind", "documents"),
     [("char", "whole"), ("char", "lines"), ("byte", "files"), ("subword", "lines")],
 )
-def test_an_interrupted_one_goes_on_where_it_was(
+def test_an_interrupted_encoding_continues_where_it_stopped(
     tmp_path, prose, monkeypatch, small_batches, kind, documents
 ):
     folder = tmp_path / "texts"
@@ -64,25 +65,25 @@ def test_an_interrupted_one_goes_on_where_it_was(
         (folder / f"{number}.txt").write_text(part, encoding="utf-8")
     reading = Reading(as_bytes=kind == "byte")
     corpus = open_corpus([str(folder)], documents=documents, reading=reading)
-    tokenizer = build_tokenizer(corpus, kind, 400 if kind == "subword" else None)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, 400 if kind == "subword" else None)
     with monkeypatch.context() as here:
         here.setenv("CHARGEN_CACHE", str(tmp_path / "straight"))
         seen = interrupted_after(here, tokenizer, -1)
-        expected = np.array(encode_corpus(corpus, tokenizer).tokens)
+        expected = np.array(encode_corpus(corpus, tokenizer, fingerprints).tokens)
         batches = len(seen)
     assert batches > 15
     for stop in (0, 3, 5):
         with monkeypatch.context() as here:
             seen = interrupted_after(here, tokenizer, stop)
             with pytest.raises(Stop):
-                encode_corpus(corpus, tokenizer)
+                encode_corpus(corpus, tokenizer, fingerprints)
             assert len(seen) == stop
     with monkeypatch.context() as here:
         seen = interrupted_after(here, tokenizer, -1)
-        made = encode_corpus(corpus, tokenizer)
+        store = encode_corpus(corpus, tokenizer, fingerprints)
     assert len(seen) == batches - 3 - 5
-    assert np.array_equal(made.tokens, expected)
-    assert sorted(one.name for one in made.path.parent.iterdir()) == ["meta.json", "tokens.bin"]
+    assert np.array_equal(store.tokens, expected)
+    assert sorted(file.name for file in store.path.parent.iterdir()) == ["meta.json", "tokens.bin"]
 
 
 @pytest.mark.parametrize(
@@ -106,14 +107,14 @@ def test_a_damaged_beginning_is_made_again(tmp_path, prose, monkeypatch, small_b
     path = tmp_path / "a.txt"
     path.write_text(prose[:20_000], encoding="utf-8", newline="\n")
     corpus = open_corpus([str(path)])
-    tokenizer = build_tokenizer(corpus, "char", None)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
     with monkeypatch.context() as here:
         interrupted_after(here, tokenizer, 4)
         with pytest.raises(Stop):
-            encode_corpus(corpus, tokenizer)
+            encode_corpus(corpus, tokenizer, fingerprints)
     (journal,) = _journals()
     damage(journal.with_name("tokens.part"), journal)
-    assert tokenizer.decode(encode_corpus(corpus, tokenizer).tokens) == prose[:20_000]
+    assert tokenizer.decode(encode_corpus(corpus, tokenizer, fingerprints).tokens) == prose[:20_000]
 
 
 def _journals():
@@ -121,18 +122,18 @@ def _journals():
 
 
 @given(data=st.data())
-def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
-    """Cut at any byte, noted at any batch: the store is the one made in one go."""
+def test_any_interruption_gives_the_same_tokens(tmp_path_factory, data):
+    """Interrupted at any batch, the store is the same as without an interruption."""
     lines = data.draw(st.lists(st.text("ab\n", max_size=30), min_size=3, max_size=8))
     text = "ab" + "\n".join(lines)
     folder = tmp_path_factory.mktemp("any")
     path = folder / "a.txt"
     path.write_text(text, encoding="utf-8", newline="\n")
     corpus = open_corpus([str(path)], documents="lines")
-    tokenizer = build_tokenizer(corpus, "char", None)
+    tokenizer, _ = build_tokenizer(corpus, "char", None)
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(encoding, "_BATCH", 1)
-        here.setattr("chargen.text.reader._CHUNK", 4)
+        here.setattr(encoding, "_BATCH_CHARACTERS", 1)
+        here.setattr("chargen.text.reader._CHUNK_BYTES", 4)
         here.setattr(encoding, "_NOTE_SECONDS", -1.0)
         straight = folder / "straight"
         straight.mkdir()
@@ -147,7 +148,7 @@ def test_whatever_is_left_the_tokens_are_the_same(tmp_path_factory, data):
                 PartialStore(again, np.dtype(np.uint8)).extend(corpus, tokenizer)
         second = PartialStore(again, np.dtype(np.uint8))
         second.extend(corpus, tokenizer)
-    assert second.place == whole.place
+    assert second.progress == whole.progress
     assert (again / "tokens.part").read_bytes() == (straight / "tokens.part").read_bytes()
 
 
@@ -155,10 +156,10 @@ def test_a_corpus_that_changes_meanwhile_leaves_nothing(tmp_path, prose, small_b
     path = tmp_path / "a.txt"
     path.write_text(prose[:5_000], encoding="utf-8")
     corpus = open_corpus([str(path)])
-    tokenizer = build_tokenizer(corpus, "char", None)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
     path.write_text(prose[:4_000], encoding="utf-8")
     with pytest.raises(CorpusError, match="changed while it was read"):
-        encode_corpus(corpus, tokenizer)
+        encode_corpus(corpus, tokenizer, fingerprints)
     assert _journals() == []
 
 
@@ -166,51 +167,52 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, prose, monkeypatc
     path = tmp_path / "a.txt"
     path.write_text(prose[:20_000], encoding="utf-8")
     corpus = open_corpus([str(path)])
-    tokenizer = build_tokenizer(corpus, "char", None)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
     with monkeypatch.context() as here:
         interrupted_after(here, tokenizer, 6, OSError(28, "No space left on device"))
         with pytest.raises(ChargenError, match=r"No space left on device.*CHARGEN_CACHE"):
-            encode_corpus(corpus, tokenizer)
+            encode_corpus(corpus, tokenizer, fingerprints)
     with monkeypatch.context() as here:
         seen = interrupted_after(here, tokenizer, -1)
-        encode_corpus(corpus, tokenizer)
+        encode_corpus(corpus, tokenizer, fingerprints)
     assert "".join(seen) == prose[:20_000][-len("".join(seen)) :] != prose[:20_000]
 
 
 def test_two_at_once_make_one_store(tmp_path, prose, small_batches):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8", newline="\n")
-    tokenizer = build_tokenizer(open_corpus([str(path)]), "char", None)
-    found = []
+    tokenizer, (fingerprints,) = build_tokenizer(open_corpus([str(path)]), "char", None)
+    stores = []
 
     def encode():
-        found.append(encode_corpus(open_corpus([str(path)]), tokenizer))
+        stores.append(encode_corpus(open_corpus([str(path)]), tokenizer, fingerprints))
 
     threads = [threading.Thread(target=encode) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert len(found) == 4
-    assert len({one.path for one in found}) == 1
-    assert all(tokenizer.decode(one.tokens) == prose for one in found)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 4
+    assert len({store.path for store in stores}) == 1
+    assert all(tokenizer.decode(store.tokens) == prose for store in stores)
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
-def test_a_watcher_is_told_how_far_it_is(tmp_path, prose, kind):
+def test_a_watcher_sees_the_progress(tmp_path, prose, kind):
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.txt").write_text(prose[:3_000], encoding="utf-8")
-    size = sum(one.stat().st_size for one in folder.iterdir())
-    told = []
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    calls = []
     reading = Reading(as_bytes=kind == "byte")
-    corpus = open_corpus([str(folder)], reading=reading, watcher=lambda *one: told.append(one))
-    encode_corpus(corpus, build_tokenizer(corpus, kind, None))
-    passes = {doing: [one[1:] for one in told if one[0] == doing] for doing, *_ in told}
+    corpus = open_corpus([str(folder)], reading=reading, watcher=lambda *call: calls.append(call))
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, None)
+    encode_corpus(corpus, tokenizer, fingerprints)
+    passes = {doing: [call[1:] for call in calls if call[0] == doing] for doing, *_ in calls}
     assert list(passes) == ["reading", "making tokens", "encoding"]
     for doing in ("reading", "encoding"):
-        done = [one for one, _ in passes[doing]]
+        done = [count for count, _ in passes[doing]]
         assert done == sorted(done)
         assert {of for _, of in passes[doing]} == {size}
         assert passes[doing][-1] == (size, size)
@@ -229,49 +231,51 @@ def test_pieces_are_learned_once(tmp_path, prose, monkeypatch):
 
     monkeypatch.setattr(subword.SubwordBuilder, "_learn", counted)
     states = [
-        build_tokenizer(open_corpus([str(path)]), "subword", size).to_state()
+        build_tokenizer(open_corpus([str(path)]), "subword", size)[0].to_state()
         for size in (400, 400, 500)
     ]
-    assert [one[0] for one in learned] == [400, 500]
+    assert [vocab_size for vocab_size, *_ in learned] == [400, 500]
     assert states[0] == states[1] != states[2]
-    for one in (cache_folder() / "pieces").iterdir():
-        one.write_bytes(one.read_bytes()[:100])
-    assert build_tokenizer(open_corpus([str(path)]), "subword", 400).to_state() == states[0]
+    for model in (cache_folder() / "pieces").iterdir():
+        model.write_bytes(model.read_bytes()[:100])
+    again, _ = build_tokenizer(open_corpus([str(path)]), "subword", 400)
+    assert again.to_state() == states[0]
     assert len(learned) == 3
 
 
 def test_the_sample_of_a_large_text_stays_small(monkeypatch):
-    monkeypatch.setattr(subword, "_MAX_SAMPLE", 100_000)
+    monkeypatch.setattr(subword, "_MAX_SAMPLE_CHARACTERS", 100_000)
     builder = subword.SubwordBuilder(400)
     for number in range(300):
         builder.feed(f"line {number} of a text\n\n\n" * 20 + "x" * 5_000 + "\n")
-    kept = sum(len(one) + subword._PER_LINE for one in builder._lines)
-    assert 40_000 < kept <= 100_000
+    size = sum(len(line) + subword._LINE_CHARACTERS for line in builder._lines)
+    assert 40_000 < size <= 100_000
     assert all(builder._lines)
     assert "line 0 of a text" in builder._lines
-    assert any("29" in one for one in builder._lines), "from all over the text"
+    assert any("29" in line for line in builder._lines), "from all over the text"
 
 
-def test_the_last_document_end_is_found_without_looking_at_everything(monkeypatch):
-    monkeypatch.setattr(store, "_BLOCK", 7)
+def test_the_last_document_end_is_found_block_by_block(monkeypatch):
+    monkeypatch.setattr(store_module, "_SEARCH_TOKENS", 7)
     random = np.random.default_rng(0)
     for _ in range(50):
         tokens = random.integers(0, 12, size=60).astype(np.uint8)
-        places = np.flatnonzero(tokens[20:50] == 3)
-        expected = 20 + int(places[-1]) if len(places) else None
-        assert store._last(tokens, 3, 20, 50) == expected
+        positions = np.flatnonzero(tokens[20:50] == 3)
+        expected = 20 + int(positions[-1]) if len(positions) else None
+        assert store_module._find_last(tokens, 3, 20, 50) == expected
 
 
-def test_too_little_memory_for_pieces_is_said_before_the_work(tmp_path, prose, monkeypatch):
+def test_too_little_memory_for_pieces_is_reported_before_the_work(tmp_path, prose, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8")
-    a_character, a_new_one = subword._MEMORY["unigram"]
+    per_character, per_word_character = subword._MEMORY_BYTES["unigram"]
     words = sum(map(len, set(prose.replace("\n", " ").split(" "))))
     assert 0 < words < len(prose) / 2
-    needed = a_character * len(prose) + a_new_one * words
+    needed = per_character * len(prose) + per_word_character * words
     monkeypatch.setattr(subword, "_free_memory", lambda: needed // 2)
     with pytest.raises(CorpusError, match=r"needs about \d+ MB of memory and \d+ MB are free"):
         build_tokenizer(open_corpus([str(path)]), "subword", 400)
-    for free in (needed, None):
+    for free in (needed, 2 * needed):
         monkeypatch.setattr(subword, "_free_memory", lambda free=free: free)
-        assert build_tokenizer(open_corpus([str(path)]), "subword", 400).vocab_size == 400
+        tokenizer, _ = build_tokenizer(open_corpus([str(path)]), "subword", 400)
+        assert tokenizer.vocab_size == 400

@@ -1,4 +1,4 @@
-"""Vocabularies that grow: nothing known is lost, and every newcomer has relatives."""
+"""Extended vocabularies: known tokens stay, and every new token has donors."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import make_model
 
 
-def spelled(graft, tokenizer) -> dict[str, str]:
-    """Each new character and what it begins as."""
+def donors_of(extension, tokenizer) -> dict[str, str]:
+    """Each new character and the characters that it is initialised from."""
     return {
-        graft.tokenizer.decode([token]) or "<eos>": "".join(
-            tokenizer.decode([one]) for one in seeds
+        extension.tokenizer.decode([token]) or "<eos>": "".join(
+            tokenizer.decode([donor]) for donor in donors
         )
-        for token, seeds in graft.seeds.items()
+        for token, donors in extension.seeds.items()
     }
 
 
-def test_newcomers_begin_as_their_relatives():
+def test_new_characters_begin_as_their_relatives():
     tokenizer = CharTokenizer("".join(sorted("\n ',-\"Aabceotuz019.x")))
     text = "É“—ü！Ｔ７Z中😀"
-    graft = extend_characters(tokenizer, Counter(text), documents=False)
-    found = spelled(graft, tokenizer)
-    assert found["É"] == "e"
-    assert found["“"] == '"'
-    assert found["—"] == "-"
-    assert found["ü"] == "u"
-    assert found["Ｔ"] == "t"
-    assert found["Z"] == "z", "an unseen capital from its small letter"
-    assert set(found["７"]) == set("019"), "the mean of its category"
-    assert set(found["中"]) == set("Aabceotuxz"), "a letter from letters"
-    assert set(found["😀"]) == set(tokenizer.characters), "of no kind that is known: all"
-    (line,) = graft.report
+    extension = extend_characters(tokenizer, Counter(text), documents=False)
+    donors = donors_of(extension, tokenizer)
+    assert donors["É"] == "e"
+    assert donors["“"] == '"'
+    assert donors["—"] == "-"
+    assert donors["ü"] == "u"
+    assert donors["Ｔ"] == "t"
+    assert donors["Z"] == "z", "an unseen capital from its small letter"
+    assert set(donors["７"]) == set("019"), "the mean of its category"
+    assert set(donors["中"]) == set("Aabceotuxz"), "a letter from letters"
+    assert set(donors["😀"]) == set(tokenizer.characters), (
+        "no known character is of its category: all"
+    )
+    (line,) = extension.report
     assert line.startswith('10 new characters: É ← e, “ ← "')
     assert line.endswith("７ 中 😀 ← the mean of their kind")
 
@@ -51,14 +53,14 @@ def test_newcomers_begin_as_their_relatives():
 @given(st.text(min_size=1, max_size=60))
 def test_what_was_known_stays_known(text):
     tokenizer = CharTokenizer("\n abcdefg")
-    graft = extend_characters(tokenizer, Counter("abc" + text), documents=False)
-    assert not graft.tokenizer.unseen(text)
-    assert graft.tokenizer.decode(graft.tokenizer.encode(text)) == text
-    for new, old in enumerate(graft.old):
+    extension = extend_characters(tokenizer, Counter("abc" + text), documents=False)
+    assert not extension.tokenizer.unseen(text)
+    assert extension.tokenizer.decode(extension.tokenizer.encode(text)) == text
+    for new, old in enumerate(extension.old):
         if old >= 0:
-            assert graft.tokenizer.token_bytes(new) == tokenizer.token_bytes(old)
-    assert sorted(one for one in graft.old if one >= 0) == list(range(tokenizer.vocab_size))
-    assert set(graft.seeds) == {new for new, old in enumerate(graft.old) if old < 0}
+            assert extension.tokenizer.token_bytes(new) == tokenizer.token_bytes(old)
+    assert sorted(old for old in extension.old if old >= 0) == list(range(tokenizer.vocab_size))
+    assert set(extension.seeds) == {new for new, old in enumerate(extension.old) if old < 0}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -66,38 +68,38 @@ def test_old_characters_are_predicted_as_before(cell):
     file = make_model(cell, 2)
     tokenizer = file.build_tokenizer()
     counts = Counter({"é": 9, "中": 3, "a": 50, "e": 40, "B": 7})
-    graft = extend_characters(tokenizer, counts, documents=True)
-    tokens = np.zeros(graft.tokenizer.vocab_size, np.int64)
-    for one, count in counts.items():
-        tokens[graft.tokenizer.encode(one)[0]] = count
-    grown = extend_weights(file, graft, tokens)
-    before, after = (Stepper(one.config, one.weights) for one in (file, grown))
+    extension = extend_characters(tokenizer, counts, documents=True)
+    tokens = np.zeros(extension.tokenizer.vocab_size, np.int64)
+    for character, count in counts.items():
+        tokens[extension.tokenizer.encode(character)[0]] = count
+    grown = extend_weights(file, extension, tokens)
+    before, after = (Stepper(model.config, model.weights) for model in (file, grown))
     text = "abc de fgh"
     old, _ = before.logits_of(tokenizer.encode(text), before.zero_state())
-    new, _ = after.logits_of(graft.tokenizer.encode(text), after.zero_state())
-    places = [graft.old.index(one) for one in range(tokenizer.vocab_size)]
-    shared = log_softmax(new[:, places])
+    new, _ = after.logits_of(extension.tokenizer.encode(text), after.zero_state())
+    new_ids = [extension.old.index(old) for old in range(tokenizer.vocab_size)]
+    shared = log_softmax(new[:, new_ids])
     np.testing.assert_allclose(shared, log_softmax(old), atol=1e-5)
-    taken = 1 - np.exp(log_softmax(new))[:, places].sum(1)
+    taken = 1 - np.exp(log_softmax(new))[:, new_ids].sum(1)
     assert np.all(taken > 0)
-    assert grown.build_tokenizer().eos_id == graft.tokenizer.vocab_size - 1
+    assert grown.build_tokenizer().eos_id == extension.tokenizer.vocab_size - 1
 
 
-def test_a_newcomer_is_as_likely_beside_its_relative_as_it_is_frequent():
+def test_a_new_character_is_as_likely_compared_with_its_donor_as_it_is_frequent():
     file = make_model()
-    graft = extend_characters(file.build_tokenizer(), Counter("é"), documents=False)
-    place = {one: graft.tokenizer.encode(one)[0] for one in "eé"}
-    counts = np.zeros(graft.tokenizer.vocab_size, np.int64)
-    counts[place["e"]], counts[place["é"]] = 99, 19
-    grown = extend_weights(file, graft, counts)
+    extension = extend_characters(file.build_tokenizer(), Counter("é"), documents=False)
+    ids = {character: extension.tokenizer.encode(character)[0] for character in "eé"}
+    counts = np.zeros(extension.tokenizer.vocab_size, np.int64)
+    counts[ids["e"]], counts[ids["é"]] = 99, 19
+    grown = extend_weights(file, extension, counts)
     logits, _ = Stepper(grown.config, grown.weights).logits_of(
         np.array([1, 2, 3]), Stepper(grown.config, grown.weights).zero_state()
     )
-    odds = np.exp(logits[:, place["é"]] - logits[:, place["e"]])
+    odds = np.exp(logits[:, ids["é"]] - logits[:, ids["e"]])
     np.testing.assert_allclose(odds, 0.2, rtol=1e-4)
     np.testing.assert_array_equal(
-        grown.weights["embedding.weight"][place["é"]],
-        grown.weights["embedding.weight"][place["e"]],
+        grown.weights["embedding.weight"][ids["é"]],
+        grown.weights["embedding.weight"][ids["e"]],
     )
 
 
@@ -106,18 +108,18 @@ def test_a_text_with_nothing_known_is_refused():
         extend_characters(CharTokenizer("\nab"), Counter("中文字"), documents=False)
 
 
-def test_keeping_the_vocabulary_grows_nothing_but_an_end():
+def test_keeping_the_vocabulary_adds_only_an_end_token():
     tokenizer = CharTokenizer("\nab")
-    graft = extend_characters(tokenizer, Counter("aé"), documents=True, grow=False)
-    assert graft.tokenizer.characters == "\nab"
-    assert graft.seeds == {3: (0,)}
-    assert graft.report == ()
+    extension = extend_characters(tokenizer, Counter("aé"), documents=True, grow=False)
+    assert extension.tokenizer.characters == "\nab"
+    assert extension.seeds == {3: (0,)}
+    assert extension.report == ()
 
 
-def test_bytes_lack_only_an_end():
+def test_bytes_lack_only_an_end_token():
     assert extend_bytes(ByteTokenizer(), documents=False).added == 0
-    graft = extend_bytes(ByteTokenizer(), documents=True)
-    assert (graft.tokenizer.vocab_size, graft.seeds) == (257, {256: (10,)})
+    extension = extend_bytes(ByteTokenizer(), documents=True)
+    assert (extension.tokenizer.vocab_size, extension.seeds) == (257, {256: (10,)})
     assert extend_bytes(ByteTokenizer(documents=True), documents=True).added == 0
 
 
@@ -127,20 +129,20 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     builder.feed(prose)
     tokenizer = builder.finish(documents=False)
     text = "Der Straßenbahnfahrer grüßt den Straßenbahnfahrer. " * 20
-    graft = extend_pieces(tokenizer, text, 3, documents=False)
-    grown = graft.tokenizer
+    extension = extend_pieces(tokenizer, text, 3, documents=False)
+    grown = extension.tokenizer
     assert grown.vocab_size == tokenizer.vocab_size + 3
-    assert "Straßenbahnfahrer" in graft.report[0]
+    assert "Straßenbahnfahrer" in extension.report[0]
     for sample in (text, prose[:500], "näher 中 x"):
         assert grown.decode(grown.encode(sample)) == sample
     assert len(grown.encode(text)) < len(tokenizer.encode(text)) * 0.7
-    for token, seeds in graft.seeds.items():
-        assert b"".join(map(tokenizer.token_bytes, seeds)) == grown.token_bytes(token)
+    for token, donors in extension.seeds.items():
+        assert b"".join(map(tokenizer.token_bytes, donors)) == grown.token_bytes(token)
     with pytest.raises(UsageError, match="leave --documents out"):
         extend_pieces(tokenizer, text, 0, documents=True)
 
 
-def test_a_lineage_is_a_chain_that_ends():
+def test_a_chain_of_bases_ends_after_twenty():
     card = {"corpus": [], "validation": {"bits_per_byte": 2.0}}
     for number in range(50):
         card = {"corpus": [number], "base": lineage(card, f"m{number}")}

@@ -1,4 +1,4 @@
-"""Relatives of characters."""
+"""The known character that is most like an unseen one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was copied, against comparing everything with everything."""
+"""Copied passages, checked against a comparison of everything with everything."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from chargen.text.tokenizer import ByteTokenizer
 
 
 def longest_copies(training: list[int], text: list[int]) -> list[int]:
-    """For each place, the longest end of the text so far that stands in the training text."""
-    found = []
+    """For each position, the longest end of the text so far that is in the training text."""
+    copies = []
     joined = ",".join(map(str, training)) + ","
     for stop in range(1, len(text) + 1):
         length = 0
@@ -26,8 +26,8 @@ def longest_copies(training: list[int], text: list[int]) -> list[int]:
             if not (joined.startswith(part) or f",{part}" in joined):
                 break
             length += 1
-        found.append(length if length >= SHORTEST else 0)
-    return found
+        copies.append(length if length >= SHORTEST else 0)
+    return copies
 
 
 @given(
@@ -40,21 +40,21 @@ def test_every_copy_is_found_and_nothing_else(training, pieces, sizes):
     for start, length in pieces:
         text += [3, *training[start : start + length]]
     index = build_index(np.array(training, np.uint8), CharTokenizer("\nabcd"))
-    watch, found, at, turn = CopyWatch(index), [], 0, 0
-    while at < len(text):
-        size = sizes[turn % len(sizes)]
-        found += watch.feed(text[at : at + size])
-        at, turn = at + size, turn + 1
+    watch, copies, position, call = CopyWatch(index), [], 0, 0
+    while position < len(text):
+        size = sizes[call % len(sizes)]
+        copies += watch.feed(text[position : position + size])
+        position, call = position + size, call + 1
     truth = longest_copies(training, text)
-    assert found == truth
+    assert copies == truth
     assert watch.longest == max(truth, default=0)
     if watch.longest:
         copied = training[watch.place - watch.longest : watch.place]
-        place = truth.index(watch.longest)
-        assert copied == text[place + 1 - watch.longest : place + 1]
+        last = truth.index(watch.longest)
+        assert copied == text[last + 1 - watch.longest : last + 1]
 
 
-def test_an_index_costs_little_and_is_kept(tmp_path):
+def test_an_index_is_small_and_is_cached(tmp_path):
     random = np.random.default_rng(0)
     tokens = random.integers(0, 60, 100_000).astype(np.uint8)
     tokenizer = CharTokenizer("".join(map(chr, range(40, 100))))
@@ -115,4 +115,4 @@ def test_a_watch_that_restarts_forgets_what_it_followed():
 
 def test_lines_are_counted():
     symbols = np.frombuffer(b"a\nb\nc\n", np.uint8)
-    assert [lines_before(symbols, place, 10) for place in (0, 1, 2, 4, 6)] == [0, 0, 1, 2, 3]
+    assert [lines_before(symbols, position, 10) for position in (0, 1, 2, 4, 6)] == [0, 0, 1, 2, 3]

@@ -23,7 +23,7 @@ from chargen.text.sources import PipeSource
 
 def read(*names, documents="whole", **reading) -> str:
     corpus = open_corpus(
-        [str(one) for one in names], documents=documents, reading=Reading(**reading)
+        [str(name) for name in names], documents=documents, reading=Reading(**reading)
     )
     return "".join("⏹" if piece is None else piece for piece in corpus.pieces())
 
@@ -59,11 +59,13 @@ def test_large_files_come_in_pieces_that_end_with_lines(tmp_path):
     text = "".join(f"line {k} ✓\n" for k in range(200_000))
     path.write_text(text, encoding="utf-8", newline="\n")
     corpus = open_corpus([str(path)])
-    pieces = list(corpus.pieces())
+    reading = corpus.pieces()
+    pieces = list(reading)
     assert len(pieces) > 2
     assert "".join(pieces) == text
     assert all(piece.endswith("\n") for piece in pieces if piece)
-    (fingerprint,) = corpus.fingerprints
+    (fingerprint,) = reading.fingerprints
+    assert corpus.fingerprints() == (fingerprint,)
     assert fingerprint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert fingerprint.bytes == path.stat().st_size
     assert fingerprint.name == "a.txt"
@@ -187,8 +189,16 @@ def test_parquet_is_read(tmp_path):
     [
         ("a.csv", "who,said\nanna,hallo\n", None, "which column.*who, said"),
         ("a.csv", "who,said\nanna,hallo\n", "text", "no column 'text'.*who, said"),
-        ("a.csv", "n\n1\n", "n", "holds int, not text"),
-        ("a.jsonl", '{"text": "a"}\n{"text": \n', None, "cannot be read as jsonl"),
+        ("a.csv", "n\n1\n", None, "no column holds text.*--column; there are: n"),
+        ("a.csv", "a,b\nx,y\n1,2,3\n", "a", r"a\.csv:3: cannot be read as csv: 3 fields"),
+        ("a.csv", 'a\nx\n"open\nend\n', None, "cannot be read as csv: a quote is not closed"),
+        ("a.csv", 'a\nx\n"open', None, "cannot be read as csv: a quote is not closed"),
+        ("a.jsonl", '{"n": 1}\n', "n", "holds int, not text, in row 1"),
+        ("a.jsonl", '{"n": 1}\n', None, "no column holds text.*there are: n"),
+        ("a.jsonl", '{"n": 1}\n', "text", "no column 'text'; there are: n"),
+        ("a.jsonl", '{"n": 1}\n' * 2000, "text", "no column 'text'; there are: n"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', None, r"a\.jsonl:2: cannot be read as jsonl"),
+        ("a.jsonl", '{"text": "a"}\n\n["b"]\n', None, r"a\.jsonl:3: cannot be read as jsonl.*list"),
         ("a.jsonl", "", None, "is empty"),
         ("a.parquet", "PAR1 not really", None, "cannot be read as parquet"),
         ("a.jsonl", '{"text":' + "[" * 90_000 + "]" * 90_000 + "}", None, "nested too deeply"),
@@ -215,7 +225,7 @@ def test_no_network_is_one_clear_line(name):
 
 
 def test_the_built_in_corpora_are_real_text():
-    by_name = {one.name: one for one in recipes()}
+    by_name = {recipe.name: recipe for recipe in recipes()}
     assert {"python-docs", "python-code", "tiny-shakespeare", "tiny-stories", "enwik8"} <= set(
         by_name
     )
@@ -292,6 +302,70 @@ def test_rows_without_text_are_counted_and_words_are_no_missing_values(tmp_path)
     assert read(csv) == "NA\nnull\nwort"
 
 
+def test_fields_of_csv_stay_as_they_stand(tmp_path):
+    """No number, date or truth value is guessed, in the column that is chosen or beside it."""
+    path = tmp_path / "a.csv"
+    values = ["007", "1e5", "2020-01-01", "True", "nan", " x ", '"a, ""b""\nc"', "1_000"]
+    rows = "".join(f"{number},{value}\n" for number, value in enumerate(values))
+    path.write_text(f"id,body\n{rows}", encoding="utf-8")
+    expected = [*values[:6], 'a, "b"\nc', "1_000"]
+    assert read(path, documents="files") == "".join(f"{value}⏹" for value in expected)
+    path.write_text("id,text\n1,007\n2,1e5\n", encoding="utf-8")
+    assert read(path) == "007\n1e5", "a column called text holds text, whatever it looks like"
+    assert read(path, column="id") == "1\n2"
+
+
+def test_texts_of_json_lines_stay_as_they_stand(tmp_path):
+    path = tmp_path / "a.jsonl"
+    values = ["2020-01-01", "1e5", "2020-01-01T00:00:00Z", "NaN", "\ud800x", "ü"]
+    rows = [json.dumps({"n": number, "text": value}) for number, value in enumerate(values)]
+    path.write_text("\n\n".join(rows), encoding="utf-8-sig")
+    assert read(path, documents="files") == "".join(
+        f"{value}⏹" for value in [*values[:4], "?x", "ü"]
+    )
+    corpus = open_corpus([str(path)], reading=Reading(as_bytes=True), documents="files")
+    pieces = [piece for piece in corpus.pieces() if piece is not None]
+    assert pieces == [value.encode("utf-8", "replace") for value in values]
+
+
+def test_a_column_may_be_missing_in_some_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"n": 1}\n{"n": NaN, "text": "eins"}\n{"text": "zwei", "m": [{}]}\n')
+    assert read(path) == read(path, column="text") == "eins\nzwei"
+
+
+def test_short_rows_and_long_fields_of_csv(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n1\r\n2," + b"x" * 300_000 + b"\r\n3,\r\n")
+    corpus = open_corpus([str(path)], reading=Reading(encoding="utf-8"))
+    assert "".join(corpus.pieces()) == "x" * 300_000
+    assert corpus.notes() == [
+        f"{path}: the text is read from column 'b'",
+        f"{path}: 1 of 3 rows have no text in column 'b'",
+    ]
+
+
+def test_csv_in_another_encoding_is_one_clear_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\nx\ncafé\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"a\.csv:\d+: not UTF-8; name its encoding"):
+        read(path)
+
+
+def test_lines_and_csv_are_streamed(tmp_path):
+    """The first row is there before a damaged last one is read."""
+    row = json.dumps({"text": "x" * 1000})
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(f"{row}\n" * 1000 + "{", encoding="utf-8")
+    table = tmp_path / "a.csv"
+    table.write_text("text,n\n" + f"{'x' * 1000},1\n" * 2000 + "1,2,3\n", encoding="utf-8")
+    for path, line in ((lines, 1001), (table, 2002)):
+        rows = tables.local_rows(path, Reading(), [])
+        assert next(rows) == "x" * 1000
+        with pytest.raises(CorpusError, match=f":{line}: cannot be read"):
+            list(rows)
+
+
 def test_an_endless_binary_pipe_is_refused_by_its_beginning():
     class Endless(io.RawIOBase):
         def read(self, size=-1):
@@ -322,7 +396,7 @@ def test_a_folder_of_shards_is_one_table(tmp_path, as_bytes):
     reading = Reading(as_bytes=as_bytes)
     corpus = open_corpus([str(tmp_path / "table")], documents="files", reading=reading)
     pieces = list(corpus.pieces())
-    expected = [one.encode() if as_bytes else one for one in texts]
+    expected = [text.encode() if as_bytes else text for text in texts]
     assert pieces[::2] == expected
     assert set(pieces[1::2]) == {None}
     files = sorted(map(str, (tmp_path / "table").iterdir()))
@@ -339,13 +413,13 @@ def test_a_folder_of_texts_and_tables_is_read_as_text(tmp_path):
 def test_tables_are_streamed_and_never_whole(tmp_path, monkeypatch):
     import datasets
 
-    asked = []
+    calls = []
     load = datasets.load_dataset
 
     def watched(*names, **options):
-        found = load(*names, **options)
-        asked.append((names[0], options["streaming"], type(found)))
-        return found
+        table = load(*names, **options)
+        calls.append((names[0], options["streaming"], type(table)))
+        return table
 
     monkeypatch.setattr(datasets, "load_dataset", watched)
     texts = shards(tmp_path / "table", count=2)
@@ -354,4 +428,4 @@ def test_tables_are_streamed_and_never_whole(tmp_path, monkeypatch):
     rows.close()
     rest = tables.local_rows(tmp_path / "table" / "part-00001.parquet", Reading(), [])
     assert list(rest) == texts[40:]
-    assert asked == [("parquet", True, datasets.IterableDataset)] * 2
+    assert calls == [("parquet", True, datasets.IterableDataset)] * 2

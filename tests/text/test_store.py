@@ -8,14 +8,27 @@ import pytest
 from chargen.errors import CorpusError
 from chargen.text.corpus import open_corpus
 from chargen.text.reader import Reading
-from chargen.text.store import build_tokenizer, encode_corpus, token_dtype, tokenizer_digest
+from chargen.text.store import (
+    build_tokenizer,
+    encode_corpus,
+    find_store,
+    token_dtype,
+    tokenizer_digest,
+)
 
 
 def encode(path, kind="char", documents="whole", vocab_size=None):
     reading = Reading(as_bytes=kind == "byte")
     corpus = open_corpus([str(path)], documents=documents, reading=reading)
-    tokenizer = build_tokenizer(corpus, kind, vocab_size)
-    return tokenizer, encode_corpus(corpus, tokenizer)
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, vocab_size)
+    return tokenizer, encode_corpus(corpus, tokenizer, fingerprints)
+
+
+def shown(tokenizer, store):
+    """The text of a store, with a bar for each end-of-document token."""
+    return "".join(
+        "|" if token == tokenizer.eos_id else tokenizer.decode([token]) for token in store.tokens
+    )
 
 
 @pytest.mark.parametrize(("kind", "size"), [("char", None), ("byte", None), ("subword", 400)])
@@ -36,6 +49,20 @@ def test_the_second_time_it_is_not_encoded_again(tmp_path, prose):
     _, second = encode(path)
     assert second.path == first.path
     assert second.path.stat().st_mtime_ns == written
+
+
+def test_a_store_is_found_when_its_text_is_gone(tmp_path, prose):
+    path = tmp_path / "a.txt"
+    path.write_text(prose, encoding="utf-8")
+    corpus = open_corpus([str(path)])
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
+    store = encode_corpus(corpus, tokenizer, fingerprints)
+    path.unlink()
+    again = find_store(fingerprints, tokenizer, documents="whole", encoding=None)
+    assert again is not None
+    assert again.path == store.path
+    assert find_store(fingerprints, tokenizer, documents="lines", encoding=None) is None
+    assert find_store(fingerprints, tokenizer, documents="whole", encoding="cp1252") is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "meta", "no meta"])
@@ -60,8 +87,7 @@ def test_lines_are_documents(tmp_path, kind):
     path.write_text("one two\n\n\nthree four\nfive six seven", encoding="utf-8")
     size = 330 if kind == "subword" else None
     tokenizer, store = encode(path, kind, "lines", size)
-    shown = ["|" if one == tokenizer.eos_id else tokenizer.decode([one]) for one in store.tokens]
-    assert "".join(shown) == "one two|three four|five six seven|"
+    assert shown(tokenizer, store) == "one two|three four|five six seven|"
 
 
 def test_files_are_documents(tmp_path):
@@ -70,8 +96,7 @@ def test_files_are_documents(tmp_path):
     for name, text in (("a", "first\n"), ("b", "second"), ("c", "")):
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     tokenizer, store = encode(folder, documents="files")
-    shown = ["|" if one == tokenizer.eos_id else tokenizer.decode([one]) for one in store.tokens]
-    assert "".join(shown) == "first\n|second|"
+    assert shown(tokenizer, store) == "first\n|second|"
 
 
 def test_the_split_is_by_tokens_and_at_documents(tmp_path):

@@ -25,12 +25,12 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
 @pytest.fixture(scope="module")
 def subwords(prose) -> dict[str, SubwordTokenizer]:
-    made = {}
+    tokenizers = {}
     for algorithm in ("unigram", "bpe"):
         builder = SubwordBuilder(400, algorithm)
         builder.feed(prose)
-        made[algorithm] = builder.finish(documents=algorithm == "bpe")
-    return made
+        tokenizers[algorithm] = builder.finish(documents=algorithm == "bpe")
+    return tokenizers
 
 
 def char_of(text: str, *, documents: bool = False) -> CharTokenizer:
@@ -87,7 +87,7 @@ def test_subword_round_trip(subwords, algorithm, text):
 def test_streamed_pieces_join_to_the_whole_and_are_never_broken(text, data):
     tokenizer = ByteTokenizer()
     decoder = StreamDecoder()
-    pieces = [decoder.feed(tokenizer.token_bytes(one)) for one in tokenizer.encode(text)]
+    pieces = [decoder.feed(tokenizer.token_bytes(token)) for token in tokenizer.encode(text)]
     assert "".join(pieces) + decoder.finish() == text
     assert all("\ufffd" not in piece for piece in pieces) or "\ufffd" in text
 
