@@ -23,7 +23,7 @@ from chargen.model.checkpoint import ModelFile, load_model
 from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score, make_score
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.dataset import TextOptions, options_from_json, reopen_parts
+from chargen.text.dataset import TextOptions, options_from_json, reopen_store
 from chargen.text.store import TokenStore
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 
@@ -138,7 +138,7 @@ def _own_text(model: Model) -> tuple[TokenStore, Tokens] | None:
             return None
         kind = model.file.tokenizer.kind
         options = TextOptions(tokenizer=kind, documents=documents, valid_fraction=fraction)
-    return reopen_parts(options, model.tokenizer, card)
+    return reopen_store(options, model.tokenizer, card)
 
 
 def draw_seed() -> int:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chargen.api import load
 from chargen.errors import CorpusError, UsageError
-from chargen.model.extend_weights import check_same, extend_weights, lineage
+from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.dataset import (
@@ -173,15 +172,13 @@ def finetune(
                 f"--tokenizer {asked}: the base reads {kind} tokens; leave it out, or train a "
                 "model of its own"
             )
-        problem = check_same(base.config, given)
+        problem = shape_difference(base.config, given)
         if problem is not None:
             raise UsageError(f"{problem}; leave it out, or train a model of its own")
         documents = base.card.get("documents")
         text_settings.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
         options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
-        base_name = run_name(base.path)
-        stem = f"{base_name}-{Path(names[0]).stem}"
-        folder = choose_folder([stem], run=run, out=out, overwrite=overwrite)
+        folder = choose_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
         tuned = open_finetune_dataset(
             options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
         )
@@ -194,7 +191,7 @@ def finetune(
             notes += [f"replay: {note}" for note in replayed.notes]
         card = {
             **dataset.card,
-            "base": lineage(base.card, base_name),
+            "base": lineage(base.card, run_name(base.path)),
             "base_path": str(base.path),
         }
 
@@ -213,8 +210,8 @@ def finetune(
             return finetune_run(
                 folder,
                 text,
-                base=extend_weights(base.file, tuned.graft, tuned.counts),
-                new_tokens=sorted(tuned.graft.seeds),
+                base=extend_weights(base.file, tuned.extension, tuned.counts),
+                new_tokens=sorted(tuned.extension.donors),
                 card=card,
                 source=source,
                 given=given,

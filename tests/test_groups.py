@@ -14,7 +14,7 @@ from chargen.insight.gradients import measure_gradient_norms
 from chargen.insight.step import break_down_step
 from chargen.model.checkpoint import save_model
 from chargen.model.config import ModelConfig
-from chargen.model.runs import size_of
+from chargen.model.runs import size_label
 from chargen.training.config import TrainConfig
 from chargen.training.evaluate import OnlineLearner
 from chargen.training.kernels import candidates
@@ -206,7 +206,7 @@ def test_it_can_be_finetuned_and_learn_online(prose, tmp_path):
 def test_its_size_in_words(sizes, label, short):
     config = ModelConfig(vocab_size=9, **sizes)
     assert config.units_label == label
-    assert size_of(config.to_json()) == short
+    assert size_label(config.to_json()) == short
 
 
 @pytest.mark.parametrize(

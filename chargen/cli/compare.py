@@ -140,7 +140,7 @@ def _budget(settings: dict[str, Any]) -> str:
 def comparison_table(runs: Sequence[ComparedRun]) -> list[str]:
     """A heading and one line for each finished cell, the best first; means over the seeds."""
     from chargen.insight.comparison import rankings
-    from chargen.model.runs import size_of
+    from chargen.model.runs import size_label
     from chargen.terminal.progress import size
 
     rows = [("cell", "bits/byte", "tokens/s", "units", "weights", "MB", "chars/s", "horizon",
@@ -155,7 +155,7 @@ def comparison_table(runs: Sequence[ComparedRun]) -> list[str]:
                 ranking.cell,
                 f"{ranking.bits_per_byte:.3f}{spread}",
                 size(ranking.mean("tokens_per_second")),
-                size_of(config.to_json()),
+                size_label(config.to_json()),
                 size(config.num_parameters),
                 f"{config.num_parameters * 4 / 1e6:.1f}",
                 size(ranking.mean("characters_per_second")),

@@ -95,26 +95,11 @@ def run_finetuning(
     **options: Any,
 ) -> int:
     """Fine-tune; see _FINETUNE_HELP."""
-    from chargen.api import load
     from chargen.cli.training_view import show_events
-    from chargen.model.runs import choose_folder, locate_model, run_name
     from chargen.train_api import finetune
 
-    path = locate_model(model)
-    corpus_name = corpus[0].rpartition(":")[2].rstrip("/").rpartition("/")[2]
-    target = {name: options.pop(name) for name in ("run", "out", "overwrite")}
-    folder = choose_folder([f"{run_name(path)}-{corpus_name}"], **target)
-    load(path)  # a damaged model ends the command here, before anything else begins
-    begin = partial(
-        finetune,
-        path,
-        corpus,
-        out=folder,
-        overwrite=target["overwrite"],
-        on_note=terminal.note,
-        **options,
-    )
-    return show_events(folder, begin, terminal, as_json=as_json)
+    begin = partial(finetune, model, corpus, on_note=terminal.note, **options)
+    return show_events(begin, terminal, as_json=as_json)
 
 
 def _parameters() -> list[click.Parameter]:

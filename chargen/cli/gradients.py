@@ -151,18 +151,16 @@ def _measure_in_training(
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
     from chargen.api import load, validation_text
     from chargen.insight.gradients import measure_gradient_norms
-    from chargen.model.runs import choose_folder
     from chargen.train_api import train
     from chargen.training.events import Evaluated, Planned
 
-    folder = choose_folder([corpus])
-    tokenizer = config = ids = None
+    tokenizer = config = ids = folder = None
     for event in train(
-        corpus, out=folder, cell=cell, steps=steps, evaluations=steps // every, ema=0.0,
+        corpus, cell=cell, steps=steps, evaluations=steps // every, ema=0.0,
         patience=0, on_note=terminal.note,
     ):  # fmt: skip
         if isinstance(event, Planned):
-            tokenizer, config = event.tokenizer, event.model
+            tokenizer, config, folder = event.tokenizer, event.model, event.folder
             terminal.note(f"{config.cell_row.label}, {config.units_label}, in {folder}")
         elif isinstance(event, Evaluated):
             assert tokenizer is not None

@@ -49,18 +49,16 @@ def command(
 ) -> int:
     """Resume; see _RESUME_HELP."""
     from chargen.cli.training_view import show_events
-    from chargen.model.runs import locate_run
     from chargen.train_api import resume
     from chargen.training.config import check_settings
 
     lengths: dict[str, Any] = {"minutes": minutes, "epochs": epochs, "steps": steps}
     check_settings({name: value for name, value in lengths.items() if value is not None})
-    folder = locate_run(run)
     begin = partial(
         resume,
-        folder,
+        run,
         allow_changed_corpus=allow_changed_corpus,
         on_note=terminal.note,
         **lengths,
     )
-    return show_events(folder, begin, terminal, as_json=as_json)
+    return show_events(begin, terminal, as_json=as_json)

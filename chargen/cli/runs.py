@@ -36,7 +36,7 @@ def command(as_json: bool, terminal: Terminal) -> None:
 
 def _run_line(name: str, record: dict[str, Any]) -> str:
     """One run of the list. Its run.json may be damaged, so values of a wrong type become `?`."""
-    from chargen.model.runs import size_of
+    from chargen.model.runs import size_label
     from chargen.terminal.progress import duration
 
     model, score = (
@@ -46,7 +46,7 @@ def _run_line(name: str, record: dict[str, Any]) -> str:
     bits, seconds = score.get("bits_per_byte"), record.get("seconds")
     quality = f"{bits:.3f} bits/byte" if is_plain_number(bits) else "no score"
     took = duration(seconds) if is_plain_number(seconds) else "?"
-    shape = size_of(model)
+    shape = size_label(model)
     when = str(record.get("updated", "?"))[:16].replace("T", " ")
     cell, status = model.get("cell", "?"), record.get("status", "?")
     return safe_line(_columns(name, cell, shape, quality, took, when, status))

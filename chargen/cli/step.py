@@ -98,6 +98,7 @@ def _equations(breakdown: StepBreakdown) -> tuple[str, ...]:
 def _step_record(breakdown: StepBreakdown, model: Model, view: StepView) -> dict[str, Any]:
     """The step as plain values for JSON."""
     from chargen.insight.step import most_likely_tokens
+    from chargen.insight.views import token_label
 
     return {
         "token": view.labels[view.position],

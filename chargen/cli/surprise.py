@@ -98,6 +98,8 @@ def _position_record(
     name: str, position: TextPosition, surprise: Surprise, model: Model, labels: tuple[str, ...]
 ) -> dict[str, Any]:
     """A position as plain values for JSON."""
+    from chargen.insight.views import token_label
+
     token = position.token
     return {
         "file": name,
@@ -120,6 +122,7 @@ def _position_line(
     ascii: bool,
 ) -> str:
     """A position as compilers write it: FILE:LINE:COLUMN, then the token and the expected one."""
+    from chargen.insight.views import token_label
     from chargen.terminal.heatmap import one_line
     from chargen.terminal.safetext import safe_line
 

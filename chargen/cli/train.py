@@ -24,7 +24,6 @@ from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
-from chargen.training.launch import this_process
 
 _TRAIN_HELP = """Train a model on your text.
 
@@ -161,12 +160,7 @@ def run_training(
         as_json: also write each event to stdout, as one line of JSON.
     """
     from chargen.cli.training_view import show_events
-    from chargen.model.runs import choose_folder
     from chargen.train_api import train
 
-    # Of several processes only the first one writes: the others may find its run there already.
-    overwrite = options["overwrite"] or not this_process().is_first
-    folder = choose_folder(corpus, run=options["run"], out=options["out"], overwrite=overwrite)
-    settings = {**options, "run": None, "out": folder}
-    begin = partial(train, corpus, on_note=terminal.note, **settings)
-    return show_events(folder, begin, terminal, as_json=as_json)
+    begin = partial(train, corpus, on_note=terminal.note, **options)
+    return show_events(begin, terminal, as_json=as_json)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -105,11 +104,9 @@ class Interrupts:
 class TrainingView:
     """What a person sees of a run: the live display or plain lines, and the summary."""
 
-    def __init__(self, terminal: Terminal, folder: Path) -> None:
-        """Take the terminal, and the folder of the run."""
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._folder = folder
-        self._progress = TrainingProgress(title=folder.name)
+        self._progress = TrainingProgress(title="")
         self._display = open_display(terminal, self._progress)
         self._planned: Planned | None = None
         self._finished: Finished | None = None
@@ -130,6 +127,7 @@ class TrainingView:
         progress = self._progress
         if isinstance(event, Planned):
             self._planned = event
+            progress.title = event.folder.name
             self._announce(event)
             progress.steps = event.train.steps
             progress.budget_seconds = event.train.minutes and event.train.minutes * 60
@@ -160,9 +158,10 @@ class TrainingView:
     def summarise(self) -> None:
         """Write the summary: where the model is, how good it is, what to do next."""
         event, terminal = self._finished, self._terminal
-        if event is None:
+        if event is None or self._planned is None:
             return
-        path = self._folder / MODEL
+        folder = self._planned.folder
+        path = folder / MODEL
         took = f"{plural(event.step, 'step')} in {duration(event.seconds)}"
         if event.reason == "early stop":
             took += ", ended early: the validation score had stopped improving"
@@ -177,7 +176,7 @@ class TrainingView:
                 f"{score.nats_per_token:.4f} nats per token on the validation part "
                 f"(lower is better); {took}"
             )
-        name = self._folder.name if self._folder.parent == CHECKPOINTS else str(self._folder)
+        name = folder.name if folder.parent == CHECKPOINTS else str(folder)
         if event.reason == "interrupted":
             terminal.note(f"go on with it: chargen resume {name}")
         terminal.note(f"write with it: chargen repl {name}")
@@ -218,7 +217,6 @@ def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) ->
 
 
 def show_events(
-    folder: Path,
     begin: Callable[..., Iterator[TrainEvent]],
     terminal: Terminal,
     *,
@@ -227,12 +225,11 @@ def show_events(
     """Show a run until it ends or is interrupted; return the exit code.
 
     Args:
-        folder: of the run.
         begin: makes the run's events, given `should_stop` and `on_reading`.
         terminal: where the run is shown.
         as_json: also write each event to stdout, as one line of JSON.
     """
-    view, is_closed = TrainingView(terminal, folder), False
+    view, is_closed = TrainingView(terminal), False
     with (
         Interrupts(view.notice) as interrupts,
         closing(view),

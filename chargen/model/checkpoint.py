@@ -35,7 +35,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 Weights = dict[str, npt.NDArray[np.float32]]
 KEY = "chargen"
 FORMAT = 1
-BLOB = "tokenizer.model"
+TOKENIZER_TENSOR = "tokenizer.model"
 """The uint8 tensor that holds the model of a SentencePiece tokenizer."""
 _MAX_HEADER_BYTES = 64 << 20
 _MAX_BLOB_BYTES = 64 << 20
@@ -74,7 +74,7 @@ def open_safetensors(
         The header, and the handle of safetensors.
 
     Raises:
-        ModelFileError: it is not such a file. The message lacks the path: see `complaints_about`.
+        ModelFileError: it is not such a file. The message lacks the path: see `errors_about`.
     """
     _check_header_length(path)
     with safetensors.safe_open(path, framework="numpy") as handle:
@@ -116,7 +116,7 @@ def tensor_digest(tensors: Mapping[str, npt.NDArray[Any]], *, separator: bytes =
 
 
 @contextmanager
-def complaints_about(path: Path) -> Iterator[None]:
+def errors_about(path: Path) -> Iterator[None]:
     """Turns every failure in the block into a ModelFileError that begins with the path."""
     try:
         yield
@@ -227,7 +227,7 @@ def save_model(path: Path, model: ModelFile) -> None:
         for name in model.config.tensor_shapes()
     }
     if model.tokenizer.blob is not None:
-        tensors[BLOB] = np.frombuffer(model.tokenizer.blob, np.uint8)
+        tensors[TOKENIZER_TENSOR] = np.frombuffer(model.tokenizer.blob, np.uint8)
     header = {
         "format": FORMAT,
         "config": model.config.to_json(),
@@ -243,11 +243,11 @@ def load_model(path: Path) -> ModelFile:
     Raises:
         ModelFileError: the file is missing, damaged, of another kind, or of a newer format.
     """
-    with complaints_about(path):
+    with errors_about(path):
         with open_safetensors(path, KEY, "a chargen model", FORMAT) as (header, handle):
             config = ModelConfig.from_json(header.get("config"))
             tensors = read_tensors(header, handle, _check_tensors(handle, config))
-        blob = tensors.pop(BLOB, None)
+        blob = tensors.pop(TOKENIZER_TENSOR, None)
         tokenizer = tokenizer_state(header.get("tokenizer"), blob)
         card = header.get("card", {})
         if not isinstance(card, dict):
@@ -262,7 +262,7 @@ def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
     expected_shapes = config.tensor_shapes()
     present = set(handle.keys())
     missing = sorted(set(expected_shapes) - present)
-    foreign = sorted(present - set(expected_shapes) - {BLOB})
+    foreign = sorted(present - set(expected_shapes) - {TOKENIZER_TENSOR})
     if missing or foreign:
         fault = f"lacks tensor {missing[0]}" if missing else f"has a foreign tensor {foreign[0]!r}"
         raise ModelFileError(f"{fault}; its tensors do not fit its config")
@@ -272,10 +272,10 @@ def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
             raise ModelFileError(
                 f"tensor {name} is {dtype} {shape}, its config asks for F32 {expected_shape}"
             )
-    if BLOB in present:
-        dtype, shape = _dtype_and_shape(handle, BLOB)
+    if TOKENIZER_TENSOR in present:
+        dtype, shape = _dtype_and_shape(handle, TOKENIZER_TENSOR)
         if dtype != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB_BYTES:
-            raise ModelFileError(f"tensor {BLOB} is {dtype} {shape}, not bytes")
+            raise ModelFileError(f"tensor {TOKENIZER_TENSOR} is {dtype} {shape}, not bytes")
     return sorted(present)
 
 
@@ -285,7 +285,7 @@ def _dtype_and_shape(handle: Any, name: str) -> tuple[str, tuple[int, ...]]:
 
 
 def tokenizer_state(value: Any, blob: npt.NDArray[np.uint8] | None) -> TokenizerState:
-    """The state of a tokenizer, from the header of a file and its tensor `BLOB`.
+    """The state of a tokenizer, from the header of a file and its tensor `TOKENIZER_TENSOR`.
 
     Args:
         value: `tokenizer` of the header.

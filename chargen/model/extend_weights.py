@@ -39,7 +39,7 @@ def extend_weights(
             weights[name] = _extend_rows(weights[name], extension)
     bias = weights["head.bias"]
     new_ids = {old: new for new, old in enumerate(extension.old) if old >= 0}
-    for token, donors in extension.seeds.items():
+    for token, donors in extension.donors.items():
         # Makes the token as likely, compared with its donors, as it is frequent.
         donor_count = counts[[new_ids[donor] for donor in donors]].mean()
         ratio = (counts[token] + 1) / (donor_count + 1)
@@ -58,7 +58,7 @@ def _extend_rows(
     """Old rows under their new ids, and for each new token the mean of its donors' rows."""
     old = np.array(extension.old)
     extended: npt.NDArray[np.float32] = rows[np.maximum(old, 0)].copy()
-    for token, donors in extension.seeds.items():
+    for token, donors in extension.donors.items():
         extended[token] = rows[list(donors)].mean(0)
     return extended
 
@@ -85,7 +85,7 @@ def _cut_ancestors(card: Mapping[str, object], depth: int) -> dict[str, object]:
     return cut
 
 
-def check_same(config: ModelConfig, given: Mapping[str, object]) -> str | None:
+def shape_difference(config: ModelConfig, given: Mapping[str, object]) -> str | None:
     """Checks settings of a shape against the base model, whose shape cannot change.
 
     Args:

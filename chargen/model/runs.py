@@ -20,7 +20,7 @@ MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
 TRAINING = "training.safetensors"
 
 
-def size_of(model: Mapping[str, Any]) -> str:
+def size_label(model: Mapping[str, Any]) -> str:
     """Layers, units and groups of a configuration in run.json: `2x512`, `1x3840/6`."""
     groups = model.get("groups", 1)
     size = f"{model.get('num_layers', '?')}x{model.get('hidden_size', '?')}"

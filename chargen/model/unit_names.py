@@ -41,7 +41,7 @@ class Unit:
         return f"L{self.layer + 1}:{self.index}{state}"
 
 
-def is_spelled(text: str) -> bool:
+def is_unit_spelling(text: str) -> bool:
     """Whether a text is a unit's layer and number, and therefore not a name."""
     return _SPELLING.fullmatch(text.strip()) is not None
 

@@ -6,12 +6,9 @@ A file may come from anybody, so everything in it is checked before the session 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sized
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from chargen.api import Model, load
 from chargen.errors import ChargenError, UsageError
@@ -19,6 +16,7 @@ from chargen.files import parse_json, write_json
 from chargen.inference.engine import Clamps
 from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
+from chargen.model.checkpoint import tensor_digest
 from chargen.model.config import ModelConfig
 from chargen.model.unit_names import Unit
 from chargen.repl.session import MAX_CLAMP_VALUE, Session
@@ -58,7 +56,7 @@ def write_session(path: Path, session: Session) -> None:
             "kind": KIND,
             "format": FORMAT,
             "model": None if model.path is None else str(model.path.absolute()),
-            "weights": weights_digest(model),
+            "weights": tensor_digest(model.file.weights, separator=b""),
             "settings": {name: str(row.read(session.settings)) for name, row in TABLE.items()},
             "seed": session.seed,
             "drawn": session.drawn,
@@ -103,19 +101,6 @@ def is_session(path: Path) -> bool:
             return KIND.encode() in stream.read(_KIND_BYTES)
     except OSError:
         return False
-
-
-def weights_digest(model: Model) -> str:
-    """Returns the SHA-256 of the names and values of a model's tensors, sorted by name.
-
-    A session file names its model by this digest. Session files that exist contain it, so another
-    function may take its place only if it returns the same digest.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.file.weights.items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensor).tobytes())
-    return digest.hexdigest()
 
 
 def _restore(value: Any, session: Session) -> None:
@@ -169,14 +154,14 @@ def _find_model(value: Any, session: Session) -> Model:
     """
     if not isinstance(value["weights"], str):
         raise ValueError("weights")
-    if value["weights"] == weights_digest(session.model):
+    if value["weights"] == tensor_digest(session.model.file.weights, separator=b""):
         return session.model
     path = str(value["model"])
     try:
         model = load(path)
     except ChargenError as error:
         raise UsageError(f"was written with {path}, which is not here") from error
-    if value["weights"] != weights_digest(model):
+    if value["weights"] != tensor_digest(model.file.weights, separator=b""):
         raise UsageError(f"was written with {path}, which has other weights now")
     return model
 

@@ -21,7 +21,7 @@ from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, token_labels
 from chargen.insight.why import Passage, Passages, build_passages, quote_passage
 from chargen.model.runs import run_name
-from chargen.model.unit_names import Unit, is_spelled, load_names, names_path, parse_unit
+from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
 from chargen.text.overlap import CopyIndex, CopyWatch, build_index
@@ -246,7 +246,7 @@ class Session:
             ModelFileError: the text is a name, and the file with the names cannot be used.
         """
         config = self.model.config
-        return parse_unit(text, config, None if is_spelled(text) else self.names())
+        return parse_unit(text, config, None if is_unit_spelling(text) else self.names())
 
     def unit_name(self, unit: Unit) -> str:
         """Returns how a unit is shown: `L1:41`, or `in-quotes L1:41` when it has a name."""

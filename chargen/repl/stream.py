@@ -26,7 +26,7 @@ from chargen.terminal.charts import spark_line
 from chargen.terminal.heatmap import column_label, render
 from chargen.terminal.panel import Panel
 from chargen.terminal.safetext import SafeStream, SafeText
-from chargen.text.overlap import SHORTEST, CopyWatch
+from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch
 from chargen.text.tokenizer import StreamDecoder
 
 _FRAME_SECONDS = 1 / 60
@@ -40,7 +40,7 @@ _MAX_BURST_SECONDS = 1 / 4
 """After a pause or a slow step, the stream shows at most the text of this time at once."""
 _REWRITTEN_PART = 2
 """Of a copy that is too long, one part in so many is written again."""
-_COPY_CONTEXT_TOKENS = 4 * SHORTEST
+_COPY_CONTEXT_TOKENS = 4 * MIN_COPY_SYMBOLS
 """Tokens before the stream that the search for copies reads again."""
 _HEAT_TOKENS = 200
 """Tokens before the stream that the live heatmap begins with."""
@@ -106,7 +106,7 @@ class Stream:
         """Tokens that wait at least, while the writing goes on."""
         if self._copies is not None:
             self._restart_copies(self._shown)
-            self._lag = max(self._lag, SHORTEST, session.settings.max_copy)
+            self._lag = max(self._lag, MIN_COPY_SYMBOLS, session.settings.max_copy)
 
     def run(self) -> str:
         """Writes until the end, or until a key stops it.
@@ -199,7 +199,7 @@ class Stream:
         for _ in range(back):
             self._pending.pop()
         for pending in self._pending:
-            pending.copied = pending.copied and length - back >= SHORTEST
+            pending.copied = pending.copied and length - back >= MIN_COPY_SYMBOLS
         self._drop_after(node)
         return True
 

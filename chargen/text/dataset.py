@@ -216,7 +216,7 @@ def reopen_dataset(
     return make_dataset(options, tokenizer, stores, fingerprints, notes)
 
 
-def reopen_parts(
+def reopen_store(
     options: TextOptions, tokenizer: Tokenizer, card: Mapping[str, Any]
 ) -> tuple[TokenStore, Tokens] | None:
     """The tokens that a model was trained on, and those that validated it.

@@ -34,7 +34,7 @@ class VocabExtension:
     tokenizer: Tokenizer
     old: tuple[int, ...]
     """(V,): the old id of each token; -1 for new tokens."""
-    seeds: dict[int, tuple[int, ...]]
+    donors: dict[int, tuple[int, ...]]
     """The donors of each new token: the old ids whose mean initialises it."""
     report: tuple[str, ...]
     """Lines that say which tokens are new and what initialises them."""
@@ -42,11 +42,15 @@ class VocabExtension:
     @property
     def added(self) -> int:
         """The number of new tokens."""
-        return len(self.seeds)
+        return len(self.donors)
 
 
 def extend_characters(
-    tokenizer: CharTokenizer, counts: Mapping[str, int], *, documents: bool, grow: bool = True
+    tokenizer: CharTokenizer,
+    counts: Mapping[str, int],
+    *,
+    documents: bool,
+    add_characters: bool = True,
 ) -> VocabExtension:
     """Extends a char tokenizer with the characters of another text.
 
@@ -54,13 +58,15 @@ def extend_characters(
         tokenizer: the tokenizer; all of its characters stay.
         counts: how often each character occurs in the other text.
         documents: whether the other text needs an end-of-document token.
-        grow: False adds no characters, only the end-of-document token if it is needed.
+        add_characters: False adds no characters, only the end-of-document token if it is needed.
 
     Raises:
         CorpusError: the tokenizer knows no character of the text, nor a relative of one.
     """
     known_characters = set(tokenizer.characters)
-    new = [character for character in counts if character not in known_characters] if grow else []
+    new: list[str] = []
+    if add_characters:
+        new = [character for character in counts if character not in known_characters]
     relatives = {character: relative(character, known_characters) for character in new}
     if counts and not known_characters & set(counts) and not any(relatives.values()):
         raise CorpusError(
@@ -83,7 +89,7 @@ def extend_characters(
     return VocabExtension(
         tokenizer=CharTokenizer(characters, documents=documents),
         old=tuple(old),
-        seeds=donors,
+        donors=donors,
         report=tuple(_report(relatives, counts)),
     )
 
@@ -161,7 +167,7 @@ def extend_pieces(
     old = (*range(tokenizer.vocab_size), *([-1] * len(donors)))
     shown = ", ".join(word.strip() for word in best[: min(count, _MAX_REPORTED)])
     report = (f"{len(donors)} new pieces: {shown}",) if donors else ()
-    return VocabExtension(tokenizer=extended, old=old, seeds=donors, report=report)
+    return VocabExtension(tokenizer=extended, old=old, donors=donors, report=report)
 
 
 def extend_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> VocabExtension:
@@ -172,7 +178,7 @@ def extend_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> VocabExtension
     if extended.vocab_size > len(old):
         donors[len(old)] = (_NEWLINE_BYTE,)
         old.append(-1)
-    return VocabExtension(tokenizer=extended, old=tuple(old), seeds=donors, report=())
+    return VocabExtension(tokenizer=extended, old=tuple(old), donors=donors, report=())
 
 
 def _serialize_piece(piece: str) -> bytes:

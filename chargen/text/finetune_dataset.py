@@ -36,7 +36,7 @@ class FinetuneDataset:
     """A text to fine-tune on, and the vocabulary that was extended for it."""
 
     dataset: Dataset
-    graft: VocabExtension
+    extension: VocabExtension
     """The extended tokenizer, and where its tokens come from."""
     counts: npt.NDArray[np.int64]
     """(V,): how often each token occurs in the training part."""
@@ -88,7 +88,7 @@ def open_finetune_dataset(
         notes += describe_unseen(unseen, counts, counts.total(), "nearest")
     dataset = make_dataset(options, extension.tokenizer, stores, fingerprints, notes)
     token_counts = np.bincount(dataset.train, minlength=extension.tokenizer.vocab_size)
-    return FinetuneDataset(dataset=dataset, graft=extension, counts=token_counts)
+    return FinetuneDataset(dataset=dataset, extension=extension, counts=token_counts)
 
 
 def open_replay_dataset(
@@ -122,7 +122,7 @@ def _extend(
     if isinstance(tokenizer, CharTokenizer):
         if not counts:
             raise CorpusError(f"{corpus.name}: the corpus is empty")
-        return extend_characters(tokenizer, counts, documents=documents, grow=extend)
+        return extend_characters(tokenizer, counts, documents=documents, add_characters=extend)
     if isinstance(tokenizer, ByteTokenizer):
         return extend_bytes(tokenizer, documents=documents)
     assert isinstance(tokenizer, SubwordTokenizer)

@@ -24,7 +24,7 @@ from chargen.files import atomic_writer
 from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens
 
 BLOCK = 16
-SHORTEST = 2 * BLOCK - 1
+MIN_COPY_SYMBOLS = 2 * BLOCK - 1
 """Symbols of the shortest copies that are reported: every copy of this length is found."""
 _HASH_WEIGHTS = np.multiply.accumulate(np.full(BLOCK, 0x9E3779B97F4A7C15, np.uint64))
 _MAX_FOLLOWED_POSITIONS = 1 << 12
@@ -164,7 +164,7 @@ class CopyWatch:
         self.index = index
         self.longest = 0
         """Symbols of the longest copy so far."""
-        self.place = 0
+        self.position = 0
         """The position in the training text right after the longest copy."""
         self.restart(())
 
@@ -183,7 +183,7 @@ class CopyWatch:
 
         Returns:
             For each token, how many of the tokens that end with it are a copy; 0 if these have
-            fewer than `SHORTEST` symbols.
+            fewer than `MIN_COPY_SYMBOLS` symbols.
         """
         if not len(tokens):
             return []
@@ -219,11 +219,11 @@ class CopyWatch:
             if offset in hits:
                 self._begin(joined[: first + offset + 1], hits[offset])
             best = int(self._lengths.max()) if len(self._lengths) else 0
-            if best >= SHORTEST:
+            if best >= MIN_COPY_SYMBOLS:
                 lengths[offset] = best
                 if best > self.longest:
                     self.longest = best
-                    self.place = int(self._ends[int(self._lengths.argmax())])
+                    self.position = int(self._ends[int(self._lengths.argmax())])
             offset += 1
         self._past = joined[-(2 * BLOCK - 2) :]
         return lengths

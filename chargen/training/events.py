@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chargen.model.checkpoint import Weights
@@ -16,6 +17,8 @@ from chargen.training.config import TrainConfig
 class Planned:
     """The plan is made, and the run is about to begin. The first event of every run."""
 
+    folder: Path
+    """Where the run is kept."""
     model: ModelConfig
     train: TrainConfig
     reasons: tuple[str, ...]

@@ -19,7 +19,7 @@ import torch
 from chargen.errors import UsageError
 from chargen.model.checkpoint import ModelFile
 from chargen.model.config import ModelConfig
-from chargen.model.extend_weights import check_same
+from chargen.model.extend_weights import shape_difference
 from chargen.text.tokenizer import token_lengths
 from chargen.training.distributed import ALONE
 from chargen.training.events import TrainEvent
@@ -77,7 +77,7 @@ def make_finetune_plan(
     Raises:
         UsageError: a setting is out of range, or asks for another shape.
     """
-    problem = check_same(base, given)
+    problem = shape_difference(base, given)
     if problem is not None:
         raise UsageError(f"{problem}; leave it out, or train a model of its own")
     settings = {**given, **base.to_json()}

@@ -234,6 +234,7 @@ def run_and_record(
         if ranks.is_first:
             sweep(folder, (MODEL, TRAINING, METRICS, RUN))
             planned = Planned(
+                folder=folder,
                 model=plan.model,
                 train=plan.train,
                 reasons=plan.reasons,

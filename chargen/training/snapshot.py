@@ -21,9 +21,9 @@ import torch
 
 from chargen.errors import ModelFileError
 from chargen.model.checkpoint import (
-    BLOB,
+    TOKENIZER_TENSOR,
     Tensors,
-    complaints_about,
+    errors_about,
     open_safetensors,
     read_tensors,
     tokenizer_state,
@@ -74,7 +74,7 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """
     tensors = dict(snapshot.tensors)
     if snapshot.tokenizer.blob is not None:
-        tensors[BLOB] = np.frombuffer(snapshot.tokenizer.blob, np.uint8)
+        tensors[TOKENIZER_TENSOR] = np.frombuffer(snapshot.tokenizer.blob, np.uint8)
     header = {
         "format": FORMAT,
         **snapshot.plan.to_json(),
@@ -93,7 +93,7 @@ def load_snapshot(path: Path) -> Snapshot:
     Raises:
         ModelFileError: it is missing, damaged, of another kind, or of a newer format.
     """
-    with complaints_about(path):
+    with errors_about(path):
         kind = "the state of a chargen training run"
         with open_safetensors(path, KEY, kind, FORMAT) as (header, handle):
             if header.get("seal") != _header_digest(header) or not header.get("digest"):
@@ -105,7 +105,7 @@ def load_snapshot(path: Path) -> Snapshot:
             position = _checked_position(header["position"], plan)
             names = _check_tensors(handle, plan, has_best=position["best"] is not None)
             tensors = read_tensors(header, handle, names)
-        blob = tensors.pop(BLOB, None)
+        blob = tensors.pop(TOKENIZER_TENSOR, None)
         recorded = header.get("recorded")
         if type(recorded) is not int or recorded < 0:
             raise ModelFileError(f"its header says {recorded!r} of metrics.jsonl")
@@ -222,15 +222,15 @@ def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
             expected[f"adamw.{name}.step"] = ("F32", ())
     expected[_RANDOM] = ("U8", tuple(torch.get_rng_state().shape))
     present = set(handle.keys())
-    for name in sorted(expected.keys() ^ (present - {BLOB})):
+    for name in sorted(expected.keys() ^ (present - {TOKENIZER_TENSOR})):
         problem = "is missing" if name in expected else "does not belong to its plan"
         raise ModelFileError(f"its tensor {name} {problem}: the file is damaged")
     for name, (kind, shape) in expected.items():
         part = handle.get_slice(name)
         if part.get_dtype() != kind or tuple(part.get_shape()) != shape:
             raise ModelFileError(f"its tensor {name} does not fit its plan")
-    if BLOB in present and handle.get_slice(BLOB).get_dtype() != "U8":
-        raise ModelFileError(f"its tensor {BLOB} is not bytes")
+    if TOKENIZER_TENSOR in present and handle.get_slice(TOKENIZER_TENSOR).get_dtype() != "U8":
+        raise ModelFileError(f"its tensor {TOKENIZER_TENSOR} is not bytes")
     return sorted(present)
 
 

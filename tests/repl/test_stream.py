@@ -19,7 +19,7 @@ from chargen.repl.settings import change_sample, set_value
 from chargen.repl.stream import Stream
 from chargen.terminal.context import Terminal
 from chargen.terminal.palette import Palette
-from chargen.text.overlap import SHORTEST, CopyWatch, build_index
+from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, build_index
 from tests.conftest import CYCLE, make_cycle_model, make_model
 from tests.text.test_overlap import longest_copies
 
@@ -196,7 +196,7 @@ def test_what_would_copy_too_much_is_written_otherwise(limit):
     assert desk.session.position == 301
     ids = [CYCLE.index(char) for char in desk.session.text()]
     longest = max(longest_copies([CYCLE.index(char) for char in training], ids))
-    assert longest <= max(limit, SHORTEST - 1)
+    assert longest <= max(limit, MIN_COPY_SYMBOLS - 1)
 
 
 def test_a_temperature_beyond_its_range_stays():

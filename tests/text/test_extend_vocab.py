@@ -25,7 +25,7 @@ def donors_of(extension, tokenizer) -> dict[str, str]:
         extension.tokenizer.decode([token]) or "<eos>": "".join(
             tokenizer.decode([donor]) for donor in donors
         )
-        for token, donors in extension.seeds.items()
+        for token, donors in extension.donors.items()
     }
 
 
@@ -60,7 +60,7 @@ def test_what_was_known_stays_known(text):
         if old >= 0:
             assert extension.tokenizer.token_bytes(new) == tokenizer.token_bytes(old)
     assert sorted(old for old in extension.old if old >= 0) == list(range(tokenizer.vocab_size))
-    assert set(extension.seeds) == {new for new, old in enumerate(extension.old) if old < 0}
+    assert set(extension.donors) == {new for new, old in enumerate(extension.old) if old < 0}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -110,16 +110,16 @@ def test_a_text_with_nothing_known_is_refused():
 
 def test_keeping_the_vocabulary_adds_only_an_end_token():
     tokenizer = CharTokenizer("\nab")
-    extension = extend_characters(tokenizer, Counter("aé"), documents=True, grow=False)
+    extension = extend_characters(tokenizer, Counter("aé"), documents=True, add_characters=False)
     assert extension.tokenizer.characters == "\nab"
-    assert extension.seeds == {3: (0,)}
+    assert extension.donors == {3: (0,)}
     assert extension.report == ()
 
 
 def test_bytes_lack_only_an_end_token():
     assert extend_bytes(ByteTokenizer(), documents=False).added == 0
     extension = extend_bytes(ByteTokenizer(), documents=True)
-    assert (extension.tokenizer.vocab_size, extension.seeds) == (257, {256: (10,)})
+    assert (extension.tokenizer.vocab_size, extension.donors) == (257, {256: (10,)})
     assert extend_bytes(ByteTokenizer(documents=True), documents=True).added == 0
 
 
@@ -136,7 +136,7 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     for sample in (text, prose[:500], "näher 中 x"):
         assert grown.decode(grown.encode(sample)) == sample
     assert len(grown.encode(text)) < len(tokenizer.encode(text)) * 0.7
-    for token, donors in extension.seeds.items():
+    for token, donors in extension.donors.items():
         assert b"".join(map(tokenizer.token_bytes, donors)) == grown.token_bytes(token)
     with pytest.raises(UsageError, match="leave --documents out"):
         extend_pieces(tokenizer, text, 0, documents=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen.text.char import CharTokenizer
-from chargen.text.overlap import SHORTEST, CopyWatch, build_index, lines_before
+from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, build_index, lines_before
 from chargen.text.subword import SubwordBuilder
 from chargen.text.tokenizer import ByteTokenizer
 
@@ -26,7 +26,7 @@ def longest_copies(training: list[int], text: list[int]) -> list[int]:
             if not (joined.startswith(part) or f",{part}" in joined):
                 break
             length += 1
-        copies.append(length if length >= SHORTEST else 0)
+        copies.append(length if length >= MIN_COPY_SYMBOLS else 0)
     return copies
 
 
@@ -49,7 +49,7 @@ def test_every_copy_is_found_and_nothing_else(training, pieces, sizes):
     assert copies == truth
     assert watch.longest == max(truth, default=0)
     if watch.longest:
-        copied = training[watch.place - watch.longest : watch.place]
+        copied = training[watch.position - watch.longest : watch.position]
         last = truth.index(watch.longest)
         assert copied == text[last + 1 - watch.longest : last + 1]
 
@@ -64,7 +64,7 @@ def test_an_index_is_small_and_is_cached(tmp_path):
     np.testing.assert_array_equal(again.hashes, index.hashes)
     watch = CopyWatch(again)
     assert max(watch.feed(tokens[5000:5100].tolist())) == 100
-    assert watch.place == 5100
+    assert watch.position == 5100
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"nonsense" * 40])
@@ -101,7 +101,9 @@ def test_subwords_are_compared_by_their_characters(prose):
     lengths = watch.feed(tokenizer.encode(text).tolist())
     assert watch.longest >= len(text) - 2
     assert lengths[-1] >= len(lengths) - 2
-    assert watch.index.spell(watch.index.symbols[watch.place - 20 : watch.place]) == text[-20:]
+    assert (
+        watch.index.spell(watch.index.symbols[watch.position - 20 : watch.position]) == text[-20:]
+    )
 
 
 def test_a_watch_that_restarts_forgets_what_it_followed():

@@ -11,7 +11,7 @@ from pathlib import Path
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.files import atomic_writer, cache_folder, make_folder
-from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_of
+from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_label
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
 from chargen.repl.commands.write import show_position
@@ -106,7 +106,7 @@ def models(context: Context, argument: str) -> None:
         record = read_run(folder)
         score, model = record.get("validation"), record.get("model")
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
-        described = f"{model.get('cell')} {size_of(model)}" if isinstance(model, dict) else ""
+        described = f"{model.get('cell')} {size_label(model)}" if isinstance(model, dict) else ""
         rows.append(
             (folder.name, described, f"{bits:.3f} bits/byte" if is_plain_number(bits) else "")
         )

@@ -17,7 +17,7 @@ from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
 from chargen.terminal.safetext import safe
-from chargen.text.overlap import SHORTEST, CopyWatch, lines_before
+from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""
@@ -38,9 +38,11 @@ def source(context: Context, argument: str) -> None:
     watch, tree = CopyWatch(watching.index), session.tree
     watch.feed([tree.token(node) for node in tree.path(tree.tip)])
     if not watch.longest:
-        screen.line(f"this text contains no copy of more than {SHORTEST - 1} characters", "dim")
+        screen.line(
+            f"this text contains no copy of more than {MIN_COPY_SYMBOLS - 1} characters", "dim"
+        )
         return
-    index, end = watch.index, watch.place
+    index, end = watch.index, watch.position
     start = end - watch.longest
     symbols = index.symbols
     line = 1 + lines_before(symbols, start, index.newline)
