@@ -27,7 +27,7 @@ _MIN_PRODUCTS_IN_ROWS = 4e11
 _MIN_TOKENS_IN_ROWS_PER_TOKEN = 1 << 14
 """Tokens from which scores of single tokens are computed in rows: one row takes seconds."""
 _WARM_UP_TOKENS_PER_TOKEN = 512
-_SCORED_AT_ONCE = 1 << 16
+_TOKENS_PER_SCORE_BLOCK = 1 << 16
 _READ_AT_ONCE = 256
 
 
@@ -43,8 +43,8 @@ def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
             nats -= float(_of_next(ids, positions, logprobs).sum(dtype=np.float64))
         return nats
     state, nats = stepper.zero_state(), 0.0
-    for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
-        part = np.asarray(ids[start : start + _SCORED_AT_ONCE + 1], np.int64)
+    for start in range(0, len(ids) - 1, _TOKENS_PER_SCORE_BLOCK):
+        part = np.asarray(ids[start : start + _TOKENS_PER_SCORE_BLOCK + 1], np.int64)
         logprobs, state = stepper.score(part, state)
         nats -= float(logprobs.sum(dtype=np.float64))
     return nats
