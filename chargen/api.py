@@ -1,35 +1,37 @@
-"""The library: `load` a model, and write, score or trace with it. Imports no torch.
+"""`load` a model, and write, score or trace with it. Imports no torch.
 
-The commands call these same functions. Those that train are in learning.py.
+The commands call these functions too. Those that train are in train_api.py.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from chargen.errors import ChargenError, CorpusError
+from chargen.errors import CorpusError
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
-from chargen.inference.token_scores import total_nats
 from chargen.insight.trace import Trace, record
 from chargen.model.checkpoint import ModelFile, load_model
 from chargen.model.runs import locate_model, read_run
-from chargen.model.score import Score, make_score
+from chargen.model.score import Score
+from chargen.scoring import score
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.dataset import TextOptions, options_from_json, reopen_store
 from chargen.text.store import TokenStore
-from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
+from chargen.text.tokenizer import Tokenizer, Tokens
 
 
 class Model:
-    """A model, ready to write."""
+    """A model, ready to write.
+
+    Args:
+        file: what was read from a model file.
+        path: the file; None for a model that was never saved.
+    """
 
     def __init__(self, file: ModelFile, path: Path | None = None) -> None:
         self.file = file
@@ -50,11 +52,12 @@ class Model:
     def generate(
         self, prompt: str = "", *, unknown: str = "nearest", **settings: Any
     ) -> Iterator[Step]:
-        """Write after a prompt, step by step; joined, the steps' texts are the continuation.
+        """Writes after a prompt, step by step; joined, the steps' texts are the continuation.
 
         Args:
-            prompt: read first; empty begins as a document begins.
-            unknown: what becomes of characters never seen: `nearest`, `skip` or `error`.
+            prompt: read first; without one, the text begins as a document begins.
+            unknown: what happens to characters that the model never saw: `nearest`, `skip` or
+                `error`.
             settings: fields of `SampleConfig`. Without a seed, one is drawn.
 
         Raises:
@@ -66,7 +69,7 @@ class Model:
     def generate_batch(
         self, prompt: str, count: int, *, unknown: str = "nearest", **settings: Any
     ) -> Iterator[tuple[int, Step]]:
-        """Write several texts side by side: (number of the text, step).
+        """Writes several texts side by side: (number of the text, step).
 
         Raises:
             UsageError: a setting is out of range.
@@ -75,27 +78,22 @@ class Model:
         ids = self.encode(prompt, unknown)
         return generate_batch(self.stepper, self.tokenizer, ids, config, count)
 
-    def score(self, text: str | bytes) -> Score:
+    def score(self, text: str | bytes, way: str = "numpy") -> Score:
         """How well the model predicts a text, read once from a zero state to its end.
 
-        Raises:
-            CorpusError: it has fewer than two tokens.
-        """
-        return self.score_tokens(self.tokenizer.encode(text))
-
-    def score_tokens(self, ids: TokenIds | Tokens) -> Score:
-        """`score` of ids (N,), which may lie in a memory map.
+        Args:
+            text: what is scored.
+            way: a row of `chargen.scoring.WAYS`, or `auto`; `numpy` loads no torch.
 
         Raises:
-            CorpusError: fewer than two.
+            CorpusError: the text has fewer than two tokens.
+            ChargenError: there is no such way, or the model's numbers overflow.
         """
-        if len(ids) < 2:
-            raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
-        nats = total_nats(self.stepper, ids)
-        if not math.isfinite(nats):
-            raise ChargenError("the model's numbers overflowed: its weights are too large to score")
-        predicted = np.bincount(ids[1:], minlength=self.config.vocab_size)
-        return make_score(nats, predicted, token_lengths(self.tokenizer))
+        return self.score_tokens(self.tokenizer.encode(text), way)
+
+    def score_tokens(self, ids: TokenIds | Tokens, way: str = "numpy") -> Score:
+        """`score` of ids (N,), which may lie in a memory map."""
+        return score(self.stepper, self.tokenizer, ids, way)
 
     def trace(self, text: str, unknown: str = "nearest") -> Trace:
         """Everything that goes on inside while a text is read."""
@@ -103,7 +101,7 @@ class Model:
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Model:
-    """Load a model file, a run folder, or a run below ./checkpoints; None is the newest run.
+    """Loads a model file, a run folder, or a run below ./checkpoints; None is the newest run.
 
     Raises:
         ModelFileError: there is none, or it is damaged or not ours.
@@ -114,24 +112,25 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
 
 def training_text(model: Model) -> TokenStore | None:
     """The text that a model was trained on, as ids; None where it is not on this machine."""
-    found = _own_text(model)
-    return None if found is None else found[0]
+    parts = _corpus_of(model)
+    return None if parts is None else parts[0]
 
 
 def validation_text(model: Model) -> Tokens | None:
     """The part of its corpus that a model was validated on, as ids; None where it is not here."""
-    found = _own_text(model)
-    return None if found is None or not len(found[1]) else found[1]
+    parts = _corpus_of(model)
+    return None if parts is None or not len(parts[1]) else parts[1]
 
 
-def _own_text(model: Model) -> tuple[TokenStore, Tokens] | None:
+def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
+    """The two parts of a model's corpus, found by what its run, or its card, says of it."""
     card = model.card
     try:
-        written = read_run(model.path.parent).get("text") if model.path else None
-        options = options_from_json(written) if isinstance(written, dict) else None
+        text = read_run(model.path.parent).get("text") if model.path else None
+        options = options_from_json(text) if isinstance(text, dict) else None
     except CorpusError:
         options = None
-    if options is None:  # a file that travelled: read as most are
+    if options is None:  # a model file without its run: assume the usual options
         documents, split = card.get("documents"), card.get("split")
         fraction = split.get("valid_fraction") if isinstance(split, dict) else None
         if documents not in DOCUMENT_MODES or not isinstance(fraction, float):
@@ -142,7 +141,7 @@ def _own_text(model: Model) -> tuple[TokenStore, Tokens] | None:
 
 
 def draw_seed() -> int:
-    """A seed for who gave none."""
+    """A random seed, for whoever gave none."""
     return int.from_bytes(os.urandom(4), "little")
 
 

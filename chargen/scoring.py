@@ -1,80 +1,106 @@
-"""How well a model predicts a text, by the shortest way; and models that learn while they read.
+"""The ways to score a text, in one table, and which way is the fastest.
 
-torch is imported where a text takes long, or is learned from, and not before.
+Every way reads a text once, from a zero state to its end, and gives nats per token, perplexity and
+bits per byte. They differ in engine and in what the model learns meanwhile:
+
+- `numpy` in float32, without torch; a long text in batch rows, whose scores differ by rounding;
+- `torch` on the GPU or in the CPU's bfloat16 where there is one, in batch rows;
+- `online` lets a copy of the model learn from what it has read (dynamic evaluation).
+
+torch is imported where a way needs it, and not before. Training scores its network by the same
+functions (training/evaluate.py).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from chargen.api import Model
-from chargen.errors import CorpusError
-from chargen.inference.engine import check_finite
+from chargen.errors import ChargenError, CorpusError, unknown_name
+from chargen.inference.engine import Stepper, TokenIds
+from chargen.inference.token_scores import total_nats
 from chargen.model.checkpoint import Weights
 from chargen.model.score import Score, make_score
-from chargen.text.tokenizer import Tokens, token_lengths
+from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 
-_LONG = 2e11
-"""Products of a text with a model's weights that take longer without torch."""
-_READ_AT_ONCE = 1 << 16
+_MAX_NUMPY_PRODUCTS = 2e11
+"""Products of a text with the weights from which torch is faster, its import included."""
+_TOKENS_PER_READ = 1 << 16
 
 
 class Learner(Protocol):
-    """A model that changes as it reads one text, in as many pieces as there come."""
+    """A model that learns while it reads one text, given in any number of pieces."""
 
     def read(self, ids: Tokens) -> float:
-        """Read on, and learn: the nats that these tokens (N,) cost before they were learned."""
+        """Reads on and learns: the nats that these tokens (N,) cost before they were learned."""
 
     def weights(self) -> Weights:
         """The weights as they are now."""
 
 
-def adapter(model: Model) -> Learner:
-    """What lets a model learn while it reads (`chargen eval --dynamic`, `/learn`); loads torch."""
+def online_learner(stepper: Stepper) -> Learner:
+    """A copy of a model that learns while it reads (`/learn`, `eval --dynamic`); loads torch."""
     from chargen.training.evaluate import OnlineLearner
 
-    return OnlineLearner(model.config, model.file.weights)
+    return OnlineLearner(stepper.config, stepper.weights)
 
 
-def score(model: Model, ids: Tokens) -> Score:
-    """`Model.score_tokens`, and through torch where that takes long.
+def _numpy_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
+    return total_nats(stepper, ids)
 
-    There products are in bfloat16 where the machine has it; that moved the nats per token by less
-    than a millionth (benchmarks/LOG.md).
+
+def _torch_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
+    from chargen.training.evaluate import nats_of_long_text
+
+    return nats_of_long_text(stepper.config, stepper.weights, ids)
+
+
+def _online_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
+    learner, nats = online_learner(stepper), 0.0
+    for start in range(0, len(ids), _TOKENS_PER_READ):
+        nats += learner.read(ids[start : start + _TOKENS_PER_READ])
+    return nats
+
+
+WAYS: dict[str, Callable[[Stepper, TokenIds | Tokens], float]] = {
+    "numpy": _numpy_nats,
+    "torch": _torch_nats,
+    "online": _online_nats,
+}
+"""From a model and the ids (N,) of a text to the nats that the tokens after the first cost."""
+
+
+def score(
+    stepper: Stepper, tokenizer: Tokenizer, ids: TokenIds | Tokens, way: str = "auto"
+) -> Score:
+    """Scores a text.
+
+    `auto` takes torch where that is faster. Its bfloat16 moved the nats per token by less than a
+    millionth (benchmarks/LOG.md).
 
     Args:
-        model: which reads.
-        ids: the text (N,).
+        stepper: the model.
+        tokenizer: the model's.
+        ids: the text (N,), which may lie in a memory map.
+        way: a row of `WAYS`, or `auto`.
 
     Raises:
-        CorpusError: it has fewer than two tokens.
-        ChargenError: the model's numbers overflow.
+        CorpusError: the text has fewer than two tokens.
+        ChargenError: there is no such way, or the model's numbers overflow.
     """
-    if len(ids) < 2 or len(ids) * model.config.num_parameters < _LONG:
-        return model.score_tokens(ids)
-    from chargen.training.evaluate import score_long_text
-
-    found = score_long_text(model.config, model.file.weights, ids, token_lengths(model.tokenizer))
-    check_finite(np.array(found.nats_per_token))
-    return found
-
-
-def score_online(model: Model, ids: Tokens) -> Score:
-    """How well a model predicts a text when it learns from what it has read so far.
-
-    Args:
-        model: which stays as it is.
-        ids: the text (N,).
-
-    Raises:
-        CorpusError: it has fewer than two tokens.
-    """
+    if way == "auto":
+        products = len(ids) * stepper.config.num_parameters
+        way = "numpy" if products < _MAX_NUMPY_PRODUCTS else "torch"
+    if way not in WAYS:
+        raise ChargenError(unknown_name("way", way, WAYS))
     if len(ids) < 2:
         raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
-    reader, nats = adapter(model), 0.0
-    for start in range(0, len(ids), _READ_AT_ONCE):
-        nats += reader.read(ids[start : start + _READ_AT_ONCE])
-    predicted = np.bincount(ids[1:], minlength=model.config.vocab_size)
-    return make_score(nats, predicted, token_lengths(model.tokenizer))
+    nats = WAYS[way](stepper, ids)
+    if not math.isfinite(nats):
+        raise ChargenError("the model's numbers overflowed: its weights are too large to score")
+    counts: npt.NDArray[np.int64] = np.bincount(ids[1:], minlength=stepper.config.vocab_size)
+    return make_score(nats, counts, token_lengths(tokenizer))

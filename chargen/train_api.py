@@ -91,6 +91,8 @@ def train(
         # The first process encodes the text, the others find it in the cache.
         read = partial(open_dataset, options, on_reading if process.is_first else unwatched)
         dataset = ranks.rank0_first(read) if ranks else read()
+        if process.is_first:
+            dataset.keep_for(folder)
 
         def start() -> Iterator[TrainEvent]:
             from chargen.training.session import RunText, train_run
@@ -189,6 +191,8 @@ def finetune(
             replayed = open_replay_dataset(replay_options, dataset.tokenizer, on_reading)
             source[REPLAY] = {"options": options_to_json(replay_options), "card": replayed.card}
             notes += [f"replay: {note}" for note in replayed.notes]
+            replayed.keep_for(folder)
+        dataset.keep_for(folder)
         card = {
             **dataset.card,
             "base": lineage(base.card, run_name(base.path)),
@@ -275,6 +279,9 @@ def resume(
         if REPLAY in snapshot.text:
             replayed = reopen(*_replay_options(snapshot.text[REPLAY], tokenizer))
             notes += [f"replay: {note}" for note in replayed.notes]
+            replayed.keep_for(folder)
+        if this_process().is_first:
+            dataset.keep_for(folder)
         finetuned = _FINETUNE_CARD_KEYS & snapshot.card.keys()
         card = {**dataset.card, **{key: snapshot.card[key] for key in finetuned}}
 

@@ -109,11 +109,11 @@ def test_learning_while_reading_leaves_it_too(text, busy_host):
     before = host()
     model.score("abc" * 50)
     list(model.generate("abc", length=5))
-    from chargen.training.evaluate import OnlineLearner, score_long_text
+    from chargen.training.evaluate import OnlineLearner, nats_of_long_text
 
     ids = model.encode("abc" * 50)
     OnlineLearner(model.config, model.file.weights).read(ids)
-    score_long_text(model.config, model.file.weights, ids, np.ones((2, model.config.vocab_size)))
+    nats_of_long_text(model.config, model.file.weights, ids)
     assert host() == before
 
 

@@ -69,8 +69,8 @@ def command(
     files = names[1:] or names
     for name in files:
         ids = read_tokens(model, name, terminal, encoding=encoding, column=column)
-        score = _score(model, ids, name)
-        dynamic_score = _score_dynamically(model, ids) if dynamic else None
+        score = _score(model, ids, name, "auto")
+        dynamic_score = _score(model, ids, name, "online") if dynamic else None
         if as_json:
             label = {"file": name} if len(files) > 1 else {}
             extra = {} if dynamic_score is None else {"dynamic": dynamic_score.to_json()}
@@ -81,21 +81,12 @@ def command(
             terminal.write_line(_score_line(f"{name}, learning while it reads", dynamic_score))
 
 
-def _score(model: Model, ids: Tokens, name: str) -> Score:
+def _score(model: Model, ids: Tokens, name: str, way: str) -> Score:
     """Score a text; an error names the file."""
-    from chargen.scoring import score
-
     try:
-        return score(model, ids)
+        return model.score_tokens(ids, way)
     except CorpusError as error:
         raise CorpusError(f"{name}: {error}") from error
-
-
-def _score_dynamically(model: Model, ids: Tokens) -> Score:
-    """Score a text while the model learns from it; imports torch."""
-    from chargen.scoring import score_online
-
-    return score_online(model, ids)
 
 
 def _score_line(label: str, score: Score) -> str:

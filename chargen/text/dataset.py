@@ -137,6 +137,13 @@ class Dataset:
     """What the model's card says about the text."""
     notes: tuple[str, ...]
     """What a person should know, such as skipped files."""
+    stores: tuple[TokenStore, ...] = ()
+    """Where the tokens lie in the cache."""
+
+    def keep_for(self, run: Path) -> None:
+        """Keeps the tokens in the cache as long as the folder of this run exists."""
+        for store in self.stores:
+            store.keep_for(run)
 
 
 def open_dataset(options: TextOptions, watcher: Watcher = unwatched) -> Dataset:
@@ -328,4 +335,11 @@ def make_dataset(
         "documents": options.documents,
         "split": split,
     }
-    return Dataset(tokenizer=tokenizer, train=train, valid=valid, card=card, notes=tuple(notes))
+    return Dataset(
+        tokenizer=tokenizer,
+        train=train,
+        valid=valid,
+        card=card,
+        notes=tuple(notes),
+        stores=tuple(stores),
+    )

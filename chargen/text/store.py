@@ -29,6 +29,8 @@ from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
 _FORMAT = 2
 _TOKENS, _META = "tokens.bin", "meta.json"
+_USERS = "runs.txt"
+"""The folders of the runs that were trained on a store, a line each."""
 _KEY_LENGTH = 32
 """Hexadecimal digits of the name of a store's folder."""
 _KEEP_DAYS = 30
@@ -44,6 +46,15 @@ class TokenStore:
 
     tokens: Tokens
     path: Path
+
+    def keep_for(self, run: Path) -> None:
+        """Keeps the store in the cache as long as the folder of a run that needs it exists."""
+        users = self.path.with_name(_USERS)
+        line = f"{run.absolute()}\n"
+        with suppress(OSError):
+            if not users.exists() or line not in users.read_text(encoding="utf-8"):
+                with users.open("a", encoding="utf-8") as file:
+                    file.write(line)
 
     def split(self, valid_fraction: float, eos_id: int | None = None) -> tuple[Tokens, Tokens]:
         """Divides the ids into views: the first part to train on, the rest to validate on.
@@ -256,11 +267,19 @@ def tokenizer_digest(state: TokenizerState) -> str:
 
 
 def _prune(folder: Path, *, keep: Path) -> None:
-    """Removes the stores that were not used for a month."""
+    """Removes the stores that were not used for a month, unless a run may still need them."""
     oldest = time.time() - _KEEP_DAYS * 86400
     for store in folder.iterdir():
         if store != keep and len(store.name) == _KEY_LENGTH:
             with suppress(OSError):
                 used = [store, *store.glob(_META), *store.glob(JOURNAL)]
-                if max(path.stat().st_mtime for path in used) < oldest:
+                if max(path.stat().st_mtime for path in used) < oldest and not _has_runs(store):
                     shutil.rmtree(store)
+
+
+def _has_runs(store: Path) -> bool:
+    """Whether the folder of a run that was trained on this store exists."""
+    users = store / _USERS
+    if not users.exists():
+        return False
+    return any(Path(line).is_dir() for line in users.read_text(encoding="utf-8").splitlines())

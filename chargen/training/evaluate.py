@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.rmsprop import rmsprop
 
 from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
@@ -46,16 +47,10 @@ _PULL = 2e-3
 """Share of the way back to the first weights, per update."""
 
 
-def score_long_text(
-    config: ModelConfig, weights: Weights, tokens: Tokens, lengths: npt.NDArray[np.int64]
-) -> Score:
-    """Scores a long text as fast as this machine can: on its GPU, or in the CPU's bfloat16.
+def nats_of_long_text(config: ModelConfig, weights: Weights, tokens: npt.NDArray[Any]) -> float:
+    """Nats that the tokens (N,) after the first cost, as fast as this machine can compute them.
 
-    Args:
-        config: the model's shape.
-        weights: its weights.
-        tokens: (N,).
-        lengths: (2, V) bytes and characters of each token, of `token_lengths`.
+    On its GPU, or in the CPU's bfloat16.
     """
     with preserved_torch_settings():
         device = prepare_torch(TrainConfig(steps=1))
@@ -63,7 +58,8 @@ def score_long_text(
         network = RecurrentLM(config, kernel=kernel)
         network.load_weights(weights)
         network.to(device)
-        return evaluate(network, tokens, lengths, exact=False, warm_up=_WARM_UP_TOKENS)
+        nats, _ = _sums(network, tokens, None, ALONE, exact=False, warm_up=_WARM_UP_TOKENS)
+    return nats
 
 
 def evaluate(
@@ -90,7 +86,21 @@ def evaluate(
         ranks: the processes that share the rows; all of them must call it.
         warm_up: tokens that each row reads before its own part.
     """
-    nats, counts = 0.0, np.zeros(len(lengths[0]), np.int64)
+    nats, counts = _sums(network, tokens, limit, ranks, exact=exact, warm_up=warm_up)
+    return make_score(nats, counts, lengths)
+
+
+def _sums(
+    network: RecurrentLM,
+    tokens: Tokens,
+    limit: int | None,
+    ranks: Ranks,
+    *,
+    exact: bool,
+    warm_up: int,
+) -> tuple[float, npt.NDArray[np.int64]]:
+    """Nats of all predictions, and how often each token (V,) was to be predicted."""
+    nats, counts = 0.0, np.zeros(network.config.vocab_size, np.int64)
     for logits, targets in _predictions(
         network, tokens, limit, ranks, exact=exact, warm_up=warm_up
     ):
@@ -98,7 +108,7 @@ def evaluate(
         nats += _total(losses)
         counts += np.bincount(targets.cpu().numpy(), minlength=len(counts))
     (nats,), counts = _summed(ranks, counts, nats)
-    return make_score(nats, counts, lengths)
+    return nats, counts
 
 
 def evaluate_calibrated(
@@ -243,21 +253,38 @@ class OnlineLearner:
 
 
 class _PulledRMSprop:
-    """RMSprop, followed by a pull back to the first weights."""
+    """RMSprop by torch's function, followed by a pull back to the first weights.
+
+    torch's class of that name loads torch's compiler, which changes the host's warnings.
+    """
 
     def __init__(self, network: RecurrentLM) -> None:
         self._parameters = list(network.parameters())
         self._first = [parameter.detach().clone() for parameter in self._parameters]
-        self._rmsprop = torch.optim.RMSprop(
-            self._parameters, lr=_RATE, alpha=_GRADIENT_MEMORY, eps=1e-6
-        )
+        self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._steps = [torch.zeros(()) for _ in self._parameters]
 
     def clip(self) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
 
     def step(self, rate: float | Tensor, progress: float = 0.0) -> None:
-        """Changes the weights, at the rate that it was made with."""
-        self._rmsprop.step()
+        """Changes the weights, then forgets the gradients."""
         with torch.no_grad():
+            rmsprop(
+                list[Tensor](self._parameters),
+                [parameter.grad for parameter in self._parameters if parameter.grad is not None],
+                self._squares,
+                [],
+                [],
+                self._steps,
+                foreach=False,
+                lr=float(rate),
+                alpha=_GRADIENT_MEMORY,
+                eps=1e-6,
+                weight_decay=0.0,
+                momentum=0.0,
+                centered=False,
+            )
             torch._foreach_lerp_(list[Tensor](self._parameters), self._first, _PULL)
-        self._rmsprop.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None

@@ -15,7 +15,7 @@ from chargen.errors import ChargenError, CorpusError
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.model.score import make_score
 from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import evaluate, evaluate_calibrated, score_long_text
+from chargen.training.evaluate import evaluate, evaluate_calibrated, nats_of_long_text
 from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
@@ -127,22 +127,21 @@ def test_lanes_that_warm_up_are_one_reading(cell):
     cold = evaluate(network, tokens, lengths)
     assert abs(cold.nats_per_token - whole.nats_per_token) > 1e-6, "otherwise the text says nothing"
     # Where the machine has bfloat16, that is its rounding.
-    long = score_long_text(model.config, model.weights, tokens, lengths)
-    assert (long.tokens, long.bytes) == (whole.tokens, whole.bytes)
-    assert long.nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-3)
+    nats = nats_of_long_text(model.config, model.weights, tokens)
+    assert nats / whole.tokens == pytest.approx(whole.nats_per_token, abs=1e-3)
 
 
 def test_what_takes_long_is_scored_through_torch(monkeypatch):
     model = Model(make_model())
     tokens = np.random.default_rng(0).integers(10, size=5000).astype(np.uint8)
-    short = scoring.score(model, tokens)
+    short = model.score_tokens(tokens, "auto")
     assert short == model.score_tokens(tokens)
-    monkeypatch.setattr("chargen.scoring._LONG", 1.0)
-    long = scoring.score(model, tokens)
-    assert long != short
+    monkeypatch.setattr(scoring, "_MAX_NUMPY_PRODUCTS", 1.0)
+    long = model.score_tokens(tokens, "auto")
+    assert long == model.score_tokens(tokens, "torch") != short
     assert long.nats_per_token == pytest.approx(short.nats_per_token, abs=1e-3)
     with pytest.raises(CorpusError, match="at least two"):
-        scoring.score(model, tokens[:1])
+        model.score_tokens(tokens[:1], "auto")
     model.file.weights["head.bias"][:] = np.inf
     with pytest.raises(ChargenError, match="overflowed"):
-        scoring.score(model, tokens)
+        model.score_tokens(tokens, "auto")

@@ -325,18 +325,18 @@ def test_learning_while_reading_helps_on_a_text_that_repeats(capsys, english):
 
 def test_a_learner_scores_before_it_learns():
     from chargen.api import Model
-    from chargen.scoring import adapter
+    from chargen.scoring import online_learner
 
     model = Model(make_model())
     ids = np.array([1, 4, 2, 8, 5, 7] * 3)
-    first = adapter(model)
+    first = online_learner(model.stepper)
     nats = first.read(ids)
     static = model.score_tokens(ids)
     assert nats == pytest.approx(static.nats_per_token * 17, rel=1e-4), "a single segment"
     assert any(
         not np.array_equal(first.weights()[name], one) for name, one in model.file.weights.items()
     )
-    pieces = adapter(model)
+    pieces = online_learner(model.stepper)
     pieces.read(ids[:1])
     assert pieces.read(ids[1:]) == pytest.approx(nats, rel=1e-4)
 

@@ -115,9 +115,9 @@ def learn_accepted(session: Session) -> None:
     if len(nodes) < 2:
         return
     if session.learner is None:
-        from chargen.scoring import adapter
+        from chargen.scoring import online_learner
 
-        session.learner = adapter(session.model)
+        session.learner = online_learner(session.model.stepper)
         before = tree.path(start, _WARM_UP_TOKENS)
         if before:
             session.learner.read(np.array([tree.token(node) for node in before]))
