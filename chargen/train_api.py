@@ -1,15 +1,14 @@
 """`train`, `finetune` and `resume`: iterators of events. The commands call these functions.
 
 torch is imported when one of them begins to train, and not before. Nothing of the host changes:
-each event is made with torch settings of its own (see `HostedIterator`).
+training runs with torch settings of its own, which are swapped in and out around each event.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -315,16 +314,36 @@ def resume(
 def _events(
     prepare: Callable[[], Training], on_note: Callable[[str], None]
 ) -> Iterator[TrainEvent]:
-    """Prepares the text, then trains; tells the notes about the text once the plan is made."""
-    start, notes = prepare()
-    from chargen.training.device import HostedIterator  # torch, once all else is in order
+    """Prepares the text, then trains; tells the notes about the text once the plan is made.
 
-    with closing(HostedIterator(start)) as events:
-        for event in events:
+    The host may draw random numbers, change the number of threads, or train another model between
+    two events: neither side sees the other's torch settings, also after an error.
+    """
+    start, notes = prepare()
+    from chargen.training.device import TorchSettings, preserved_torch_settings
+
+    events: Iterator[TrainEvent] | None = None
+    settings: TorchSettings | None = None
+    try:
+        while True:
+            with preserved_torch_settings():
+                if settings is not None:
+                    settings.restore()
+                if events is None:
+                    events = start()
+                try:
+                    event = next(events)
+                except StopIteration:
+                    return
+                settings = TorchSettings()
             if isinstance(event, Planned):
                 for note in notes:
                     on_note(note)
             yield event
+    finally:
+        if isinstance(events, Generator):
+            with preserved_torch_settings():
+                events.close()
 
 
 def _names(corpus: CorpusNames) -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from chargen.cli.options import terminal_options
+from chargen.cli.train import show_events
 from chargen.errors import ExitCode
 from chargen.terminal.context import Terminal
 
@@ -27,13 +30,13 @@ def command(minutes: float, terminal: Terminal) -> int:
     The corpus is Python's language reference, which is part of Python. The run is
     checkpoints/demo; it replaces an earlier demo. On a terminal, the REPL opens at the end.
     """
-    from chargen.cli.train import run_training
+    from chargen.train_api import train
     from chargen.training.config import check_settings
 
     check_settings({"minutes": minutes})
     terminal.note("training on Python's language reference (builtin:python-docs)")
-    options = {"run": "demo", "out": None, "overwrite": True, "minutes": minutes}
-    code = run_training((), options, terminal)
+    begin = partial(train, on_note=terminal.note, run="demo", overwrite=True, minutes=minutes)
+    code = show_events(begin, terminal)
     if code != ExitCode.DONE:
         return code
     from chargen.api import load

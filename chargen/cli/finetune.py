@@ -95,11 +95,10 @@ def run_finetuning(
     **options: Any,
 ) -> int:
     """Fine-tune; see _FINETUNE_HELP."""
-    from chargen.cli.training_view import show_events
     from chargen.train_api import finetune
 
     begin = partial(finetune, model, corpus, on_note=terminal.note, **options)
-    return show_events(begin, terminal, as_json=as_json)
+    return train.show_events(begin, terminal, as_json=as_json)
 
 
 def _parameters() -> list[click.Parameter]:

@@ -98,9 +98,17 @@ def run(args: list[str]) -> int:
     _prepare_streams()
     terminal = Terminal()
     try:
-        code = _invoke(args)
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        if args[:1] == ["info"] and args[1:2] in (["runs"], ["corpora"]):
+            args = args[1:]
+        if "_CHARGEN_COMPLETE" in os.environ:
+            cli.main(args, prog_name="chargen")
+        # Not cli.main(): it would end the process with code 1 when a pipe is closed.
+        with cli.make_context("chargen", list(args)) as group:
+            result: object = cli.invoke(group)
         sys.stdout.flush()
-        return code
+        return result if isinstance(result, int) else ExitCode.DONE
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -131,19 +139,6 @@ def run(args: list[str]) -> int:
             "(a fault in chargen; run again with --debug for the traceback)"
         )
         return _fail(terminal, message, ExitCode.FAILURE, args)
-
-
-def _invoke(args: list[str]) -> int:
-    if args[:1] == ["help"]:
-        args = [*args[1:], "--help"]
-    if args[:1] == ["info"] and args[1:2] in (["runs"], ["corpora"]):
-        args = args[1:]
-    if "_CHARGEN_COMPLETE" in os.environ:
-        cli.main(args, prog_name="chargen")
-    # Not cli.main(): it would end the process with code 1 when a pipe is closed.
-    with cli.make_context("chargen", list(args)) as context:
-        result: object = cli.invoke(context)
-    return result if isinstance(result, int) else ExitCode.DONE
 
 
 def _fail(terminal: Terminal, message: str, code: int, args: list[str]) -> int:

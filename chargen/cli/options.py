@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,27 +38,32 @@ def decorated(function: Any, decorators: Sequence[Callable[[Any], Any]]) -> Any:
 
 
 def terminal_options(function: F) -> F:
-    """Add --color, --ascii, --quiet and --debug; pass the command a `terminal`."""
+    """Add --color, --ascii, --quiet and --debug; the command gets them as one `terminal`."""
 
-    @wraps(function)
-    def with_terminal(*args: Any, color: str, ascii: bool, quiet: bool, **rest: Any) -> Any:
-        rest.pop("debug")  # read from the arguments by main(), before any command runs
-        terminal = Terminal(color=color, ascii=ascii, quiet=quiet)
-        return function(*args, terminal=terminal, **rest)
+    def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        context.meta[parameter.name or ""] = value
 
+    def make_terminal(context: click.Context, _: click.Parameter, color: str) -> Terminal:
+        return Terminal(color=color, ascii=context.meta["ascii"], quiet=context.meta["quiet"])
+
+    # click reads eager options first: they are known when --color becomes the terminal.
+    flag = partial(click.option, is_flag=True, is_eager=True, expose_value=False, callback=remember)
     decorators = (
         click.option(
             "--color",
+            "terminal",
             type=click.Choice(COLOR_MODES),
             default="auto",
             show_default=True,
+            callback=make_terminal,
             help="When to use colours; auto obeys NO_COLOR.",
         ),
-        click.option("--ascii", is_flag=True, help="Draw with ASCII characters only."),
-        click.option("-q", "--quiet", is_flag=True, help="Write only errors to stderr."),
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        flag("--ascii", help="Draw with ASCII characters only."),
+        flag("-q", "--quiet", help="Write only errors to stderr."),
+        # main() reads --debug from the arguments, before any command runs.
+        flag("--debug", help="Show the traceback of an error."),
     )
-    command: F = decorated(with_terminal, decorators)
+    command: F = decorated(function, decorators)
     return command
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from chargen.cli.options import RUN_NAME, json_option, terminal_options
+from chargen.cli.train import show_events
 from chargen.terminal.context import Terminal
 
 _RESUME_HELP = """Continue a run exactly where it stopped.
@@ -48,7 +49,6 @@ def command(
     terminal: Terminal,
 ) -> int:
     """Resume; see _RESUME_HELP."""
-    from chargen.cli.training_view import show_events
     from chargen.train_api import resume
     from chargen.training.config import check_settings
 

@@ -6,8 +6,10 @@ What the run shows and how it is stopped is in `training_view.py`; what the opti
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,12 +20,17 @@ from chargen.cli.options import (
     encoding_option,
     json_option,
     terminal_options,
+    write_json,
 )
+from chargen.errors import ExitCode
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
+
+if TYPE_CHECKING:
+    from chargen.training.events import TrainEvent
 
 _TRAIN_HELP = """Train a model on your text.
 
@@ -145,22 +152,47 @@ continues from there, and also after a crash or a power cut.
 @terminal_options
 def command(corpus: tuple[str, ...], as_json: bool, terminal: Terminal, **options: Any) -> int:
     """Train; see _TRAIN_HELP."""
-    return run_training(corpus, options, terminal, as_json=as_json)
-
-
-def run_training(
-    corpus: tuple[str, ...], options: dict[str, Any], terminal: Terminal, *, as_json: bool = False
-) -> int:
-    """Train, show the run, and return the exit code; `chargen demo` calls this too.
-
-    Args:
-        corpus: the CORPUS arguments.
-        options: the command's options by name: `run`, `out`, `overwrite` and the settings.
-        terminal: where the run is shown.
-        as_json: also write each event to stdout, as one line of JSON.
-    """
-    from chargen.cli.training_view import show_events
     from chargen.train_api import train
 
     begin = partial(train, corpus, on_note=terminal.note, **options)
     return show_events(begin, terminal, as_json=as_json)
+
+
+def show_events(
+    begin: Callable[..., Iterator[TrainEvent]],
+    terminal: Terminal,
+    *,
+    as_json: bool = False,
+) -> int:
+    """Show a run until it ends or is interrupted; return the exit code.
+
+    Args:
+        begin: makes the run's events, given `should_stop` and `on_reading`.
+        terminal: where the run is shown.
+        as_json: also write each event to stdout, as one line of JSON.
+    """
+    from chargen.cli.training_view import Interrupts, TrainingView
+    from chargen.terminal.progress import reading_line
+    from chargen.training.events import event_record
+
+    view, is_closed = TrainingView(terminal), False
+    with (
+        Interrupts(view.notice) as interrupts,
+        closing(view),
+        reading_line(terminal) as on_reading,
+    ):
+        events = begin(
+            should_stop=lambda: is_closed or interrupts.stop_requested(), on_reading=on_reading
+        )
+        for event in events:
+            interrupts.begin_waiting()
+            view.show(event)
+            if as_json:
+                try:
+                    write_json(terminal, event_record(event))
+                    terminal.out.flush()
+                except OSError:
+                    # Nobody reads stdout any more, or the disk is full: save the run and stop.
+                    as_json, is_closed = False, True
+    view.summarise()
+    return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

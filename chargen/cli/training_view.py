@@ -1,21 +1,19 @@
 """How a person follows a training run, and stops it.
 
-`show_events` runs a training command to its end: it shows each event on the display, writes the
-events as JSON if asked, and ends with a summary. `Interrupts` makes Ctrl-C and termination signals
-finish the step first; a second one leaves at once. Which options a run has is not known here.
+`TrainingView` shows the events of a run on the display, and ends with a summary. `Interrupts` makes
+Ctrl-C and termination signals finish the step first; a second one leaves at once. The loop over the
+events is `show_events` of cli/train.py. Which options a run has is not known here.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 
-from chargen.cli.options import write_json
 from chargen.errors import ChargenError, ExitCode
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
@@ -24,7 +22,7 @@ from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.runs import CHECKPOINTS, MODEL
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import duration, plural, reading_line, size
+from chargen.terminal.progress import duration, plural, size
 from chargen.terminal.training_display import TrainingProgress, open_display
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.events import (
@@ -34,7 +32,6 @@ from chargen.training.events import (
     Recovered,
     StepDone,
     TrainEvent,
-    event_record,
 )
 from chargen.training.launch import this_process
 
@@ -214,39 +211,3 @@ def write_sample(config: ModelConfig, weights: Weights, tokenizer: Tokenizer) ->
     # The text begins in the middle of a word, because the state is empty, and ends in one.
     start, end = text.find(" ") + 1, text.rfind(" ")
     return text[start:end].strip("\n") if start < end else text
-
-
-def show_events(
-    begin: Callable[..., Iterator[TrainEvent]],
-    terminal: Terminal,
-    *,
-    as_json: bool,
-) -> int:
-    """Show a run until it ends or is interrupted; return the exit code.
-
-    Args:
-        begin: makes the run's events, given `should_stop` and `on_reading`.
-        terminal: where the run is shown.
-        as_json: also write each event to stdout, as one line of JSON.
-    """
-    view, is_closed = TrainingView(terminal), False
-    with (
-        Interrupts(view.notice) as interrupts,
-        closing(view),
-        reading_line(terminal) as on_reading,
-    ):
-        events = begin(
-            should_stop=lambda: is_closed or interrupts.stop_requested(), on_reading=on_reading
-        )
-        for event in events:
-            interrupts.begin_waiting()
-            view.show(event)
-            if as_json:
-                try:
-                    write_json(terminal, event_record(event))
-                    terminal.out.flush()
-                except OSError:
-                    # Nobody reads stdout any more, or the disk is full: save the run and stop.
-                    as_json, is_closed = False, True
-    view.summarise()
-    return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

@@ -17,6 +17,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import suspend_to_background_supported
@@ -69,6 +70,24 @@ class Completions(Completer):
         return COMMANDS[name].complete(self._context) if name in COMMANDS else ()
 
 
+class SafeTyping(Processor):
+    """Shows typed characters that could hide or reorder text as U+FFFD; the line keeps them."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        """Replaces characters one by one, so that the cursor stays where it is."""
+        fragments: StyleAndTextTuples = [
+            (style, "".join(map(_typed_character, text)))
+            for style, text, *_ in transformation_input.fragments
+        ]
+        return Transformation(fragments)
+
+
+def _typed_character(character: str) -> str:
+    """The character; U+FFFD for one that SafeText would show in another way."""
+    is_control = character < " "  # prompt_toolkit itself shows these as ^A to ^_
+    return character if is_control or safe_line(character) == character else "\ufffd"
+
+
 class QuietOutput(Vt100_Output):
     """Output that never asks the terminal where the cursor is.
 
@@ -107,6 +126,7 @@ class LineReader:
             complete_while_typing=Condition(self._is_command),
             history=_open_history(),
             key_bindings=self._bindings(),
+            input_processors=[SafeTyping()],
             bottom_toolbar=self._toolbar,
             prompt_continuation=self._continuation,
             enable_open_in_editor=False,

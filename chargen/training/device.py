@@ -1,7 +1,7 @@
 """Where training runs: device, threads, and what would be used here, in words.
 
 torch's settings belong to whoever imports chargen. Training needs its own, so they are swapped in
-and out (`preserved_torch_settings`, `HostedIterator`).
+and out (`preserved_torch_settings`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ from chargen.training.config import TrainConfig
 from chargen.training.kernels import candidates
 from chargen.training.launch import this_process
 
-T = TypeVar("T")
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's mallopt(3)."""
 _MAX_KEPT_BLOCK_BYTES, _MAX_KEPT_BYTES = 1 << 25, 1 << 30
@@ -33,7 +31,7 @@ _SUBNORMAL = np.float32(1e-40)
 def prepare_torch(config: TrainConfig) -> torch.device:
     """Sets threads, subnormal numbers, memory and the seed; returns the device to train on.
 
-    Callers keep the host's settings with `preserved_torch_settings` or `HostedIterator`.
+    Callers keep the host's settings with `preserved_torch_settings`.
 
     Raises:
         ChargenError: this machine has no such device.
@@ -107,40 +105,6 @@ def preserved_torch_settings() -> Iterator[None]:
             yield
     finally:
         settings.restore()
-
-
-class HostedIterator(Iterator[T]):
-    """Runs an iterator with torch settings of its own, whatever the host does between two items.
-
-    The host may draw random numbers, change the number of threads, or train another model between
-    two items: neither side sees the other's settings, also after an error.
-
-    Args:
-        make: makes the iterator, when the first item is asked for.
-    """
-
-    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
-        self._make = make
-        self._items: Iterator[T] | None = None
-        self._settings: TorchSettings | None = None
-
-    def __next__(self) -> T:
-        with preserved_torch_settings():
-            if self._settings is not None:
-                self._settings.restore()
-            try:
-                if self._items is None:
-                    self._items = self._make()
-                return next(self._items)
-            finally:
-                self._settings = TorchSettings()
-
-    def close(self) -> None:
-        """Ends the iterator: what it holds is given back."""
-        close = getattr(self._items, "close", None)
-        if close is not None:
-            with preserved_torch_settings():
-                close()
 
 
 def is_out_of_memory(error: Exception) -> bool:

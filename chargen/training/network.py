@@ -16,7 +16,7 @@ N tokens, S states of a cell.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,43 +165,30 @@ class RecurrentLM(nn.Module):
         hidden: Tensor = self.embedding.weight
         if ids is None:
             hidden = self._drop(self.embedding(tokens), self.embedding_dropout)
+        cell, groups, kernel = self.config.cell, self.config.groups, self.kernel
         after = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
             if number:
                 hidden, ids = self._drop(hidden, self.dropout), None
-            layer_state = tuple(part[number : number + 1] for part in state)
-            hidden, layer_state = self._layer(number, layer.weights, hidden, ids, layer_state)
-            after.append(layer_state)
-        joined = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
-        return hidden, joined
+            # Each group reads the embedding, or its own units of the layer below.
+            inputs = hidden.chunk(groups, -1) if number else [hidden] * groups
+            before = (part[number : number + 1].chunk(groups, -1) for part in state)
+            outputs, states = [], []
+            for group in zip(inputs, layer.weights, zip(*before, strict=True), strict=True):
+                output, state_after = kernel.recurrence(
+                    cell, kernel.bf16, group[0], ids, *group[1:]
+                )
+                outputs.append(output)
+                states.append(state_after)
+            hidden = _joined(outputs)
+            after.append(tuple(_joined(parts) for parts in zip(*states, strict=True)))
+        return hidden, tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 
     def dropped_out(self, hidden: Tensor) -> list[Tensor]:
         """Hidden states (T, B, H) after dropout, once for each mask: what the head reads."""
         masks = self._masks if self.dropout else 1
         return [self._drop(hidden, self.dropout) for _ in range(masks)]
-
-    def _layer(
-        self,
-        number: int,
-        weights: list[LayerWeights],
-        below: Tensor,
-        ids: Tensor | None,
-        state: State,
-    ) -> tuple[Tensor, State]:
-        """Reads a window with every group of a layer; each sees the embedding, or its own units."""
-        count, cell = len(weights), self.config.cell
-        if count == 1:
-            return self.kernel(cell, below, ids, weights[0], state)
-        inputs = below.chunk(count, -1) if number else [below] * count
-        states = zip(*(part.chunk(count, -1) for part in state), strict=True)
-        results = [
-            self.kernel(cell, *arguments)
-            for arguments in zip(inputs, [ids] * count, weights, states, strict=True)
-        ]
-        hidden, after = zip(*results, strict=True)
-        joined = tuple(torch.cat(parts, -1) for parts in zip(*after, strict=True))
-        return torch.cat(hidden, -1), joined
 
     def _drop(self, hidden: Tensor, rate: float) -> Tensor:
         """Dropout with one mask for all time steps (Gal and Ghahramani, 2016)."""
@@ -232,6 +219,11 @@ class RecurrentLM(nn.Module):
             parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
         if self.config.groups > 1:
             parameters["head.weight"].mul_(self.config.groups)
+
+
+def _joined(groups: Sequence[Tensor]) -> Tensor:
+    """The units of all groups (..., H) from those of each."""
+    return groups[0] if len(groups) == 1 else torch.cat(list(groups), -1)
 
 
 def detach(state: State) -> State:

@@ -448,3 +448,15 @@ def test_a_dumb_terminal_gets_no_escapes():
     child.close()
     assert child.exitstatus == 0
     assert b"\x1b" not in child.before
+
+
+def test_typed_characters_that_reorder_text_are_shown_as_such():
+    """Also before Enter: what a person pastes may come from anywhere."""
+    seat = Seat()
+    seat.prompt()
+    seat.child.send("ab\u202ecd")
+    seat.until(lambda: seat.has_prompt("ab\ufffdcd"))
+    seat.child.send("\x7f" * 5)
+    seat.until(lambda: seat.has_prompt("›"))
+    assert b"\xe2\x80\xae" not in seat.data
+    assert seat.leave() == 0

@@ -74,7 +74,9 @@ class Case:
         def compute(leaves):
             weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
             state = tuple(leaves[name] for name in ("h", "c") if name in leaves)
-            return kernel(self.cell, leaves["inputs"], self.tokens, weights, state)
+            return kernel.recurrence(
+                self.cell, kernel.bf16, leaves["inputs"], self.tokens, weights, state
+            )
 
         return self.run(compute)
 
@@ -252,9 +254,13 @@ def test_windows_do_not_touch_each_others_memory(kernel, cell):
     def interrupted(leaves):
         weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
         state = tuple(leaves[name] for name in ("h", "c") if name in leaves)
-        output, after = kernel(cell, leaves["inputs"], first.tokens, weights, state)
+        output, after = kernel.recurrence(
+            cell, kernel.bf16, leaves["inputs"], first.tokens, weights, state
+        )
         with torch.no_grad():
-            silent, _ = kernel(cell, leaves["inputs"], first.tokens, weights, state)
+            silent, _ = kernel.recurrence(
+                cell, kernel.bf16, leaves["inputs"], first.tokens, weights, state
+            )
         assert torch.equal(silent, output)
         second.by(kernel)
         return output, after

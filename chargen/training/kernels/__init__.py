@@ -21,11 +21,62 @@ from chargen.training.kernels import native, torch_kernels
 from chargen.training.kernels.build import cpu_limits
 from chargen.training.kernels.torch_kernels import LayerWeights, State
 
-_STOCK: dict[str, Callable[..., Any]] = {
+_STOCK_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "lstm": torch.lstm,
     "gru": torch.gru,
     "rnn": torch.rnn_tanh,
     "rnn-relu": torch.rnn_relu,
+}
+
+
+Recurrence = Callable[[str, bool, Tensor, Tensor | None, LayerWeights, State], tuple[Tensor, State]]
+
+
+def stock_recurrence(
+    cell: str,
+    bf16: bool,
+    inputs: Tensor,
+    tokens: Tensor | None,
+    weights: LayerWeights,
+    state: State,
+) -> tuple[Tensor, State]:
+    """Computes one layer over one window by torch's own function.
+
+    Args:
+        cell: a row of the table of cells.
+        bf16: computes products, and the states within the window, in bfloat16.
+        inputs: (T, B, I), or with `tokens` the embeddings (V, I) that they stand for.
+        tokens: (T, B) ids, or None.
+        weights: the layer's.
+        state: S tensors (1, B, H).
+
+    Returns:
+        The hidden states (T, B, H), and the state after the last step like `state`.
+    """
+    if tokens is not None:
+        inputs = functional.embedding(tokens, inputs)
+    kind = torch.bfloat16 if bf16 else inputs.dtype
+    before = tuple(part.to(kind) for part in state)
+    output, *after = _STOCK_FUNCTIONS[cell](
+        inputs.to(kind),
+        before if len(before) > 1 else before[0],
+        [tensor.to(kind) for tensor in weights],
+        True,
+        1,
+        0.0,
+        torch.is_grad_enabled(),
+        False,
+        False,
+    )
+    return output.to(inputs.dtype), tuple(
+        new.to(old.dtype) for new, old in zip(after, state, strict=True)
+    )
+
+
+_RECURRENCES: dict[str, Recurrence] = {
+    "native": native.recurrence,
+    "torch": torch_kernels.recurrence,
+    "stock": stock_recurrence,
 }
 
 
@@ -43,43 +94,10 @@ class Kernel:
         """The name that a person sees."""
         return f"{self.name} {'bf16' if self.bf16 else 'fp32'}"
 
-    def __call__(
-        self, cell: str, inputs: Tensor, tokens: Tensor | None, weights: LayerWeights, state: State
-    ) -> tuple[Tensor, State]:
-        """Computes one layer over one window, by torch's equations.
-
-        Args:
-            cell: a row of the table of cells.
-            inputs: (T, B, I), or with `tokens` the embeddings (V, I) that they stand for.
-            tokens: (T, B) ids, or None.
-            weights: the layer's.
-            state: S tensors (1, B, H).
-
-        Returns:
-            The hidden states (T, B, H), and the state after the last step like `state`.
-        """
-        if self.name == "native":
-            return native.recurrence(cell, self.bf16, inputs, tokens, weights, state)
-        if self.name == "torch":
-            return torch_kernels.recurrence(cell, self.bf16, inputs, tokens, weights, state)
-        if tokens is not None:
-            inputs = functional.embedding(tokens, inputs)
-        kind = torch.bfloat16 if self.bf16 else inputs.dtype
-        before = tuple(part.to(kind) for part in state)
-        output, *after = _STOCK[cell](
-            inputs.to(kind),
-            before if len(before) > 1 else before[0],
-            [tensor.to(kind) for tensor in weights],
-            True,
-            1,
-            0.0,
-            torch.is_grad_enabled(),
-            False,
-            False,
-        )
-        return output.to(inputs.dtype), tuple(
-            new.to(old.dtype) for new, old in zip(after, state, strict=True)
-        )
+    @property
+    def recurrence(self) -> Recurrence:
+        """The function that computes one layer over one window; see `stock_recurrence`."""
+        return _RECURRENCES[self.name]
 
     def linear(self, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The head's product, (N, H) to (N, V), in the precision of the recurrences."""
