@@ -72,7 +72,7 @@ def command(
     else:
         listed = np.sort(np.argsort(-bits, kind="stable")[: min(top, len(ids) - 1)])
     positions = positions_of(texts, listed)
-    # A byte that completes no character has no text of its own: it is shown as a number.
+    # A byte that completes no character has no text: it is shown as a number.
     labels = tuple(
         text or token_label(model.tokenizer, int(token))
         for text, token in zip(texts, ids, strict=True)

@@ -2,7 +2,7 @@
 
 `show_events` runs a training command to its end: it shows each event on the display, writes the
 events as JSON if asked, and ends with a summary. `Interrupts` makes Ctrl-C and termination signals
-finish the step first; a second one leaves at once. Which options a run has is not known here.
+finish the step first; a second one leaves at once. This file does not know the options of a run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Interrupts:
     """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
-        """Take the function that shows a person a line."""
+        """`notice` shows a line to the person."""
         self.exit_code = ExitCode.DONE
         self._notice = notice
         self._waiting = False

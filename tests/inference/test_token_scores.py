@@ -70,7 +70,7 @@ def test_clamped_units_and_long_texts_are_scored_as_single_steps_are(monkeypatch
         expected.append(logits[following] - np.log(np.exp(logits).sum()))
     np.testing.assert_allclose(token_logprobs(stepper, ids, clamps=clamps), expected, atol=1e-5)
     exact = token_logprobs(stepper, ids)
-    monkeypatch.setattr(token_scores, "_MIN_TOKENS_IN_ROWS_PER_TOKEN", 300)
+    monkeypatch.setattr(token_scores, "_MIN_TOKENS_PREDICTED_IN_ROWS", 300)
     np.testing.assert_allclose(token_logprobs(stepper, ids), exact, atol=1e-5)
 
 

@@ -26,7 +26,7 @@ def small_batches(monkeypatch):
     """Many batches of a small text, and a note after each."""
     monkeypatch.setattr(encoding, "_BATCH_CHARACTERS", 1000)
     monkeypatch.setattr("chargen.text.reader._CHUNK_BYTES", 500)
-    monkeypatch.setattr(encoding, "_NOTE_SECONDS", -1.0)
+    monkeypatch.setattr(encoding, "_SECONDS_BETWEEN_NOTES", -1.0)
 
 
 class Stop(KeyboardInterrupt):
@@ -134,7 +134,7 @@ def test_any_interruption_gives_the_same_tokens(tmp_path_factory, data):
     with pytest.MonkeyPatch.context() as here:
         here.setattr(encoding, "_BATCH_CHARACTERS", 1)
         here.setattr("chargen.text.reader._CHUNK_BYTES", 4)
-        here.setattr(encoding, "_NOTE_SECONDS", -1.0)
+        here.setattr(encoding, "_SECONDS_BETWEEN_NOTES", -1.0)
         straight = folder / "straight"
         straight.mkdir()
         whole = PartialStore(straight, np.dtype(np.uint8))
@@ -248,7 +248,7 @@ def test_the_sample_of_a_large_text_stays_small(monkeypatch):
     builder = subword.SubwordBuilder(400)
     for number in range(300):
         builder.feed(f"line {number} of a text\n\n\n" * 20 + "x" * 5_000 + "\n")
-    size = sum(len(line) + subword._LINE_CHARACTERS for line in builder._lines)
+    size = sum(len(line) + subword._LINE_OVERHEAD_CHARACTERS for line in builder._lines)
     assert 40_000 < size <= 100_000
     assert all(builder._lines)
     assert "line 0 of a text" in builder._lines
