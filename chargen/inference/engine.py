@@ -75,8 +75,8 @@ class Layer:
         self._multiply_hidden = _Product(weight_hh, gates, groups, batch)
         # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
         if layer and self.adds_products:
-            both = np.hstack([weight_ih, weight_hh])
-            self._multiply_joined = _Product(both, gates, groups, batch)
+            joined_weights = np.hstack([weight_ih, weight_hh])
+            self._multiply_joined = _Product(joined_weights, gates, groups, batch)
         joined = np.zeros((*batch, groups, 2, size // groups), np.float32)
         self._joined = joined.reshape(*batch, 2 * size)
         self._joined_input, self._joined_hidden = joined[..., 0, :], joined[..., 1, :]
@@ -167,7 +167,7 @@ def _aligned(matrix: Array) -> Array:
 
 
 def _finish_sigmoid(array: Array) -> None:
-    """Turns tanh(x / 2) into sigmoid(x), in place."""
+    """Makes sigmoid(x) of tanh(x / 2), in place."""
     np.multiply(array, _HALF, array)
     np.add(array, _HALF, array)
 

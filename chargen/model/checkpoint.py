@@ -187,7 +187,8 @@ def _parse_header(
         raise ModelFileError(f"its format version is {version!r}, not a number")
     if version > newest:
         raise ModelFileError(
-            f"written in format {version}; this chargen reads up to {newest}: install a newer chargen"
+            f"written in format {version}; this chargen reads up to {newest}: "
+            "install a newer chargen"
         )
     return header
 

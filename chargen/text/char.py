@@ -114,9 +114,9 @@ class CharTokenizer:
 
     def unseen(self, text: str) -> dict[str, str]:
         """Unseen characters in order of appearance, each with the nearest known character."""
-        known = self._known_characters
-        missing = (character for character in dict.fromkeys(text) if character not in known)
-        return {character: nearest(character, known) for character in missing}
+        known_characters = self._known_characters
+        missing = (letter for letter in dict.fromkeys(text) if letter not in known_characters)
+        return {letter: nearest(letter, known_characters) for letter in missing}
 
     def to_state(self) -> TokenizerState:
         """Settings `characters` and `documents`."""

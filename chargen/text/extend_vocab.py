@@ -102,13 +102,13 @@ def _choose_donors(
         return (old_ids[related],)
     category = unicodedata.category(character)
     for width in (2, 1):
-        alike = [
+        same_category = [
             old_id
             for other, old_id in old_ids.items()
             if unicodedata.category(other)[:width] == category[:width]
         ]
-        if alike:
-            return tuple(alike)
+        if same_category:
+            return tuple(same_category)
     return tuple(old_ids.values())
 
 
