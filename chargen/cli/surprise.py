@@ -132,5 +132,6 @@ def _position_line(
     token_text = one_line(labels[token], ascii=ascii)
     return (
         f"{safe_line(name)}:{position.line}:{position.column}: {surprise.bits[token]:.1f} bits for "
-        f"'{token_text}' after '{before}', expected '{expected}' ({surprise.probability[token]:.0%})"
+        f"'{token_text}' after '{before}', expected '{expected}' "
+        f"({surprise.probability[token]:.0%})"
     )
