@@ -150,9 +150,8 @@ class SubwordBuilder:
             self._line_count += 1
         while self._sample_size > _MAX_SAMPLE_CHARACTERS:
             self._lines = self._lines[::2]
-            self._sample_size = sum(map(len, self._lines)) + _LINE_OVERHEAD_CHARACTERS * len(
-                self._lines
-            )
+            overhead = _LINE_OVERHEAD_CHARACTERS * len(self._lines)
+            self._sample_size = sum(map(len, self._lines)) + overhead
             self._interval *= 2
 
     def finish(self, *, documents: bool) -> SubwordTokenizer:
