@@ -1,8 +1,8 @@
-"""`compare`: trains several cells on one text at equal cost, and measures them alike.
+"""`compare`: trains several cells on one text at equal cost, and measures them in the same way.
 
-Each cell and seed is a run of its own, so that nothing is lost when a comparison is stopped: the
-same plan, begun again, keeps the finished runs and continues the interrupted one. How the result
-is ranked and worded is in `chargen.insight.comparison`; how it is shown, in `chargen.terminal`.
+Each cell and seed is a separate run. A stopped comparison that is started again with the same plan
+keeps the finished runs and continues the interrupted run. How the result is ranked and worded is
+in `chargen.insight.comparison`; how it is shown, in `chargen.terminal`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from chargen.api import Model, load, validation_text
 from chargen.errors import CorpusError, UsageError, unknown_name
-from chargen.files import parse_json
+from chargen.files import is_plain_number, parse_json
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.inference.token_scores import token_logprobs
@@ -40,16 +40,16 @@ from chargen.train_api import resume, train
 from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
 
 EQUAL = {
-    "time": "the same minutes for each, and for each the size that suits them",
-    "parameters": "the same minutes, and as many weights as the first cell",
-    "steps": "as many steps, of the same size, as the first cell",
+    "time": "the same minutes for each cell, with the model size that fits them",
+    "parameters": "the same minutes for each cell, with as many weights as the first cell",
+    "steps": "as many steps, and the same hidden size, as the first cell",
 }
 """What can be equal for all cells."""
 _MAX_SCORED_TOKENS = 1 << 17
 """Tokens of the validation part that are scored at the end."""
 _MIN_VALID_TOKENS = 64
 _SCORE_BLOCKS = 64
-"""Pieces of the text that are also scored one by one: their spread is the error of the score."""
+"""Blocks of the text that are also scored one by one; their spread gives the error of the score."""
 _WRITTEN_TOKENS = 1500
 """Tokens that are written to measure the writing speed."""
 
@@ -59,7 +59,7 @@ class ComparisonPlan:
     """What to compare, and how."""
 
     corpus: tuple[str, ...]
-    """As for `train`."""
+    """CORPUS arguments, as for `train`."""
     cells: tuple[str, ...] = ("rnn", "rnn-relu", "gru", "lstm")
     seeds: int = 1
     """Runs of each cell; their seeds are 0, 1, ..."""
@@ -145,7 +145,7 @@ def compare(
 
 
 def _settings_of(plan: ComparisonPlan, compared: ComparedRun, first: ComparedRun) -> dict[str, Any]:
-    """The settings that make a run equal to the first one in the way that was asked for."""
+    """The settings of a run, with `plan.equal` taken from the first run."""
     settings = {**plan.settings, "cell": compared.cell, "seed": compared.seed}
     shape = first.config
     if shape is None or compared is first:
@@ -162,7 +162,7 @@ def _settings_of(plan: ComparisonPlan, compared: ComparedRun, first: ComparedRun
 
 
 def _hidden_size_for(shape: ModelConfig, cell: str) -> int:
-    """The hidden size with which another cell has most nearly as many weights."""
+    """The hidden size that gives another cell the closest number of weights."""
     sizes = range(8 * shape.groups, 8 * shape.hidden_size, shape.groups)
 
     def difference(size: int) -> int:
@@ -180,7 +180,7 @@ def _train(
     on_note: Callable[[str], None],
     should_stop: Callable[[], bool],
 ) -> Iterator[TrainEvent]:
-    """Begin a run or continue it; yields its events, none if it is finished already."""
+    """Begin or continue a run; yields its events, or none if it is finished."""
     folder = CHECKPOINTS / compared.run
     if (folder / TRAINING).is_file() and not plan.overwrite:
         record = read_run(folder)
@@ -215,18 +215,13 @@ def _restore(compared: ComparedRun, folder: Path) -> None:
             record = parse_json(line)
         except ValueError:
             continue
-        if not isinstance(record, dict) or not _is_number(record.get("seconds")):
+        if not isinstance(record, dict) or not is_plain_number(record.get("seconds")):
             continue
         seconds = float(record["seconds"])
-        if record.get("event") == "evaluation" and _is_number(record.get("bits_per_byte")):
+        if record.get("event") == "evaluation" and is_plain_number(record.get("bits_per_byte")):
             _add_score(compared, seconds, float(record["bits_per_byte"]))
-        elif record.get("event") == "step" and _is_number(record.get("tokens")):
+        elif record.get("event") == "step" and is_plain_number(record.get("tokens")):
             compared.advance(int(record["step"]), record["tokens"], seconds)
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value of a record is a number, as it should be."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_same_run(

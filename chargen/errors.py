@@ -6,7 +6,7 @@
     ├── ModelFileError          3  a model file cannot be read or used
     └── NetworkError            1  a corpus must be downloaded and the network does not answer
 
-Every message is one line. It names the thing, the value and the way out. Mistakes of chargen
+Every message is one line. It names the thing, the value and the way out. Faults of chargen
 itself are `assert`s and keep their traceback.
 """
 
@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 
 
 class ChargenError(Exception):
-    """Base of everything chargen raises on purpose."""
+    """The base of all exceptions that chargen raises on purpose."""
 
     exit_code = ExitCode.FAILURE
 
@@ -42,7 +42,7 @@ class UsageError(ChargenError):
 
 
 class CorpusError(ChargenError):
-    """A text cannot be read, or cannot be used for what was asked."""
+    """A text cannot be read, or a command cannot use it."""
 
     exit_code = ExitCode.UNUSABLE
 
@@ -57,8 +57,17 @@ class NetworkError(ChargenError):
     """A corpus must be downloaded and the network does not answer."""
 
 
+def reason_of(error: BaseException) -> str:
+    """The words of the operating system for an error, without the path; else the error's own.
+
+    >>> reason_of(FileNotFoundError(2, "No such file or directory", "a.txt"))
+    'No such file or directory'
+    """
+    return str(getattr(error, "strerror", None) or error)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line about a name that is not in a table, with the most similar name that is.
+    """One line about a name that is not in a table, with the most similar name of the table.
 
     Args:
         kind: what the names stand for, such as "cell".

@@ -1,8 +1,8 @@
-"""How chargen writes files, locks folders and reads JSON that it did not write.
+"""How chargen writes files, locks folders, and reads and writes the values of JSON.
 
-A reader of a file finds the old content or the new content, never half of it. The order is the one
-that `man 2 rename` and `man 2 fsync` describe: a temporary file in the same folder, fsync, rename,
-fsync of the folder. This file does not know what is written.
+A reader of a file finds the old content or the new content, never half of it. The steps follow
+`man 2 rename` and `man 2 fsync`: a temporary file in the same folder, fsync, rename, fsync of the
+folder. This file does not know what is written.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
-from chargen.errors import ChargenError, UsageError
+from chargen.errors import ChargenError, UsageError, reason_of
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+_MAX_PLAIN_NUMBER = 1e12
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: the folder, which must exist.
-        reason: the end of the error message: who has the folder, and what to do.
+        reason: the end of the error message: which process has the folder, and what to do.
         wait: waits until the other process releases the folder, instead of raising an error.
 
     Raises:
@@ -83,8 +85,9 @@ def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            # While the lock is held: whoever waits for it sees that its file is gone, and makes a
-            # new one. Windows cannot remove an open file; there, filelock removes it afterwards.
+            # Removed before the release: a process that waits for the lock sees that the file is
+            # missing, and makes a new one. Windows cannot remove an open file; there, filelock
+            # removes it afterwards.
             with suppress(OSError):
                 path.unlink()
             with suppress(OSError):
@@ -104,7 +107,7 @@ def _lock_path(folder: Path) -> Path:
 
 
 def _acquire(path: Path, *, wait: bool, refusal: str) -> FileLock | None:
-    """The lock, held; None on a file system that has no locks."""
+    """Acquires the lock; returns None on a file system without locks."""
     import filelock  # only training and encoding need it
 
     # The fallback of filelock is a file that outlives a killed process: worse than no lock.
@@ -113,7 +116,7 @@ def _acquire(path: Path, *, wait: bool, refusal: str) -> FileLock | None:
         lock.acquire()
     except filelock.Timeout as error:
         raise UsageError(refusal) from error
-    except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP, ...: nobody has the folder
+    except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP, ...: this file system has no locks
         return None
     return lock
 
@@ -151,6 +154,20 @@ def _finite_float(text: str) -> float:
     return value if math.isfinite(value) else _refuse_number(text)
 
 
+def finite_or_none(number: float) -> float | None:
+    """The number; None (null in JSON) for NaN and infinity, which JSON does not have."""
+    return number if math.isfinite(number) else None
+
+
+def is_plain_number(value: object) -> TypeGuard[float]:
+    """Whether a value from a file is a finite number that is small enough to be printed."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_MAX_PLAIN_NUMBER < value < _MAX_PLAIN_NUMBER
+    )
+
+
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents, and checks that files can be written to it.
 
@@ -162,12 +179,12 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise UsageError(f"{path}: cannot write there ({reason}); choose another folder") from error
 
 
 def cache_folder() -> Path:
-    """The folder for what chargen can make again: CHARGEN_CACHE, or the user's cache folder."""
+    """The folder for files that can be made again: CHARGEN_CACHE, or the user's cache folder."""
     folder = os.environ.get("CHARGEN_CACHE")
     if folder:
         return Path(folder)

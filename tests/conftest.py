@@ -1,4 +1,4 @@
-"""What tests share: an empty folder and cache for each test, real text, and small models."""
+"""Fixtures of all tests: an empty folder and cache for each test, real text, small models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHAPES = list(itertools.product(CELLS, (1, 2, 3)))
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
     """Run each test in an empty folder, with its own cache and without a network."""
-    # Only the compiled kernels are shared, so that they are compiled once.
+    # The compiled kernels are shared by all tests: they are compiled once.
     kernels = tmp_path_factory.getbasetemp() / "kernels"
     kernels.mkdir(exist_ok=True)
     (tmp_path / "cache").mkdir()
@@ -41,7 +41,7 @@ def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
     yield
-    if "torch" in sys.modules:  # training turns subnormal numbers off; other tests need them
+    if "torch" in sys.modules:  # training flushes subnormal numbers to zero; other tests need them
         sys.modules["torch"].set_flush_denormal(False)
 
 
@@ -77,7 +77,7 @@ def make_model(
         groups=groups,
     )
     random = np.random.default_rng(seed)
-    # The spectral radius of the recurrences is below 1: a chaotic one would magnify rounding.
+    # The spectral radius of the recurrences is below 1: a larger one could magnify rounding.
     inner, outer = 0.6 / np.sqrt(hidden_size), 0.4
     weights = {
         name: random.normal(0, inner if "weight_hh" in name else outer, shape).astype(np.float32)
@@ -117,10 +117,10 @@ CYCLE = "\n abcdefghijklmnopqrstuvwxyz"
 
 
 def make_cycle_model(sharpness: float = 16.0) -> ModelFile:
-    """An LSTM that writes its characters in order, and has a unit for each of them.
+    """An LSTM that writes its characters in order and has a unit for each of them.
 
-    The unit of the character just read is on, all others are off; the next character is by far
-    the likeliest, the one after it the second.
+    The unit of the last character is on, all others are off. The next character in the order is
+    by far the most likely, the character after it the second.
     """
     tokenizer = CharTokenizer(CYCLE)
     size = len(CYCLE)

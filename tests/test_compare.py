@@ -1,4 +1,4 @@
-"""Comparisons: equal in the way asked for, nothing lost, and a verdict that knows its error."""
+"""Comparisons of cells: equal conditions, resumed runs, and verdicts with their error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def finished(plan: ComparisonPlan, **options) -> tuple[list[ComparedRun], list[s
     return runs, notes
 
 
-def test_each_cell_is_trained_and_measured_alike(corpus):
+def test_each_cell_is_trained_and_measured_in_the_same_way(corpus):
     plan = ComparisonPlan(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
     runs, _ = finished(plan)
     assert [(run.cell, run.stage, run.steps) for run in runs] == [
@@ -41,7 +41,7 @@ def test_each_cell_is_trained_and_measured_alike(corpus):
         ids = validation_text(model)
         score = model.score_tokens(ids)
         assert run.bits_per_byte == pytest.approx(score.bits_per_byte, rel=1e-6)
-        # Blocks of equal length: their mean is nearly the whole.
+        # The blocks have equal lengths, so their mean is nearly the score of the whole.
         assert run.blocks.mean() == pytest.approx(run.bits_per_byte, rel=0.02)
         assert run.characters_per_second > 0
         assert run.half_life > 0
@@ -50,7 +50,7 @@ def test_each_cell_is_trained_and_measured_alike(corpus):
         json.dumps(value)
 
 
-def test_stopped_and_begun_again_nothing_is_trained_twice(corpus):
+def test_a_stopped_comparison_continues_without_training_twice(corpus):
     plan = ComparisonPlan(corpus=(corpus,), cells=("rnn", "gru"), settings=SMALL)
     calls = []
 
@@ -73,7 +73,7 @@ def test_stopped_and_begun_again_nothing_is_trained_twice(corpus):
         assert run.bits_per_byte == other.bits_per_byte
 
 
-def test_other_settings_are_not_taken_for_the_same(corpus):
+def test_a_run_with_other_settings_is_refused_or_overwritten(corpus):
     plan = ComparisonPlan(corpus=(corpus,), cells=("rnn",), settings=SMALL)
     finished(plan)
     with pytest.raises(UsageError, match="a run with other settings"):
@@ -82,7 +82,7 @@ def test_other_settings_are_not_taken_for_the_same(corpus):
     assert runs[0].config.hidden_size == 24
 
 
-def test_as_many_weights_and_as_many_steps(corpus):
+def test_cells_get_equally_many_weights_or_steps(corpus):
     settings = {**SMALL, "hidden_size": 40}
     runs, _ = finished(
         ComparisonPlan(
@@ -101,7 +101,7 @@ def test_as_many_weights_and_as_many_steps(corpus):
     assert [(run.config.hidden_size, run.steps) for run in runs] == [(40, 8), (40, 8)]
 
 
-def test_seeds_are_runs_of_their_own(corpus):
+def test_each_seed_is_a_separate_run(corpus):
     plan = ComparisonPlan(corpus=(corpus,), cells=("rnn",), seeds=2, settings=SMALL)
     runs, _ = finished(plan)
     assert [run.run for run in runs] == ["compare-text-rnn-0", "compare-text-rnn-1"]
@@ -124,7 +124,7 @@ def test_seeds_are_runs_of_their_own(corpus):
         ({"corpus": ("-",)}, "can be read only once"),
     ],
 )
-def test_what_cannot_be_compared(wrong, message):
+def test_impossible_comparisons_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         ComparisonPlan(**{"corpus": ("text.txt",), **wrong})
 
@@ -145,7 +145,7 @@ def test_a_clear_difference_is_stated_and_an_unclear_difference_is_not():
     assert close.startswith("LSTM and GRU cannot be told apart so: 1.500 and 1.501 bits a byte")
 
 
-def test_several_seeds_judge_by_their_spread():
+def test_a_verdict_over_several_seeds_uses_their_spread():
     runs = [finished_run("gru", 2.0 + d, s) for s, d in enumerate((0.0, 0.3))]
     runs += [finished_run("lstm", 1.9 + d, s) for s, d in enumerate((0.0, 0.3))]
     sentence = verdict(runs, "so")
@@ -154,14 +154,14 @@ def test_several_seeds_judge_by_their_spread():
     assert "0.100 ± 0.424 apart (over 2 seeds)" in sentence
 
 
-def test_what_is_not_there_is_not_judged():
+def test_unfinished_runs_have_no_verdict():
     assert "nothing was finished" in verdict([], "so")
     waiting = ComparedRun(cell="rnn", seed=0, run="r")
     assert rankings([waiting]) == []
     assert verdict([finished_run("gru", 2.0)], "so") == "GRU: 2.000 bits a byte so"
 
 
-def test_the_command(corpus, capfdbinary):
+def test_the_compare_command_prints_a_table_or_json_and_exports(corpus, capfdbinary):
     from chargen.cli.main import run
 
     code = run(

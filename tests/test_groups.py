@@ -1,4 +1,4 @@
-"""Groups: independent networks in one model, compared with each network as a model of its own."""
+"""Groups: independent networks in one model, each compared with a model that is only it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def in_groups(cell, layers, groups=3):
 
 
 def single_group(model, group):
-    """A group as a network of its own."""
+    """A group of a model as a separate network."""
     config = model.config
     size = config.group_size
     weights = {}
@@ -56,7 +56,7 @@ def single_group(model, group):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_it_writes_like_the_joined_network(cell, layers):
+def test_a_model_in_groups_computes_like_the_joined_network(cell, layers):
     model = in_groups(cell, layers)
     joined = joined_groups(model)
     ids = np.random.default_rng(0).integers(model.config.vocab_size, size=300)
@@ -80,8 +80,8 @@ def test_it_writes_like_the_joined_network(cell, layers):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_each_group_learns_as_if_it_were_alone(cell, layers):
-    """The loss is the mean of theirs, and so are the gradients, by every kernel."""
+def test_each_group_learns_like_a_separate_network(cell, layers):
+    """With every kernel, loss and gradients are the means over the separate networks."""
     model = in_groups(cell, layers)
     tokens = torch.from_numpy(np.random.default_rng(1).integers(10, size=(41, 4)))
     networks = [single_group(model, group) for group in range(3)]
@@ -112,7 +112,7 @@ def test_each_group_learns_as_if_it_were_alone(cell, layers):
             np.testing.assert_allclose(value, model.weights[name], rtol=1e-6)
 
 
-def test_muon_orthogonalizes_each_gate_of_each_group_by_itself():
+def test_muon_orthogonalizes_each_gate_of_each_group_separately():
     model = in_groups("lstm", 2)
     networks = [single_group(model, group) for group in range(3)]
     grouped = RecurrentLM(model.config)
@@ -135,7 +135,9 @@ def test_step_and_gradients_are_those_of_the_joined_network(cell):
     ids = np.random.default_rng(3).integers(model.config.vocab_size, size=24)
     stepper, other = (Stepper(file.config, file.weights) for file in (model, joined))
     state = other.read(ids[:-1], other.zero_state())
-    breakdown, expected = (break_down_step(each, int(ids[-1]), state) for each in (stepper, other))
+    breakdown, expected = (
+        break_down_step(engine, int(ids[-1]), state) for engine in (stepper, other)
+    )
     np.testing.assert_allclose(breakdown.logits, expected.logits, atol=1e-5)
     for layer, twin in zip(breakdown.layers, expected.layers, strict=True):
         for line, same in zip(layer, twin, strict=True):
@@ -173,7 +175,7 @@ def test_a_trained_model_has_the_same_score_in_both_engines(prose, tmp_path):
     )
 
 
-def test_it_can_be_finetuned_and_learn_online(prose, tmp_path):
+def test_a_model_in_groups_can_be_fine_tuned_and_learn_online(prose, tmp_path):
     save_model(tmp_path / "base.safetensors", make_model("gru", 2, groups=2, hidden_size=16))
     (tmp_path / "text.txt").write_text(prose[:5_000])
     events = chargen.finetune(
@@ -203,7 +205,7 @@ def test_it_can_be_finetuned_and_learn_online(prose, tmp_path):
         ),
     ],
 )
-def test_its_size_in_words(sizes, label, short):
+def test_the_size_of_a_model_in_words(sizes, label, short):
     config = ModelConfig(vocab_size=9, **sizes)
     assert config.units_label == label
     assert size_label(config.to_json()) == short
@@ -220,6 +222,6 @@ def test_its_size_in_words(sizes, label, short):
         ),
     ],
 )
-def test_impossible_sizes_are_one_line(sizes, message):
+def test_impossible_sizes_are_an_error_of_one_line(sizes, message):
     with pytest.raises(UsageError, match=message):
         ModelConfig(vocab_size=9, **sizes)

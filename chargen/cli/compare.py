@@ -27,8 +27,8 @@ _LEGEND = (
 _COMPARE_HELP = """Train several cells on one text at equal cost, and compare them.
 
 The result is a table (bits per byte, speed, size, memory horizon, half-life of the gradient) and a
-sentence that says which cell predicts best, and how sure that is. Each cell is trained as a run of
-its own that can write. If Ctrl-C stops the comparison, the same command continues it. Without
+sentence that says which cell predicts best, and how sure that is. Each cell is trained as a
+separate run that can write. If Ctrl-C stops the comparison, the same command continues it. Without
 CORPUS, the text is the built-in corpus.
 
 \b

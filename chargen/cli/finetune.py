@@ -54,7 +54,7 @@ _REDEFINED = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied
 @click.option(
     "--replay",
     metavar="CORPUS",
-    help="A second text, best the model's own, that most rows of the batch go on reading.",
+    help="A second text, best the training text of the model, that most batch rows read.",
 )
 @click.option("--replay-share", type=float, metavar="F", help="Share of those rows; default 0.8.")
 @click.option(
@@ -73,7 +73,7 @@ _REDEFINED = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied
     "--layer-decay",
     type=float,
     metavar="F",
-    help="Learning rate of each layer, as a share of that of the layer above; default 1.",
+    help="Learning rate of each layer, as a share of the rate of the layer above; default 1.",
 )
 @click.option(
     "--minutes",
@@ -86,7 +86,9 @@ _REDEFINED = {"corpus", "documents", "minutes", "tokenizer", "vocab_size", "tied
     type=click.Choice(DOCUMENT_MODES),
     help="What a document is, as for train; default: as in the model's training.",
 )
-@click.option("--tokenizer", metavar="KIND", help="The model's own; any other is refused.")
+@click.option(
+    "--tokenizer", metavar="KIND", help="The tokenizer of the model; any other is refused."
+)
 def run_finetuning(
     model: str,
     corpus: tuple[str, ...],

@@ -13,7 +13,6 @@ from chargen.cli.options import (
     NO_VALIDATION_TEXT,
     TableName,
     check_length,
-    finite,
     finite_lists,
     json_option,
     read_tokens,
@@ -22,6 +21,7 @@ from chargen.cli.options import (
 )
 from chargen.cli.pictures import Pictures, picture_options
 from chargen.errors import CorpusError, UsageError
+from chargen.files import finite_or_none
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 
@@ -91,7 +91,7 @@ def command(
         raise UsageError("--steps and --cell are for --every: train a model with chargen train")
     if every is not None:
         if names or corpus is None:
-            raise UsageError("--every trains a model of its own: give --corpus FILE, and no MODEL")
+            raise UsageError("--every trains a new model: give --corpus FILE, and no MODEL")
         measurements = _measure_in_training(
             corpus, every, steps or _DEFAULT_STEPS, cell or _DEFAULT_CELL, back, terminal
         )
@@ -178,10 +178,10 @@ def _measure_in_training(
 def _gradients_record(norms: GradientNorms) -> dict[str, Any]:
     """The norms as plain values for JSON."""
     return {
-        "half_life": finite(norms.half_life),
-        "first_half": finite(norms.first_half),
+        "half_life": finite_or_none(norms.half_life),
+        "first_half": finite_or_none(norms.first_half),
         "verdict": norms.verdict,
-        "places": norms.positions,
+        "places": norms.positions,  # the name of the key, as it was always written
         "state": finite_lists(norms.state),
         "input": finite_lists(norms.inputs),
         "layers": finite_lists(norms.layers.T),

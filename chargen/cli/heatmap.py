@@ -19,7 +19,7 @@ from chargen.cli.options import (
     write_json,
 )
 from chargen.cli.pictures import Pictures, picture_options
-from chargen.errors import CorpusError, UsageError
+from chargen.errors import CorpusError, UsageError, reason_of
 from chargen.insight.views import ORDERS, VIEWS
 from chargen.terminal.context import Terminal
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from chargen.insight.views import Grid
 
 _MAX_SHOWN_TOKENS = 20_000
-_TOKENS_IN_FILE = 120
-_TOKENS_OF_TEXT_VIEW = 2000
+_EXPORTED_TOKENS = 120
+_TEXT_VIEW_TOKENS = 2000
 _WARM_UP_TOKENS = 8192
 """Tokens read before those that are shown: earlier ones no longer change the state."""
 _TEXT_VIEWS = ("unit", "surprise", "entropy")
@@ -67,7 +67,7 @@ Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.i
     type=int,
     metavar="N",
     help="Tokens to show, at the end of the text; default: as many as fit the terminal, or "
-    f"{_TOKENS_IN_FILE} in a file.",
+    f"{_EXPORTED_TOKENS} in a file.",
 )
 @click.option("--rows", type=int, default=48, show_default=True, metavar="N", help="Units to show.")
 @click.option(
@@ -114,9 +114,9 @@ def command(
         raise UsageError(f"--unit {unit}: is for --view unit")
     if length is None:
         if pictures.target or as_json:
-            length = _TOKENS_IN_FILE
+            length = _EXPORTED_TOKENS
         else:
-            length = _TOKENS_OF_TEXT_VIEW if view in _TEXT_VIEWS else pictures.width
+            length = _TEXT_VIEW_TOKENS if view in _TEXT_VIEWS else pictures.width
     text = _read(file, model) if file is not None else typed_text or ""
     if isinstance(text, str):
         note_unseen(model, text, terminal)
@@ -157,7 +157,7 @@ def _read(name: str, model: Model) -> str | bytes:
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise CorpusError(f"{name}: cannot be read ({reason})") from error
     return raw if model.tokenizer.reads_bytes else raw.decode("utf-8", "replace")
 

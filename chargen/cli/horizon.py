@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from chargen.cli.options import MODEL, check_length, finite, model_and_text, write_json
+from chargen.cli.options import MODEL, check_length, model_and_text, write_json
 from chargen.cli.pictures import Pictures, display_options
 from chargen.errors import UsageError
+from chargen.files import finite_or_none
 from chargen.terminal.context import Terminal
 
 _MIN_TOKENS = 16
@@ -55,8 +56,8 @@ def command(
         horizon = measure_horizon(model.stepper, ids, longest=longest, progress=progress)
     if as_json:
         value = {
-            "horizon": finite(horizon.horizon),
-            "order": finite(horizon.order),
+            "horizon": finite_or_none(horizon.horizon),
+            "order": finite_or_none(horizon.order),
             "full": horizon.full,
             "visible": horizon.visible.tolist(),
             "bits": horizon.bits.tolist(),

@@ -10,8 +10,8 @@ import click
 
 from chargen._version import __version__
 from chargen.cli.options import MODEL, json_option, terminal_options, write_json
+from chargen.files import is_plain_number
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import is_plain_number
 from chargen.terminal.safetext import safe_line
 
 _MAX_ANCESTORS = 20
@@ -89,7 +89,7 @@ def _versions() -> list[tuple[str, str]]:
 
 
 def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Labels and values of a card; values of a wrong type, which a file may hold, are left out."""
+    """Labels and values of a card; values of a wrong type are left out."""
     rows: list[tuple[str, Any]] = []
     for corpus in _dicts(card.get("corpus")):
         digest = str(corpus.get("sha256", ""))[:12]

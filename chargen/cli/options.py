@@ -1,15 +1,14 @@
-"""The arguments and options that several commands share, and what each of them gives a command.
+"""The arguments and options that several commands share.
 
 MODEL, RUN, CORPUS and FILE complete in the shell; MODEL and FILE are loaded here. --json, --color,
---ascii, --quiet and --debug are declared here. This file knows nothing of training or of pictures
-(see `training_view.py` and `pictures.py`). Allowed names and ranges come from the tables of the
+--ascii, --quiet and --debug are declared here. Training is in `training_view.py`, pictures in
+`pictures.py`. Allowed names and ranges come from the tables of the
 modules that use them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -94,11 +93,6 @@ def column_option(function: F) -> F:
 def write_json(terminal: Terminal, value: object) -> None:
     """Write a value to stdout as one line of JSON."""
     terminal.out.write(json.dumps(value) + "\n")
-
-
-def finite(number: float) -> float | None:
-    """The number, or None (null in JSON) for NaN and infinity, which JSON does not have."""
-    return number if math.isfinite(number) else None
 
 
 def finite_lists(values: npt.NDArray[np.floating]) -> list[Any]:

@@ -1,8 +1,8 @@
 """Where a command's picture goes: to the terminal, or with --export to a file.
 
 The options --export and --background are declared here, and `display_options` adds all options of
-a command that shows a text. What a picture shows is the business of `chargen.insight`; how it is
-drawn, that of `chargen.terminal`.
+a command that shows a text. What a picture shows is in `chargen.insight`; how it is drawn, in
+`chargen.terminal`.
 """
 
 from __future__ import annotations

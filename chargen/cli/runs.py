@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from chargen.cli.options import json_option, terminal_options, write_json
+from chargen.files import is_plain_number
 from chargen.terminal.context import Terminal
-from chargen.terminal.progress import is_plain_number
 from chargen.terminal.safetext import safe_line
 
 

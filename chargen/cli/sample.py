@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
-from chargen.errors import UsageError
+from chargen.errors import UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
@@ -208,7 +208,7 @@ def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
             with path.open("rb") as stream:
                 raw = stream.read(_MAX_PROMPT_BYTES + 1)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = reason_of(error)
             raise UsageError(f"--prompt-file {prompt_file}: cannot be read ({reason})") from error
     elif prompt_file == "-" or _is_piped():
         raw = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)

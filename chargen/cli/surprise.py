@@ -72,7 +72,7 @@ def command(
     else:
         listed = np.sort(np.argsort(-bits, kind="stable")[: min(top, len(ids) - 1)])
     positions = positions_of(texts, listed)
-    # A byte that completes no character has no text of its own: it is shown as a number.
+    # A byte that completes no character has no text: it is shown as a number.
     labels = tuple(
         text or token_label(model.tokenizer, int(token))
         for text, token in zip(texts, ids, strict=True)
@@ -129,8 +129,9 @@ def _position_line(
     token = position.token
     expected = one_line(token_label(model.tokenizer, int(surprise.expected[token])), ascii=ascii)
     before = one_line("".join(labels[max(0, token - _QUOTED_TOKENS) : token]), ascii=ascii)
-    here = one_line(labels[token], ascii=ascii)
+    token_text = one_line(labels[token], ascii=ascii)
     return (
         f"{safe_line(name)}:{position.line}:{position.column}: {surprise.bits[token]:.1f} bits for "
-        f"'{here}' after '{before}', expected '{expected}' ({surprise.probability[token]:.0%})"
+        f"'{token_text}' after '{before}', expected '{expected}' "
+        f"({surprise.probability[token]:.0%})"
     )

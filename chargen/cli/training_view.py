@@ -2,7 +2,7 @@
 
 `TrainingView` shows the events of a run on the display, and ends with a summary. `Interrupts` makes
 Ctrl-C and termination signals finish the step first; a second one leaves at once. The loop over the
-events is `show_events` of cli/train.py. Which options a run has is not known here.
+events is `show_events` of cli/train.py. This file does not know the options of a run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Interrupts:
     """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
-        """Take the function that shows a person a line."""
+        """`notice` shows a line to the person."""
         self.exit_code = ExitCode.DONE
         self._notice = notice
         self._waiting = False

@@ -21,7 +21,7 @@ _MIN_TOKENS = 400
 _UNITS_HELP = """Find units that follow a property of the text, and name them.
 
 Each unit is chosen on the first half of the text and tested on the second. It passes if its score
-there is one that the same property, shifted in time, hardly ever reaches. The names of the units
+there is higher than nearly all scores of the same property shifted in time. The names of the units
 that pass are saved beside the model, and `chargen repl` knows them: /unit in-quotes, /watch
 in-quotes. Without FILE, the text is the model's validation text.
 
@@ -43,7 +43,9 @@ Properties: """ + "\n            ".join(
 @click.argument("names", metavar="[MODEL] [FILE]", nargs=-1, type=MODEL)
 @click.option("--labels", metavar="FILE.tsv", help="Your own labels, to search for as well.")
 @click.option(
-    "--ablate", is_flag=True, help="Also measure what each named unit is ablation_costs, in bits."
+    "--ablate",
+    is_flag=True,
+    help="Also measure how many bits a token costs more without each named unit.",
 )
 @display_options
 def command(
@@ -71,14 +73,14 @@ def command(
     model, ids, name = model_and_text(names, terminal, encoding=encoding)
     check_length(name, ids, _MIN_TOKENS)
     texts = token_labels(model.tokenizer, ids.tolist() if labels else ids[:MAX_TOKENS].tolist())
-    own_labels = {} if labels is None else read_labels(Path(labels), texts)
+    person_labels = {} if labels is None else read_labels(Path(labels), texts)
     if len(ids) > MAX_TOKENS and not as_json:
         terminal.note(f"reading the first {MAX_TOKENS:,} of {len(ids):,} tokens")
     ids, texts = ids[:MAX_TOKENS], texts[:MAX_TOKENS]
     # The values of each property, and whether they are numbers rather than yes or no.
     properties = {
         label: (values[:MAX_TOKENS], label in PROPERTIES and PROPERTIES[label].counts)
-        for label, values in {**measure_properties(texts), **own_labels}.items()
+        for label, values in {**measure_properties(texts), **person_labels}.items()
     }
     shape = model.config.state_shape
     with progress_line(terminal, "reading") as progress:

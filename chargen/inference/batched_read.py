@@ -1,8 +1,9 @@
-"""Reads a text in batch rows, with everything that the engine computes on the way.
+"""Reads a text in batch rows, and gives everything that the engine computes at each step.
 
-This is the only numpy code that steps through a text in rows. One step at a time is bound by
-memory: every weight is fetched for every token. The rows of a batch share each fetch. Who reads
-says which positions each row reads (`step_rows`), or takes every position once (`read_in_rows`).
+This is the only numpy code that steps through a text in rows. Stepping a single state is bound by
+memory, because every weight is fetched for every token; the rows of a batch share each fetch. In
+`step_rows` the caller says which positions each row reads; `read_in_rows` reads every position
+once.
 
 Shape letters: N rows, L layers, S states, H hidden_size, V vocabulary.
 """
@@ -21,7 +22,7 @@ from chargen.text.tokenizer import Tokens
 
 MAX_ROWS, MIN_ROWS = 64, 8
 WARM_UP_TOKENS = 2048
-"""Tokens a row reads before its part: many times what such a model remembers."""
+"""Tokens that a row reads before its part: many times more than such a model remembers."""
 _STEPS_PER_REPORT = 64
 
 ProgressCallback = Callable[[float], None]
@@ -29,7 +30,7 @@ ProgressCallback = Callable[[float], None]
 
 
 def ignore_progress(share: float) -> None:
-    """A callback for work whose progress nobody watches."""
+    """A `ProgressCallback` that does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,10 @@ class BatchStep:
     """One step of all rows. The next step overwrites the arrays of the model."""
 
     positions: Positions
-    """(N,): the position that each row read; negative: before the text, its state is zero."""
+    """(N,): the position that each row read. A negative position is before the text: the state of
+    that row is zero."""
     counts: npt.NDArray[np.bool_]
-    """(N,): which rows count: they read their own part of the text, once."""
+    """(N,): whether a row counts: its position is in its own part of the text."""
     logits: Array
     """(N, V)"""
     state: Array
@@ -108,7 +110,7 @@ def read_in_rows(
     Args:
         stepper: the model.
         ids: the text.
-        rows: most rows; fewer where warming up would be more than a third of the work.
+        rows: the most rows; there are fewer if the warm-up would be more than a third of the work.
         warm_up: tokens that each row reads before its part.
         clamps: units that are clamped in every step.
         progress: called with the share that is read.

@@ -1,7 +1,7 @@
 """Reads and writes in a tree of texts, one token at a time, and can take tokens back.
 
-It draws as generate.py does. But its text can be left and taken up at any node of the tree, and
-written on under other settings or with clamped units. Knows no pace and no screen.
+Tokens are drawn as in generate.py. In addition, writing can stop and continue at any node of the
+tree, with other settings or with clamped units. This file knows no speed and no screen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Composer:
     def __init__(self, stepper: Stepper, tokenizer: Tokenizer, tree: TextTree) -> None:
         self.stepper, self.tokenizer, self.tree = stepper, tokenizer, tree
         self.clamps: Clamps = {}
-        """Units that are clamped in every step from here on; see `hold`."""
+        """Units that are clamped in every step from here on; see `clamp`."""
         self.on_step: Callable[[int], None] | None = None
         """Called with each node that is written, while the stepper still has its gates."""
         self._beginning: int | None = None
@@ -51,13 +51,13 @@ class Composer:
         self._beginning = None
 
     def start(self, node: int, *, empty: bool) -> int:
-        """The node after which a text can be read or written on.
+        """The node after which reading or writing continues.
 
-        That is `node`; at the root, it is a hidden node for the token that texts begin after.
+        That is `node`. At the root, it can be a hidden node: the token that is read before a text.
 
         Args:
-            node: where the text is.
-            empty: whether it is written on with nothing read first.
+            node: the end of the text.
+            empty: whether the model writes without reading a text first.
         """
         if node != ROOT or not (empty or self.tokenizer.eos_id is not None):
             return node
@@ -94,7 +94,7 @@ class Composer:
         return logits
 
     def next_logits(self, node: int) -> Array:
-        """As `logits`; for an empty text, what the model expects at a beginning."""
+        """As `logits`; after an empty text, what the model expects at the beginning of a text."""
         return self.logits(self.start(node, empty=True))
 
     def write(self, node: int, config: SampleConfig, number: int = 0) -> Writing:
@@ -137,7 +137,7 @@ class Writing:
         """Writes one token.
 
         Returns:
-            the node that it became; where it completes a stop text, the last node before that.
+            The node of the token. If it completes a stop text, the last node before that text.
 
         Raises:
             ChargenError: the model's numbers overflowed.
@@ -171,7 +171,7 @@ class Writing:
         """Takes back what was written after `node`, and goes on from there.
 
         Args:
-            node: on the way to the present one, not before the first.
+            node: a node between `first` and the present node.
             avoid: a token that is not drawn there again.
 
         Returns:
@@ -197,7 +197,7 @@ class Writing:
         self._tail = b"".join(composer.tokenizer.token_bytes(tree.token(node)) for node in nodes)
 
     def _check_stops(self) -> None:
-        """Ends the text before a stop text, where the tail has one."""
+        """Ends the text before a stop text, if the tail has one."""
         tree, tokenizer = self.composer.tree, self.composer.tokenizer
         starts = [start for stop in self._stops if (start := self._tail.find(stop)) >= 0]
         if starts:

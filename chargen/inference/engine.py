@@ -1,9 +1,9 @@
-"""One step of a recurrent model in numpy, and whole texts read with it.
+"""One step of a recurrent model in numpy, and the reading of whole texts with it.
 
-Answers which state and which logits follow a token. It knows no text and draws nothing; states
-come in as arguments and go out as results.
+It computes the state and the logits after a token. It knows no text and draws no token; states are
+arguments and results.
 
-Five places compute the cell equations, because each needs its own form of them. A test compares
+Five modules compute the cell equations, because each needs its own form of them. A test compares
 each of them with the equations in float64, with torch.nn or with numeric gradients:
 
 - here, in numpy, fast for a single state: tests/inference/test_engine.py;
@@ -35,7 +35,8 @@ Batch = tuple[()] | tuple[int]
 Clamps = Mapping[int, tuple[list[int], list[int], list[float]]]
 """Units set to fixed values. Key: layer; value: the states, the units, their values."""
 _MAX_TABLE_NUMBERS = 1 << 24
-"""64 MB: larger vocabularies multiply at every step, without a table of all tokens' products."""
+"""Numbers in the table of the products of all tokens, at most 64 MB. Models with a larger
+vocabulary have no table and multiply at every step."""
 _HALF = np.array(0.5, np.float32)  # ufuncs take half a microsecond longer with a Python number
 _HUGE_PAGE_BYTES = 2 << 20
 _BLOCK_TOKENS = 256
@@ -61,7 +62,7 @@ class Layer:
         # sigmoid(x) is tanh(x / 2) / 2 + 1 / 2: with halved rows one tanh serves all gates.
         scale = np.ones(gates * size, np.float32)
         scale[: self.sigmoids * size] = _HALF
-        # By gates first: each gate of all units lies in one piece, whatever their groups.
+        # By gates first: the units of a gate lie in one piece, also with several groups.
         by_group = np.arange(len(scale)).reshape(groups, gates, -1)
         rows = by_group[:, self.order].swapaxes(0, 1).ravel()
         weight_ih = weights[name + "weight_ih"][rows] * scale[:, None]
@@ -74,8 +75,8 @@ class Layer:
         self._multiply_hidden = _Product(weight_hh, gates, groups, batch)
         # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
         if layer and self.adds_products:
-            both = np.hstack([weight_ih, weight_hh])
-            self._multiply_joined = _Product(both, gates, groups, batch)
+            joined_weights = np.hstack([weight_ih, weight_hh])
+            self._multiply_joined = _Product(joined_weights, gates, groups, batch)
         joined = np.zeros((*batch, groups, 2, size // groups), np.float32)
         self._joined = joined.reshape(*batch, 2 * size)
         self._joined_input, self._joined_hidden = joined[..., 0, :], joined[..., 1, :]
@@ -166,7 +167,7 @@ def _aligned(matrix: Array) -> Array:
 
 
 def _finish_sigmoid(array: Array) -> None:
-    """Turns tanh(x / 2) into sigmoid(x), in place."""
+    """Makes sigmoid(x) of tanh(x / 2), in place."""
     np.multiply(array, _HALF, array)
     np.add(array, _HALF, array)
 

@@ -2,7 +2,8 @@
 
 A filter takes log-likelihoods (V,) relative to the most likely token, which has 0, and returns
 new ones; what it removes becomes -inf. `FILTERS` names them in the order in which they
-apply. The ranges in `SETTINGS` serve options, `/set` and checks. Knows no model and no text.
+apply. Command-line options, `/set` and checks use the ranges in `SETTINGS`. This file knows no
+model and no text.
 Shape letter: V vocabulary.
 """
 

@@ -1,8 +1,8 @@
-"""From a prompt to a stream of steps: reads the prompt, draws tokens, stops.
+"""Writes texts: reads a prompt, draws token after token, and stops.
 
-Stands between the stepper, which knows no text, and the screen. Writes one text, or a batch of
-them side by side. Stop texts are matched on bytes: a stop that is split over tokens, or ends
-inside one, is found, and what may still become a stop is held back until that is certain.
+It writes one text, or a batch of texts side by side, as a stream of steps. Stop texts are matched
+on bytes, so a stop text that is split over tokens or ends inside a token is found. Bytes that may
+belong to a stop text are delayed until that is certain.
 
 Shape letters: V vocabulary, N batch, R recent tokens.
 """
@@ -24,15 +24,15 @@ from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
 IMPOSSIBLE = -1e30
 """A logit whose likelihood is zero. Unlike -inf, it can be multiplied by that zero."""
-_UNIFORMS_AT_ONCE = 64
+_UNIFORMS_PER_CALL = 64
 
 
 class Step(NamedTuple):
     """One token that was written.
 
-    logprob, entropy and rank are the model's own, before any filter. `text` and `data` are what
-    became certain with this token: nothing while a character or a possible stop text is
-    incomplete, and more than the token itself afterwards.
+    `logprob`, `entropy` and `rank` are those of the model, before any filter. `text` and `data` are
+    the text that became certain with this token: empty while a character or a possible stop text
+    is incomplete, and longer than the token afterwards.
     """
 
     token_id: int
@@ -72,7 +72,7 @@ class StopMatcher:
         return pending[:certain], False
 
     def flush(self) -> bytes:
-        """The bytes that were held back and belong to no stop."""
+        """The delayed bytes, which belong to no stop text after all."""
         pending, self.pending = self.pending, b""
         return pending
 
@@ -93,7 +93,7 @@ class Draw(NamedTuple):
 
 
 class Writer:
-    """What one text needs while it is written: random draws, stop texts, decoding."""
+    """Writes one text: draws its tokens, finds stop texts, decodes."""
 
     def __init__(self, tokenizer: Tokenizer, config: SampleConfig, number: int) -> None:
         self._tokenizer = tokenizer
@@ -141,11 +141,11 @@ class Writer:
     def _uniform(self) -> float:
         """The next random number in [0, 1)."""
         if not self._uniforms:  # one call costs as much as sixty numbers
-            self._uniforms = self._random.random(_UNIFORMS_AT_ONCE).tolist()[::-1]
+            self._uniforms = self._random.random(_UNIFORMS_PER_CALL).tolist()[::-1]
         return self._uniforms.pop()
 
     def accept(self, drawn: Draw, state: Array) -> Step:
-        """Turns a drawn token into a step, and ends the text where it is due."""
+        """Makes the step of a drawn token, and ends the text if it is complete."""
         token_id, logprob, entropy, rank = drawn
         self.written += 1
         certain, stopped = self._matcher.feed(self._tokenizer.token_bytes(token_id))
@@ -203,7 +203,7 @@ def generate_batch(
 ) -> Iterator[tuple[int, Step]]:
     """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
 
-    Text k draws from (seed, k) and does not depend on how many others are written.
+    Text k draws from (seed, k) and does not depend on `count`.
 
     Raises:
         UsageError: a setting does not fit the model.

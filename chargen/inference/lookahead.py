@@ -1,8 +1,8 @@
 """The most likely next words of a model that writes characters or pieces of words.
 
-A best-first search: a word's probability is the product of its tokens' probabilities and of the
-chance that it ends there. The most probable prefix is extended first (Dijkstra, 1959), so words
-come out in the order of their probability.
+This is a best-first search. The probability of a word is the product of the probabilities of its
+tokens and of the probability that the word ends there. The most probable prefix is extended first
+(Dijkstra, 1959), so words come out in the order of their probability.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class _Prefix:
     ended: bool = field(default=False, compare=False)
 
 
-def likeliest_words(composer: Composer, node: int, most: int) -> Iterator[tuple[str, float]]:
-    """The most likely ways in which the text goes on to the end of a word.
+def likeliest_words(composer: Composer, node: int, count: int) -> Iterator[tuple[str, float]]:
+    """The most likely continuations of the text up to the end of a word.
 
     Yields (text, probability), the most likely first. The text begins with what comes before the
     word, mostly a space. In the middle of a word, it is the rest of that word.
@@ -49,14 +49,14 @@ def likeliest_words(composer: Composer, node: int, most: int) -> Iterator[tuple[
     Args:
         composer: the model and its tree, which gains no text.
         node: where to look ahead from.
-        most: how many words.
+        count: how many words at most.
     """
     node = composer.start(node, empty=True)
     tokenizer, stepper, state = composer.tokenizer, composer.stepper, composer.tree.state(node)
     queue: list[_Prefix] = []
     _extend(queue, _Prefix(0.0, (), "", state), state, composer.logits(node), tokenizer)
     words = steps = 0
-    while queue and words < most and steps < _MAX_STEPS:
+    while queue and words < count and steps < _MAX_STEPS:
         prefix = heapq.heappop(queue)
         if prefix.ended:
             words += 1
@@ -75,7 +75,7 @@ def _extend(
     logits: Array,
     tokenizer: Tokenizer,
 ) -> None:
-    """Puts on the queue what a prefix can become, and the word that it is if it ends here.
+    """Puts the continuations of a prefix on the queue, and its word if it can end here.
 
     Args:
         queue: a heap of prefixes.

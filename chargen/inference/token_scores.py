@@ -1,6 +1,6 @@
 """How well a model predicts each token of a text.
 
-A short text is read in one piece, a long one in batch rows, whose numbers differ by rounding.
+A short text is read in one piece, a long text in batch rows. The two differ by rounding.
 Shape letters: T tokens, n positions of one step, V vocabulary.
 """
 
@@ -21,20 +21,22 @@ from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
 MIN_TOKENS_IN_ROWS = 1 << 18
-"""Tokens from which a total is counted in rows."""
+"""Tokens from which the total is computed in rows."""
 _MIN_PRODUCTS_IN_ROWS = 4e11
-"""Tokens times parameters from which a total is counted in rows, for large models."""
-_MIN_TOKENS_IN_ROWS_PER_TOKEN = 1 << 14
-"""Tokens from which scores of single tokens are computed in rows: one row takes seconds."""
-_WARM_UP_TOKENS_PER_TOKEN = 512
+"""Tokens times parameters from which the total is computed in rows, for large models."""
+_MIN_TOKENS_PREDICTED_IN_ROWS = 1 << 14
+"""Tokens from which single tokens are predicted in rows: one row would take seconds."""
+_PREDICTION_WARM_UP_TOKENS = 512
+"""Tokens that each of these rows reads before its part."""
 _TOKENS_PER_SCORE_BLOCK = 1 << 16
-_READ_AT_ONCE = 256
+_TOKENS_PER_READ = 256
 
 
 def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
-    """Nats that the tokens (T,) after the first cost, from a zero state that is carried on.
+    """The loss of all tokens (T,) after the first, in nats, summed.
 
-    Where that would take minutes, rows carry their own states.
+    Reading starts at a zero state. A text that would take minutes is read in rows, each with its
+    own state.
     """
     products = len(ids) * stepper.config.num_parameters
     if len(ids) >= MIN_TOKENS_IN_ROWS or products >= _MIN_PRODUCTS_IN_ROWS:
@@ -62,7 +64,7 @@ def token_logprobs(
     Args:
         stepper: the model.
         ids: the text.
-        clamps: units that are clamped while it reads.
+        clamps: units that are clamped while the model reads.
         progress: called with the share that is read.
     """
     scores = np.empty(max(0, len(ids) - 1), np.float32)
@@ -78,12 +80,12 @@ def predictions(
     clamps: Clamps | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[tuple[Positions, Array]]:
-    """Reads a text, and predicts after each token but the last what comes next.
+    """Reads a text and predicts the next token after every token but the last.
 
     Args:
         stepper: the model.
         ids: the text (T,).
-        clamps: units that are clamped while it reads.
+        clamps: units that are clamped while the model reads.
         progress: called with the share that is read.
 
     Raises:
@@ -93,12 +95,12 @@ def predictions(
         positions (n,) in the text, and the log-probabilities (n, V) of what follows them. Each
         position comes once; in a short text they come in order.
     """
-    if len(ids) >= _MIN_TOKENS_IN_ROWS_PER_TOKEN or clamps:
-        yield from _predict_in_rows(stepper, ids, _WARM_UP_TOKENS_PER_TOKEN, clamps, progress)
+    if len(ids) >= _MIN_TOKENS_PREDICTED_IN_ROWS or clamps:
+        yield from _predict_in_rows(stepper, ids, _PREDICTION_WARM_UP_TOKENS, clamps, progress)
         return
     state = stepper.zero_state()
-    for start in range(0, len(ids) - 1, _READ_AT_ONCE):
-        part = np.asarray(ids[start : min(start + _READ_AT_ONCE, len(ids) - 1)], np.int64)
+    for start in range(0, len(ids) - 1, _TOKENS_PER_READ):
+        part = np.asarray(ids[start : min(start + _TOKENS_PER_READ, len(ids) - 1)], np.int64)
         logits, state = stepper.logits_of(part, state)
         check_finite(logits)
         yield np.arange(start, start + len(part)), log_softmax(logits)
@@ -120,6 +122,6 @@ def _predict_in_rows(
 
 
 def _of_next(ids: TokenIds | Tokens, positions: Positions, logprobs: Array) -> Array:
-    """From log-probabilities (n, V), those of the tokens that do follow the positions: (n,)."""
+    """Picks from log-probabilities (n, V) those of the tokens that follow in the text: (n,)."""
     targets = np.asarray(ids[positions + 1], np.int64)
     return np.asarray(logprobs[np.arange(len(targets)), targets])

@@ -1,13 +1,13 @@
 """The tree of texts: every token that was read or written, its parent, and the state after it.
 
-The whole memory of a recurrent model is one small array, so every token keeps its own state: undo,
-fork and goto cost nothing. The memory for states is limited. When there are too many, most of the
-old ones are dropped; a dropped state is computed again from the nearest state before it, by the
-same steps that made it first.
+The memory of a recurrent model is one small array, so the tree stores a state for every token, and
+undo, fork and goto cost nothing. The space for states is limited: when there are too many, every
+other old state is dropped. A dropped state is computed again from the nearest state before it, by
+the same steps as the first time.
 
-A branch is a name for a node; writing moves the branch along. Where a branch moves away from text,
-that text gets a branch name of its own, so nothing that was written is lost. Shape letters: N
-tokens of a text, L layers, S states, H hidden_size.
+A branch is a name for a node; writing moves the branch along. When a branch moves away from a text,
+the end of that text gets a new branch name, so no text is lost. Shape letters: N tokens of a text,
+L layers, S states, H hidden_size.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from chargen.inference.engine import Array, Clamps, Stepper, TokenIds
 ROOT = 0
 """The node before any token: a zero state."""
 MAIN = "main"
-_STATE_BYTES = 64 << 20
+_MAX_STATE_BYTES = 64 << 20
 _MIN_STATES = 8
 _MAX_NAME_CHARACTERS = 40
 _NO_CLAMPS: Clamps = {}
-_YOUNG_PART = 4
-"""The newest quarter of the states is never dropped."""
+_NEWEST_PART = 4
+"""The newest states, one in four, are never dropped."""
 
 
 def check_branch_name(name: str) -> None:
@@ -36,8 +36,8 @@ def check_branch_name(name: str) -> None:
     Raises:
         UsageError: a branch cannot have this name.
     """
-    one_word = name.isprintable() and not any(character.isspace() for character in name)
-    if not name or name.isdecimal() or len(name) > _MAX_NAME_CHARACTERS or not one_word:
+    is_one_word = name.isprintable() and not any(character.isspace() for character in name)
+    if not name or name.isdecimal() or len(name) > _MAX_NAME_CHARACTERS or not is_one_word:
         raise UsageError(
             f"branch '{name}': a name is one word of at most {_MAX_NAME_CHARACTERS} characters, "
             "and no number"
@@ -45,14 +45,14 @@ def check_branch_name(name: str) -> None:
 
 
 class TextTree:
-    """Nodes are numbers; a node's parent has a smaller one.
+    """All texts of a session. Nodes are numbers; a parent has a smaller number than its child.
 
     Args:
         stepper: the model, to compute dropped states again.
         limit: bytes of states in memory.
     """
 
-    def __init__(self, stepper: Stepper, limit: int = _STATE_BYTES) -> None:
+    def __init__(self, stepper: Stepper, limit: int = _MAX_STATE_BYTES) -> None:
         self._stepper = stepper
         self._parents = array("i", [-1])
         self._tokens = array("i", [-1])
@@ -101,7 +101,7 @@ class TextTree:
             state: (L, S, H) after it; the tree keeps this array, not a copy.
             logprob: the token's log-probability, in nats.
             clamps: the units that were clamped in this step.
-            hidden: not a part of the text: the token that texts begin after.
+            hidden: whether the token is not part of the text, but read before a text.
         """
         node = self.restore(parent, token, logprob, clamps or _NO_CLAMPS, hidden)
         self._states[node] = state
@@ -110,7 +110,7 @@ class TextTree:
         return node
 
     def restore(self, parent: int, token: int, logprob: float, clamps: Clamps, hidden: bool) -> int:
-        """Adds a node as `append` does; its state is computed when somebody asks for it."""
+        """Adds a node as `append` does; its state is computed when it is needed."""
         if clamps is not self._clamps[-1] and clamps != self._clamps[-1]:
             self._clamps.append(clamps)
         positions = self._positions
@@ -130,7 +130,7 @@ class TextTree:
         return self._tokens[node]
 
     def position(self, node: int) -> int:
-        """How many tokens the text has that ends with this node."""
+        """How many tokens the text up to this node has."""
         return self._positions[node]
 
     def logprob(self, node: int) -> float:
@@ -161,7 +161,7 @@ class TextTree:
         nodes: list[int] = []
         while node not in (ROOT, after) and (count is None or len(nodes) < count):
             if self._positions[node] == self._positions[self._parents[node]]:
-                break  # a hidden node: the token that the text begins after
+                break  # a hidden node, which is not part of the text
             nodes.append(node)
             node = self._parents[node]
         return nodes[::-1]
@@ -171,7 +171,7 @@ class TextTree:
         return np.array([self._tokens[step] for step in self.path(node, count)], np.int64)
 
     def state(self, node: int) -> Array:
-        """The state (L, S, H) after this node. Nobody may write to it."""
+        """The state (L, S, H) after this node. The caller must not write to it."""
         missing = []
         while node not in self._states:
             missing.append(node)
@@ -190,9 +190,9 @@ class TextTree:
         return node == first
 
     def move(self, node: int) -> None:
-        """Ends the current branch at a node; the end that it had gets a branch of its own.
+        """Moves the end of the current branch to a node; the old end gets a new branch.
 
-        It gets none where another branch still leads to it.
+        It gets none if another branch still leads to it.
         """
         old_end = self.tip
         self.branches[self.branch] = node
@@ -234,8 +234,8 @@ class TextTree:
         return first
 
     def _drop_old_states(self) -> None:
-        """Drops every other old state, never the root's; repeated, the oldest become sparsest."""
+        """Drops every other old state except the root's; the oldest become the sparsest."""
         nodes = sorted(self._states)
-        old = nodes[1 : len(nodes) - len(nodes) // _YOUNG_PART]
+        old = nodes[1 : len(nodes) - len(nodes) // _NEWEST_PART]
         for node in old[::2]:
             del self._states[node]

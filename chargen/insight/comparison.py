@@ -1,7 +1,7 @@
 """The result of a comparison: which cell predicts best, by how much, and how sure that is.
 
-Has the compared runs, their ranking, and the verdict as a sentence with its uncertainty. Knows
-nothing of how the runs are trained or shown.
+It has the compared runs, their ranking, and the verdict as a sentence with its uncertainty. It does
+not know how the runs are trained or shown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chargen.files import finite_or_none
 from chargen.insight.plot import Numbers
 from chargen.model.config import CELLS, ModelConfig
 
@@ -65,23 +66,19 @@ class ComparedRun:
             "cell": self.cell,
             "seed": self.seed,
             "run": self.run,
-            "bits_per_byte": _finite(self.bits_per_byte),
+            "bits_per_byte": finite_or_none(self.bits_per_byte),
             "steps": self.steps,
             "tokens_per_second": self.tokens_per_second,
             "hidden_size": self.config.hidden_size,
             "parameters": self.config.num_parameters,
             "megabytes": self.config.num_parameters * 4 / 1e6,
             "characters_per_second": self.characters_per_second,
-            "horizon": _finite(self.horizon),
-            "half_life": _finite(self.half_life),
+            "horizon": finite_or_none(self.horizon),
+            "half_life": finite_or_none(self.half_life),
             "gradient": self.verdict,
             "seconds": self.seconds,
             "curve": self.curve,
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """How far back the gradient of a loss reaches, and which inputs a prediction depends on.
 
-The loss of one token is traced back through every step before it. The gradient that is left k
-steps earlier shows how much training could learn there from that loss: in a plain RNN it vanishes
-(Hochreiter, 1991; Bengio, Simard and Frasconi, 1994), gates let it through. Needs torch; the cell
-equations are torch's single cells (see inference/engine.py for all places that have them).
+The loss of one token is traced back through every step before it. The gradient that remains k
+steps earlier shows how much training can learn from that loss at that step. In a plain RNN it
+vanishes (Hochreiter, 1991; Bengio, Simard and Frasconi, 1994); gates let it through. This file
+needs torch; its cell equations are those of torch's single cells (inference/engine.py lists all
+modules that have the equations).
 
-Shape letters: T time, K steps back, B positions traced at once, L layers, S states, H hidden_size,
-E embedding, V vocabulary.
+Shape letters: T time, K steps back, B positions traced side by side, L layers, S states,
+H hidden_size, E embedding, V vocabulary.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ from chargen.text.tokenizer import Tokens
 MAX_STEPS_BACK = 200
 MAX_POSITIONS = 256
 """Positions of the text whose losses are traced back."""
-_POSITIONS_AT_ONCE = 32
+_MAX_ROWS = 32
+"""Positions that are traced side by side, as batch rows."""
 _WARM_UP_TOKENS = 256
 """Tokens read before the traced ones, without gradients, so that the state is not zero there."""
 _FITTED_STEPS = 100
 """Steps back that the half-life is fitted to."""
 _MIN_SHOWN_SHARE = 1e-8
-"""Share of the largest gradient at which pictures end."""
+"""Pictures leave out gradients below this share of the largest one."""
 _MIN_HEALTHY_HALF_LIFE = 7.5
-"""Below it, less than a ten-thousandth is left 100 steps back: vanishing."""
+"""Steps. With a shorter half-life, less than a ten-thousandth remains 100 steps back."""
 
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _CELLS: dict[str, Callable[..., Any]] = {
@@ -66,7 +68,7 @@ class GradientNorms:
     inputs: Numbers = field(repr=False)
     """(K + 1,): with respect to the embedded token."""
     positions: int
-    """Over how many positions the means are taken."""
+    """How many positions the means are over."""
 
     @property
     def half_life(self) -> float:
@@ -139,14 +141,14 @@ def measure_gradient_norms(
     ends = np.unique(np.linspace(steps, last, positions).astype(np.intp))
     stepper = Stepper(config, weights)
     layer_parts, input_parts = [], []
-    for first in range(0, len(ends), _POSITIONS_AT_ONCE):
-        some = ends[first : first + _POSITIONS_AT_ONCE]
-        state = _states_before(stepper, ids, some - steps)
-        tokens = np.asarray(ids[some[None] + np.arange(-steps, 2)[:, None]], np.int64)
+    for first in range(0, len(ends), _MAX_ROWS):
+        row_ends = ends[first : first + _MAX_ROWS]
+        state = _states_before(stepper, ids, row_ends - steps)
+        tokens = np.asarray(ids[row_ends[None] + np.arange(-steps, 2)[:, None]], np.int64)
         by_layer, of_inputs = _norms(config, weights, tokens, state, dtype)
         layer_parts.append(by_layer)
         input_parts.append(of_inputs)
-        progress((first + len(some)) / len(ends))
+        progress((first + len(row_ends)) / len(ends))
     layers = np.concatenate(layer_parts, axis=-1)[::-1]  # (K + 1, L, positions)
     inputs = np.concatenate(input_parts, axis=-1)[::-1]
     return GradientNorms(
@@ -192,7 +194,7 @@ def _norms(
 
 @contextmanager
 def _flush_denormals() -> Iterator[None]:
-    """Denormal numbers count as zero inside: they slow arithmetic a hundredfold."""
+    """Treats denormal numbers as zero in the block: they slow arithmetic a hundredfold."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -203,7 +205,7 @@ def _flush_denormals() -> Iterator[None]:
 def _unroll(
     config: ModelConfig, weights: Weights, tokens: TokenIds, state: Array, dtype: torch.dtype
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Every step as a graph, with tensors in it whose gradients can be read.
+    """Computes all steps as a graph with tensors whose gradients can be read.
 
     Args:
         config: the model's shape.
@@ -283,7 +285,7 @@ def gradient_figure(norms: dict[str, GradientNorms], unit: str) -> Figure:
             )
         )
     return Figure(
-        title="The gradient of the loss at one moment, so many steps before it",
+        title="The gradient of the loss of one token, by the number of steps before it",
         plots=tuple(plots),
         notes=tuple(f"{name}: {describe_gradients(row, unit)}" for name, row in norms.items()),
     )

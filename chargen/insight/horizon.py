@@ -1,12 +1,12 @@
-"""How much of the text before a token a model makes use of.
+"""How much of the text before a token a model uses.
 
-The text is read from many starts with nothing before them. n tokens later the model has seen n
-tokens, and predicts worse than with all of the text, by less and less; where nothing is missing
-any more, its memory ends. A second reading begins with the tokens before each start, shuffled
-(Khandelwal et al., 2018): what they still help does not depend on their order.
+The model reads the text from many starts, each time from a zero state. After n tokens it has seen n
+tokens, and predicts worse than with the whole text before it. The difference shrinks as n grows;
+the memory of the model ends where it is negligible. A second reading begins with the tokens before
+each start in random order (Khandelwal et al., 2018): it shows what they help without their order.
 
-Both are compared with the same tokens read in full context, so that the text's own easy and hard
-passages cancel out. Shape letters: N starts, T tokens after each, P points of the curves.
+Both are compared with the same tokens read in full context, so easy and hard passages of the text
+cancel out. Shape letters: N starts, T tokens after each, P points of the curves.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from chargen.insight.plot import Figure, Numbers, Plot, Series
 from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
-LONGEST = 256
-"""Most tokens that are visible."""
+MAX_VISIBLE_TOKENS = 256
 NEGLIGIBLE = 0.01
-"""Bits a token; less than this counts as nothing."""
-_STARTS = 192
+"""Bits a token; a smaller difference counts as none."""
+_DEFAULT_STARTS = 192
 _MAX_TOKENS = 1 << 16
 """Tokens of a long text that are read."""
 _MAX_SHUFFLED_TOKENS = 256
@@ -43,9 +42,9 @@ class Horizon:
     visible: npt.NDArray[np.int64]
     """(P,): how many tokens are visible; the steps grow."""
     bits: Numbers = field(repr=False)
-    """(P,): bits a token with these and nothing before them."""
+    """(P,): bits a token with only these tokens."""
     shuffled: Numbers = field(repr=False)
-    """(P,): bits a token with these, and the tokens before them in another order."""
+    """(P,): bits a token with these, and with the tokens before them in random order."""
     error: Numbers = field(repr=False)
     """(P,): standard error of `bits` minus `full`, over the starts."""
     full: float
@@ -55,17 +54,17 @@ class Horizon:
 
     @property
     def horizon(self) -> float:
-        """Visible tokens from which on less than `NEGLIGIBLE` bits are missing; inf: never."""
+        """Visible tokens from which on fewer than `NEGLIGIBLE` bits are missing; inf: never."""
         return reached(self.visible, self.bits - self.full)
 
     @property
     def order(self) -> float:
-        """Visible tokens from which on the order of those before them makes no difference."""
+        """Visible tokens from which on the order of the tokens before them does not matter."""
         return reached(self.visible, self.shuffled - self.full)
 
 
 def reached(visible: npt.NDArray[np.int64], missing: Numbers) -> float:
-    """The first point from which on all missing bits stay below `NEGLIGIBLE`; inf: there is none.
+    """The first point from which on all missing bits are below `NEGLIGIBLE`; inf: there is none.
 
     >>> reached(np.array([1, 2, 4, 8]), np.array([2.0, 0.001, 0.5, 0.0]))
     8.0
@@ -79,16 +78,16 @@ def measure_horizon(
     stepper: Stepper,
     ids: TokenIds | Tokens,
     *,
-    longest: int = LONGEST,
-    starts: int = _STARTS,
+    longest: int = MAX_VISIBLE_TOKENS,
+    starts: int = _DEFAULT_STARTS,
     progress: ProgressCallback = ignore_progress,
 ) -> Horizon:
-    """Reads a text (at least 16 tokens) from many starts, with fewer and more tokens before them.
+    """Reads a text (at least 16 tokens) from many starts and compares with full context.
 
     Args:
         stepper: the model.
         ids: the text.
-        longest: most tokens that are visible, fewer where the text is short.
+        longest: the most visible tokens; fewer if the text is short.
         starts: at how many positions reading begins.
         progress: called with the share that is done.
     """

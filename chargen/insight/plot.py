@@ -1,6 +1,6 @@
-"""Figure: curves and points, ready to be drawn, as a Grid is ready to be coloured.
+"""Figure: curves and points with their axes and ticks, ready to be drawn.
 
-Has the axes and their ticks, and knows nothing of screens and files. Shape letters: N points.
+This file knows no screens and no files. Shape letters: N points.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Figure:
     title: str
     plots: tuple[Plot, ...]
     notes: tuple[str, ...] = ()
-    """What there is to see, in words."""
+    """Sentences that say what the figure shows."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _axis(values: list[Numbers], limits: tuple[float, float] | None, log: bool) 
 
 
 def tick_text(value: float) -> str:
-    """A number as it stands beside an axis."""
+    """A number as it is written beside an axis."""
     if value == 0:
         return "0"
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.0e}".replace("e-0", "e-")

@@ -1,7 +1,7 @@
 """Properties of a text that a unit may track: a table of functions, and a person's own labels.
 
-Each property is a number for each character; it depends on the text up to that character. Knows no
-model. Shape letters: N characters, T tokens.
+Each property is a number for each character; it depends on the text up to that character. This file
+knows no model. Shape letters: N characters, T tokens.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How often each gate is shut or open (Karpathy, Johnson and Li, 2015).
 
-A gate below 0.1 is left-saturated, above 0.9 right-saturated. A forget gate that is always open
-belongs to an integrator; one that is always shut belongs to a unit that only sees the present. Of
-cells without gates, the hidden states count instead: near the ends of tanh, or at a rectifier's
-zero.
+A gate below 0.1 is left-saturated, above 0.9 right-saturated. A unit whose forget gate is always
+open is an integrator; a unit whose forget gate is always shut sees only the present. For cells
+without gates, the hidden states are counted instead: near the ends of tanh, or at zero for a
+rectifier.
 
 Shape letters: L layers, H hidden_size.
 """
@@ -25,7 +25,7 @@ _WARM_UP_TOKENS = 256
 _MAX_TOKENS = 1 << 16
 """Tokens of a long text that are read."""
 _STAYS_SHARE = 0.5
-"""A gate stays open, or shut, when it is so for at least this share of the time."""
+"""Share of the time from which on a gate is said to stay open, or to stay shut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Saturation:
 def measure_saturation(
     stepper: Stepper, ids: TokenIds | Tokens, *, progress: ProgressCallback = ignore_progress
 ) -> list[Saturation]:
-    """Reads a text (T,) and counts, for every gate that the cell has.
+    """Reads a text (T,) and counts how often every gate of the cell is shut and open.
 
     Raises:
         ChargenError: the model's numbers overflow.
@@ -98,15 +98,16 @@ def describe_saturation(gates: list[Saturation], cell: Cell) -> list[str]:
 def _describe(gate: Saturation, layer: int, cell: Cell) -> str:
     left, right = gate.left[layer], gate.right[layer]
     if gate.name in GATED:
+        shut, open_ = (_share_of_units(shares, _STAYS_SHARE) for shares in (left, right))
         return (
-            f"layer {layer + 1}: {_units_from(right, _STAYS_SHARE):.0%} of {gate.name} gates stay "
-            f"open (above {OPEN} most of the time), {_units_from(left, _STAYS_SHARE):.0%} stay "
+            f"layer {layer + 1}: {open_:.0%} of {gate.name} gates stay "
+            f"open (above {OPEN} most of the time), {shut:.0%} stay "
             f"shut (below {CLOSED}); on average they are {gate.mean[layer].mean():.0%} open"
         )
     if cell.name == "rnn-relu":
         return (
             f"layer {layer + 1}: no gates; its units are zero for {left.mean():.0%} of the time, "
-            f"and {_units_from(left, 1.0):.0%} of them always"
+            f"and {_share_of_units(left, 1.0):.0%} of them always"
         )
     return (
         f"layer {layer + 1}: no gates; its units are near -1 or +1 for "
@@ -114,13 +115,13 @@ def _describe(gate: Saturation, layer: int, cell: Cell) -> str:
     )
 
 
-def _units_from(shares: Numbers, least: float) -> float:
-    """The share of the units (H,) whose share of the time is at least `least`."""
-    return float((shares >= least).mean())
+def _share_of_units(shares: Numbers, minimum: float) -> float:
+    """The share of the units (H,) whose share of the time is at least `minimum`."""
+    return float((shares >= minimum).mean())
 
 
 def saturation_figure(gates: list[Saturation], cell: Cell) -> Figure:
-    """A scatter plot for each gate: each unit by how often it is shut and how often open."""
+    """A scatter plot for each gate: a point for each unit, by how often it is shut and open."""
     gated = gates[0].name in GATED
     lower, upper = ("shut", "open") if gated else ("at the lower end", "at the upper end")
     subject = "gates are shut and open" if gated else "units are at their ends"

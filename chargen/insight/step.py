@@ -1,8 +1,9 @@
 """One time step in the order of its equations, with the values of each.
 
-Uses the weights as torch names them, not the engine's folded ones, so that a learner reads here
-what a textbook says. inference/engine.py lists all places that have the cell equations. Shape
-letters: L layers, S states, H hidden_size, I input size of a layer, G gates, V vocabulary.
+The weights are those that torch names, not the folded weights of the engine, so the code reads like
+a textbook. inference/engine.py lists all modules that have the cell equations.
+
+Shape letters: L layers, S states, H hidden_size, I input size of a layer, G gates, V vocabulary.
 """
 
 from __future__ import annotations

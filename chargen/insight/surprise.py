@@ -1,6 +1,6 @@
-"""What surprises a model in a text, and what it expected instead. Shape letters: T tokens.
+"""Which tokens of a text surprise a model, what it expected instead, and their line and column.
 
-Also says in which line and column a token begins.
+Shape letter: T tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def measure_surprise(
 
 @dataclass(frozen=True, kw_only=True)
 class TextPosition:
-    """Where a token stands in its file."""
+    """The position of a token in its file."""
 
     token: int
     """Its number in the text, from 0."""

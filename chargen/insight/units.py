@@ -1,8 +1,9 @@
 """Finds units that track a property of the text, and tests them on text not used for the search.
 
 Among hundreds of units, some follow any property by chance. So the best unit is chosen on the
-first half of the text and tested on the second. Its score there must be higher than nearly all
-scores of the same property shifted in time, which keeps its rhythm but lies beside other text.
+first half of the text and tested on the second half. Its score there must be higher than nearly all
+scores of the same property shifted in time: a shifted property has the same rhythm, but belongs to
+other text.
 
 Yes-or-no properties are scored by the area under the ROC curve (Hanley and McNeil, 1982), numbers
 by Spearman's rank correlation; p values come from circular shifts, corrected for the number of
@@ -49,19 +50,19 @@ class Finding:
     counts: bool
     """Whether the property is a number: then the scores are correlations, else AUC."""
     search_score: float
-    """Its score on the half on which it was chosen; too good, because it was chosen there."""
+    """Its score on the first half, on which it was chosen; therefore too high."""
     score: float
-    """Its score on the other half: AUC 0.5 to 1, correlation 0 to 1; lower where it fails."""
+    """Its score on the second half: AUC 0.5 to 1, correlation 0 to 1; lower if it fails."""
     sign: int
-    """-1: it is low where the property holds."""
+    """1: the unit is high where the property is true; -1: it is low there."""
     p_value: float
-    """The p value: how often shifted properties score so high, corrected for several tests."""
+    """How often shifted properties score at least as high, corrected for several tests."""
 
     @property
     def significant(self) -> bool:
         """Whether score and p value are good enough for a name."""
-        least = _MIN_CORRELATION if self.counts else _MIN_AUC
-        return self.score >= least and self.p_value < _MAX_P_VALUE
+        min_score = _MIN_CORRELATION if self.counts else _MIN_AUC
+        return self.score >= min_score and self.p_value < _MAX_P_VALUE
 
     @property
     def measure(self) -> str:
@@ -166,7 +167,7 @@ def _score(ranks: Numbers, labels: Numbers, counts: bool) -> Numbers:
 
 
 def _p_value(ranks: Numbers, labels: Numbers, sign: int) -> float:
-    """How often a shifted property scores at least as high as the property in its place."""
+    """How often a shifted property scores at least as high as the property itself."""
     centred, centred_labels = ranks - ranks.mean(), labels - labels.mean()
     length = len(centred)
     # All circular shifts at once: the cross-correlation, by the convolution theorem.
@@ -195,7 +196,7 @@ def ablation_costs(
     *,
     progress: ProgressCallback = ignore_progress,
 ) -> list[float]:
-    """What ablating each unit costs: bits a token that the text costs more with it clamped.
+    """The cost of ablating each unit: how many more bits a token costs with the unit clamped.
 
     Args:
         stepper: the model.
@@ -227,7 +228,7 @@ def excerpt_grid(
     labels: tuple[str, ...],
     shape: tuple[int, int, int],
 ) -> Grid:
-    """The given units over a piece of the second half: the one where their properties vary most.
+    """The given units over a part of the second half in which their properties vary most.
 
     Args:
         findings: those to show.

@@ -1,6 +1,6 @@
 """The table of views: pure functions that turn a Trace into a Grid of numbers.
 
-A grid has its labels and limits, and knows nothing of colours, screens or widths. Shape letters: T
+A grid has labels and limits; it does not know colours, screens or widths. Shape letters: T
 time (columns), R rows, L layers, H hidden_size, G gates.
 """
 
@@ -52,9 +52,9 @@ class Grid:
     cells: tuple[tuple[str, ...], ...] = ()
     """With `cells`: R rows of T texts."""
     notes: tuple[str, ...] = ()
-    """What there is to see, in words."""
+    """Sentences that say what the grid shows."""
     named: bool = False
-    """Each row has a name that people read, and so needs a line of its own."""
+    """Whether each row has a name to be read, and so needs its own line."""
 
 
 @dataclass(frozen=True, kw_only=True)

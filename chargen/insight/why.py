@@ -4,8 +4,8 @@ Answers two questions with numbers and pictures; the words to show them are else
 
 - Which earlier tokens does a prediction rest on? Omitting a token (Zeiler and Fergus, 2014; Li,
   Monroe and Jurafsky, 2016) needs no gradients: the text is read again without one token, all of
-  these readings side by side. The gradient shows what a small change would do; times the input,
-  what the input did, to first order.
+  these readings side by side. The gradient shows what a small change of a token would do; gradient
+  times input shows, to first order, what the token did.
 - Which passages of the training text left the model in nearly the same state? States at positions
   spread over the text are compared by their cosine (Salton and McGill, 1983).
 
@@ -141,10 +141,10 @@ MAX_POSITIONS = 50_000
 """Positions of the training text whose states are kept."""
 _MAX_ROWS = 1024
 _WARM_UP_TOKENS = 64
-"""Tokens read before a row's positions: nearly all that such a model remembers."""
+"""Tokens that each row reads first: nearly all that such a model remembers."""
 _MIN_DISTANCE_TOKENS = 40
-_COSINES_AT_ONCE = 4096
-_COUNTED_AT_ONCE = 1 << 20
+_POSITIONS_PER_PRODUCT = 4096
+_TOKENS_PER_COUNT = 1 << 20
 _QUOTED_TOKENS = 30
 
 
@@ -153,7 +153,7 @@ class Passages:
     """The states of a model at positions of a text."""
 
     positions: npt.NDArray[np.int64] = field(repr=False)
-    """(N,): each state is the one after this token."""
+    """(N,): the tokens after which the states are."""
     states: npt.NDArray[np.float16] = field(repr=False)
     """(N, U), each of length one."""
 
@@ -169,9 +169,9 @@ class Passages:
         """
         direction = _unit_length(_hidden_of(state[:, :, None]))[0]
         cosines = np.zeros(len(self.positions), np.float32)
-        for first in range(0, len(cosines), _COSINES_AT_ONCE):
-            part = self.states[first : first + _COSINES_AT_ONCE].astype(np.float32)
-            cosines[first : first + _COSINES_AT_ONCE] = part @ direction
+        for first in range(0, len(cosines), _POSITIONS_PER_PRODUCT):
+            part = self.states[first : first + _POSITIONS_PER_PRODUCT].astype(np.float32)
+            cosines[first : first + _POSITIONS_PER_PRODUCT] = part @ direction
         best: list[tuple[int, float]] = []
         for row in np.argsort(-cosines, kind="stable"):
             position = int(self.positions[row])
@@ -194,20 +194,20 @@ def build_passages(
     Args:
         stepper: the model.
         ids: the text.
-        count: about how many positions.
+        count: how many positions, roughly.
         progress: called with the share that is done.
     """
     starts = lay_out(len(ids), min(_MAX_ROWS, len(ids) // (2 * _WARM_UP_TOKENS))).starts
     rows = len(starts)
-    each = max(1, min(count // rows, len(ids) // rows))
-    offsets = range(-_WARM_UP_TOKENS, each)
+    row_positions = max(1, min(count // rows, len(ids) // rows))
+    offsets = range(-_WARM_UP_TOKENS, row_positions)
     steps = step_rows(stepper, ids, rows, (starts + offset for offset in offsets))
     positions, states = [], []
     for offset, step in zip(offsets, steps, strict=True):
         if offset >= 0:
             positions.append(step.positions.astype(np.int64))
             states.append(_unit_length(_hidden_of(step.state)).astype(np.float16))
-        progress((offset + _WARM_UP_TOKENS) / (each + _WARM_UP_TOKENS))
+        progress((offset + _WARM_UP_TOKENS) / (row_positions + _WARM_UP_TOKENS))
     return Passages(positions=np.concatenate(positions), states=np.concatenate(states))
 
 
@@ -254,8 +254,8 @@ def quote_passage(
         np.int64,
     )
     lines = sum(
-        int(line_ends[np.asarray(ids[start : min(position + 1, start + _COUNTED_AT_ONCE)])].sum())
-        for start in range(0, position + 1, _COUNTED_AT_ONCE)
+        int(line_ends[np.asarray(ids[start : min(position + 1, start + _TOKENS_PER_COUNT)])].sum())
+        for start in range(0, position + 1, _TOKENS_PER_COUNT)
     )
     before = np.asarray(ids[max(0, position + 1 - around) : position + 1], np.int64)
     after = np.asarray(ids[position + 1 : position + 1 + around], np.int64)

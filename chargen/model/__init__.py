@@ -1,1 +1,1 @@
-"""What a model is: its configuration, its cells, its file, and where its run lies. No torch."""
+"""A model without torch: its configuration, its cells, its file and the folder of its run."""

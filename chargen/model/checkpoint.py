@@ -5,8 +5,8 @@ A file has float32 tensors under the names of `ModelConfig.tensor_shapes`. Its m
 over the tensors). The snapshot of a run (training/snapshot.py) is a file of the same kind with
 another key; the functions for both come first.
 
-Nothing in a file is trusted before it is checked: sizes before memory is taken, shapes before
-tensors are read, and no pickle.
+A file is checked before it is trusted: sizes before memory is taken, shapes before tensors are
+read. No pickle is ever opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy.typing as npt
 import safetensors
 from safetensors.numpy import save
 
-from chargen.errors import ModelFileError, UsageError
+from chargen.errors import ModelFileError, UsageError, reason_of
 from chargen.files import atomic_writer, parse_json
 from chargen.model.config import ModelConfig
 from chargen.text.registry import tokenizer_from_state
@@ -74,7 +74,7 @@ def open_safetensors(
         The header, and the handle of safetensors.
 
     Raises:
-        ModelFileError: it is not such a file. The message lacks the path: see `errors_about`.
+        ModelFileError: the file is of another kind. `errors_about` adds the path to the message.
     """
     _check_header_length(path)
     with safetensors.safe_open(path, framework="numpy") as handle:
@@ -127,7 +127,7 @@ def errors_about(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such model file") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise ModelFileError(f"{path}: cannot be read ({reason})") from error
     except safetensors.SafetensorError as error:
         raise ModelFileError(
@@ -187,14 +187,15 @@ def _parse_header(
         raise ModelFileError(f"its format version is {version!r}, not a number")
     if version > newest:
         raise ModelFileError(
-            f"written in format {version}; this chargen reads up to {newest}: install a newer one"
+            f"written in format {version}; this chargen reads up to {newest}: "
+            "install a newer chargen"
         )
     return header
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """What a model file holds."""
+    """The content of a model file."""
 
     config: ModelConfig
     tokenizer: TokenizerState

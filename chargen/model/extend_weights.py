@@ -1,7 +1,7 @@
 """Extends a model's weights to an extended vocabulary: new rows of the embedding and the head.
 
 The rows of a new token are made from the rows of its donors (text/extend_vocab.py). The
-probabilities of the old tokens keep their proportions; the new tokens take a share of the whole.
+probabilities of the old tokens keep their proportions; the new tokens get a share of the total.
 Shape letters: V vocabulary, E embedding_size, H hidden_size.
 """
 
@@ -64,9 +64,10 @@ def _extend_rows(
 
 
 def lineage(card: Mapping[str, object], name: str) -> dict[str, object]:
-    """What the card of a fine-tuned model says of its base: name and card, with its own base.
+    """The entry of a fine-tuned model's card about its base: the name and the card of the base.
 
-    A chain of bases ends after twenty: cards are read into memory whole.
+    That card may have a base in turn. A chain of bases ends after twenty, because cards are read
+    into memory whole.
 
     Args:
         card: the card of the base.

@@ -1,7 +1,7 @@
 """Runs: the folder of a run, the names of its files, and the model file that MODEL means.
 
 MODEL on the command line is a model file, a run folder, or the name of a run below ./checkpoints.
-Without MODEL, the newest run is meant. `choose_folder` is the only place that names a new run.
+Without MODEL, the newest run is meant. Only `choose_folder` names a new run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chargen.errors import ModelFileError, UsageError, unknown_name
+from chargen.errors import ModelFileError, UsageError, reason_of, unknown_name
 from chargen.files import parse_json
 
 CHECKPOINTS = Path("checkpoints")
@@ -56,7 +56,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             elif path.exists():
                 return path
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise ModelFileError(f"{name}: cannot be read ({reason})") from error
     if without_model is not None:
         raise ModelFileError(
@@ -94,7 +94,7 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
 
 
 def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:
-    """Run folders that hold a model, the newest first."""
+    """Run folders with a model, the newest first."""
     try:
         runs = [path for path in folder.iterdir() if (path / MODEL).is_file()]
     except OSError:
@@ -149,7 +149,7 @@ def check_run_name(name: str) -> str:
     """Returns the name if it can be the name of a folder on every system.
 
     Raises:
-        UsageError: it has characters that a file system or a shell may not take.
+        UsageError: it has characters that a file system or a shell may refuse.
     """
     if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", name):
         raise UsageError(
@@ -160,7 +160,7 @@ def check_run_name(name: str) -> str:
 
 
 def run_name(path: Path) -> str:
-    """The name of a model file: that of its run, or its own."""
+    """The name of a model: that of its run, or else of its file."""
     return path.parent.name if path.name == MODEL else path.stem
 
 
@@ -171,7 +171,7 @@ def run_stem(corpus: Sequence[str]) -> str:
 
 
 def free_run_name(stem: str, folder: Path = CHECKPOINTS) -> str:
-    """A name that begins with `stem` and is not taken in `folder`; numbered from 2 if it must."""
+    """`stem`, or `stem-2`, `stem-3`, ...: the first name that is free in `folder`."""
     base = _clean(stem)
     number, name = 1, base
     while (folder / name).exists():

@@ -1,4 +1,6 @@
-"""Score: how well a model predicts a text, in units that can be compared across tokenizers.
+"""Score: how well a model predicts a text, in several units.
+
+Bits per byte and per character can be compared across tokenizers; nats per token cannot.
 
 Shape letter: V vocabulary.
 """

@@ -1,7 +1,7 @@
-"""Single units of a model and how they are written: `L2:41`, `L2:41.cell`, or a name.
+"""Single units of a model and how people write them: `L2:41`, `L2:41.cell`, or a name.
 
-Layers count from 1, as people count; units count from 0, as arrays do. The names of units are in a
-file beside the model, which also says to which weights they belong.
+Layers are numbered from 1, units from 0. The names of units are in a file beside the model; the
+file has the digest of the weights that they belong to.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Unit:
 
 
 def is_unit_spelling(text: str) -> bool:
-    """Whether a text is a unit's layer and number, and therefore not a name."""
+    """Whether a text is written like `L1:41`, and so is not the name of a unit."""
     return _SPELLING.fullmatch(text.strip()) is not None
 
 
@@ -77,7 +77,7 @@ def parse_unit(text: str, config: ModelConfig, names: Mapping[str, Unit] | None 
 
 
 def names_path(model: Path) -> Path:
-    """The file that holds the names of a model's units."""
+    """The file with the names of a model's units."""
     return model.with_name("units.json" if model.name == MODEL else f"{model.stem}.units.json")
 
 

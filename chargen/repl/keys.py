@@ -48,7 +48,7 @@ _IGNORED_KEYS = {KeyNames.CPRResponse, KeyNames.Ignore}
 _ESCAPE_SECONDS = 0.05
 """After this time a lone escape byte is the Esc key, and not the beginning of another key."""
 
-_CHOICES = 9
+_LISTED_TOKENS = 9
 _BAR_COLUMNS = 20
 _JOINING = frozenset(map(chr, (0x200D, *range(0xFE00, 0xFE10), *range(0x1F1E6, 0x1F200),
                                *range(0x1F3FB, 0x1F400))))  # fmt: skip
@@ -71,7 +71,7 @@ class Keys:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Inside, the terminal neither echoes keys nor turns them into signals."""
+        """In the block, the terminal neither echoes keys nor makes signals of them."""
         self._typed_ahead = []
         with self._source.raw_mode():
             try:
@@ -108,11 +108,11 @@ class TokenPicker:
         self._update()
 
     def _update(self) -> None:
-        self._guesses = next_tokens(self._context, _CHOICES)
+        self._guesses = next_tokens(self._context, _LISTED_TOKENS)
         self._marked = 0
 
     def move(self, steps: int) -> None:
-        """Moves the mark down the list, or up; it goes round at the ends."""
+        """Moves the mark down the list, or up; after the last token comes the first."""
         self._marked = (self._marked + steps) % len(self._guesses)
 
     def accept(self) -> None:
@@ -194,7 +194,7 @@ def _picker_bindings(picker: TokenPicker) -> KeyBindings:
 
 
 def browse_here(view: StepView, palette: Palette, terminal: Terminal) -> None:
-    """Runs `browse_steps` at the process's own terminal."""
+    """Runs `browse_steps` at the terminal of this process."""
     browse_steps(view, palette, shutil.get_terminal_size, create_input(), open_output(terminal))
 
 

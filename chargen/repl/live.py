@@ -22,7 +22,7 @@ HEAT_ROWS = 16
 _MAX_TOKENS = 256
 """Tokens whose values are kept: more than most screens have columns."""
 _MIN_CHOICE_TOKENS = 32
-"""From this many tokens on, the choice of units is kept."""
+"""From this many tokens on, the chosen units stay the same."""
 
 
 class LiveHeat:

@@ -26,7 +26,7 @@ KIND, FORMAT = "chargen session", 1
 _MAX_NODES = 50_000_000
 _LOGPROB_DIGITS = 6
 _KIND_BYTES = 200
-"""The kind stands in the first bytes of a session file."""
+"""The first bytes of a session file, which have its kind."""
 
 
 def write_session(path: Path, session: Session) -> None:
@@ -67,6 +67,7 @@ def write_session(path: Path, session: Session) -> None:
             "heat": [heat.view, heat.layer, heat.order, session.heat_on],
             "branch": tree.branch,
             "branches": {name: number[end] for name, end in tree.branches.items()},
+            # "held" (clamped units of nodes) and "drawn" are names in files.
             "held": [[[layer, *units] for layer, units in group.items()] for group in clamps],
             "pinned": [[*_unit_row(unit), value] for unit, value in session.pinned.items()],
             "nodes": node_rows,
@@ -169,7 +170,7 @@ def _find_model(value: Any, session: Session) -> Model:
 def _read_tree(value: Any, model: Model) -> TextTree:
     """Returns the tree with its nodes and branches; its states are computed when needed."""
     config = model.config
-    clamps = [_read_clamps(rows, config.state_shape) for rows in value["held"]]
+    clamps = [_read_clamps(rows, config.state_shape) for rows in value["held"]]  # name in files
     tree = TextTree(model.stepper)
     nodes = value["nodes"]
     if not isinstance(nodes, list) or len(nodes) > _MAX_NODES:
@@ -212,13 +213,13 @@ def _read_unit(row: Any, config: ModelConfig) -> Unit:
     )
 
 
-def _read_index(number: Any, things: Sized) -> int:
-    """Returns the number if it is an index into `things`.
+def _read_index(number: Any, items: Sized) -> int:
+    """Returns the number if it is an index into `items`.
 
     Raises:
         ValueError: it is not.
     """
-    if not _is_count(number) or number >= len(things):
+    if not _is_count(number) or number >= len(items):
         raise ValueError(f"index {number}")
     return int(number)
 

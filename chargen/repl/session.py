@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_CLAMP_VALUE = 1e6
 """Units can be clamped to values from minus this to this."""
 MAX_SHOWN_TOKENS = 4000
-"""A picture of the whole text shows at most this many tokens, those at its end."""
+"""A picture of the whole text shows at most this many of its last tokens."""
 NO_TEXT = "there is no text yet; write something first"
 """The error of commands that need a text."""
 _LARGE_TEXT_TOKENS = 50_000_000
@@ -111,7 +111,7 @@ class Session:
 
     @property
     def name(self) -> str:
-        """The name of the model: its run's, or its file's."""
+        """The name of the model: that of its run, or else of its file."""
         return "model" if self.model.path is None else run_name(self.model.path)
 
     @property

@@ -1,10 +1,10 @@
 """What can `/set` change, and in which range?
 
 `TABLE` has a row for each setting; `Settings` has their values. To add a setting: add a field with
-its default to `Settings` (the fields of `SampleConfig` have a table of their own, `SETTINGS` in
-inference/filters.py, and appear here by themselves), add a row to `TABLE`, and add a value to
-`test_every_setting_reads_back_what_was_written` in tests/repl/test_commands.py. `/set`, `/show`,
-completion and session files take the row from the table.
+its default to `Settings` (the fields of `SampleConfig` have another table, `SETTINGS` in
+inference/filters.py, and are added to this one automatically), add a row to `TABLE`, and add a
+value to `test_every_setting_reads_back_what_was_written` in tests/repl/test_commands.py. `/set`,
+`/show`, completion and session files take the row from the table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chargen.text.tokenizer import UNKNOWN_POLICIES
 UNLIMITED_SPEED = 0.0
 """The speed `max`: no waiting at all."""
 _MIN_CHARACTERS_PER_SECOND, _MAX_CHARACTERS_PER_SECOND = 1.0, 100_000.0
-_PACE_AFTER_MAX = 1000.0
+_SPEED_AFTER_MAX = 1000.0
 """Characters per second from which `+` and `-` start when the speed is `max`."""
 _SPEED_RANGE = f"from {_MIN_CHARACTERS_PER_SECOND:g} to {_MAX_CHARACTERS_PER_SECOND:,.0f}, or max"
 _MIN_COPY_CHARACTERS = 16
@@ -103,7 +103,7 @@ def change_sample(sample: SampleConfig, **changes: Any) -> SampleConfig:
 
 def change_speed(settings: Settings, factor: float) -> None:
     """Multiplies the speed by a factor, within its range; `max` becomes a number first."""
-    speed = settings.speed if settings.speed != UNLIMITED_SPEED else _PACE_AFTER_MAX
+    speed = settings.speed if settings.speed != UNLIMITED_SPEED else _SPEED_AFTER_MAX
     settings.speed = min(
         _MAX_CHARACTERS_PER_SECOND, max(_MIN_CHARACTERS_PER_SECOND, speed * factor)
     )

@@ -1,9 +1,9 @@
 """How does text reach the screen: at which speed, steered by which keys, with which picture below?
 
-The engine writes ahead: some tokens wait before they are shown. Only later tokens tell whether a
-token belongs to a copy or to a stop text. So a copy is underlined from its first character on, and
-nothing on the screen is ever taken back. When the stream stops, the waiting tokens are dropped:
-text and state end at the last token shown.
+The engine writes ahead, and some tokens wait before they are shown, because only later tokens tell
+whether a token belongs to a copy or to a stop text. So a copy is underlined from its first
+character on, and text on the screen is never taken back. When the stream stops, the waiting tokens
+are dropped: text and state end at the last token shown.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HINT_SECONDS = 0.3
 _MAX_BURST_SECONDS = 1 / 4
 """After a pause or a slow step, the stream shows at most the text of this time at once."""
 _REWRITTEN_PART = 2
-"""Of a copy that is too long, one part in so many is written again."""
+"""Of a copy that is too long, the last half is written again."""
 _COPY_CONTEXT_TOKENS = 4 * MIN_COPY_SYMBOLS
 """Tokens before the stream that the search for copies reads again."""
 _HEAT_TOKENS = 200
@@ -47,7 +47,7 @@ _HEAT_TOKENS = 200
 _SPEED_FACTOR = 1.5
 _TEMPERATURE_STEP = 0.1
 _MIN_PANEL_ROWS, _MIN_HEAT_ROWS = 3, 5
-"""Rows without which the picture, or the heatmap in it, is left out."""
+"""With fewer rows, the picture, or the heatmap in it, is left out."""
 
 
 class KeySource(Protocol):
@@ -85,7 +85,7 @@ class Stream:
     ) -> None:
         self._session, self._screen, self._keys = session, screen, keys
         self._writing: Writing = session.begin()
-        # Without a terminal nobody sees the underlining: copies matter only when they are limited.
+        # Without a terminal copies are not underlined: they matter only when they are limited.
         watched = screen.interactive or session.settings.max_copy > 0
         self._copies: CopyWatch | None = session.copies(note) if watched else None
         self._pending: deque[_Pending] = deque()
@@ -156,8 +156,8 @@ class Stream:
         """Writes enough tokens to show `room` characters, or until the deadline."""
         writing = self._writing
         new: list[int] = []
-        wanted = self._lag + max(1.0, room)
-        while writing.finish is None and len(self._pending) + len(new) < wanted:
+        needed_tokens = self._lag + max(1.0, room)
+        while writing.finish is None and len(self._pending) + len(new) < needed_tokens:
             node = writing.advance()
             if writing.finish != "stop":
                 new.append(node)
@@ -304,7 +304,7 @@ class Stream:
         return fitting(parts, columns, "  ")
 
     def _finish(self) -> None:
-        """Ends text, state and heatmap at the last token shown, and closes the picture."""
+        """Ends text, state and heatmap at the last token shown, and closes the panel."""
         session = self._session
         self._writing.finish = self._writing.finish or "stopped"
         session.tree.branches[session.tree.branch] = self._shown

@@ -132,7 +132,7 @@ class LiveComparison:
         """Print the line above the display.
 
         While the display is drawn, its own console must print: another writer would move the
-        cursor away from the place that rich has stored.
+        cursor away from the position that rich has stored.
         """
         if self._started:
             self._console.print(rich_text(safe_line(text)), soft_wrap=True)

@@ -1,9 +1,9 @@
 """How far a job of some seconds is, on one line; and numbers and durations as short text.
 
 The line is drawn here and not by `rich.progress`. That would load rich's console before the first
-number is known (the line appears only after 0.3 s), has nothing to print when stderr is a file
-(here: a line every 30 s), and would redraw from a thread of its own while notes are written to
-the same stream. `duration` and `size` are shorter than the calls to humanize that would give this
+number is known (the line appears only after 0.3 s). It prints nothing when stderr is a file
+(here: a line every 30 s). It redraws from another thread while notes are written to the same
+stream. `duration` and `size` are shorter than the calls to humanize that would give this
 spelling.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeGuard
 
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe_line
@@ -21,7 +20,6 @@ Clock = Callable[[], float]
 _SECONDS_UNTIL_SHOWN = 0.3
 _SECONDS_BETWEEN_CHANGES = 0.1
 _SECONDS_BETWEEN_LOG_LINES = 30.0
-_MAX_SHOWN_NUMBER = 1e12
 
 
 def duration(seconds: float) -> str:
@@ -45,15 +43,6 @@ def size(number: float) -> str:
 def plural(count: int, word: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def is_plain_number(value: object) -> TypeGuard[float]:
-    """Whether a value from a file is a finite number that is small enough to be printed."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and -_MAX_SHOWN_NUMBER < value < _MAX_SHOWN_NUMBER
-    )
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class CharTokenizer:
         self.vocab_size = len(characters) + documents
         self._known_characters = frozenset(characters)
         self._bytes = [character.encode("utf-8", "replace") for character in characters]
-        codes = _code_points(characters)
+        codes = code_points(characters)
         # The last entry stands for every code point above the highest known one.
         self._id_of = np.full(int(codes.max()) + 2, -1, np.int32)
         self._id_of[codes] = np.arange(len(characters), dtype=np.int32)
@@ -62,7 +62,7 @@ class CharTokenizer:
         ascii_ids = self._encode_ascii(text)
         if ascii_ids is not None:
             return ascii_ids.astype(np.int32)
-        ids = np.take(self._id_of, _code_points(text), mode="clip")
+        ids = np.take(self._id_of, code_points(text), mode="clip")
         if len(ids) == 0 or ids.min() >= 0:
             return ids
         return self._encode_unseen(text, ids, unknown)
@@ -75,7 +75,7 @@ class CharTokenizer:
         unknown = np.iinfo(np.dtype(dtype)).max
         if self.vocab_size > unknown:
             return self.encode(text).astype(dtype)
-        ids: npt.NDArray[Any] = np.take(self._id_of.astype(dtype), _code_points(text), mode="clip")
+        ids: npt.NDArray[Any] = np.take(self._id_of.astype(dtype), code_points(text), mode="clip")
         # -1, an unseen character, became the largest number of the type, which is not an id.
         return self.encode(text).astype(dtype) if (ids == unknown).any() else ids
 
@@ -99,7 +99,7 @@ class CharTokenizer:
                 "use --unknown nearest or --unknown skip"
             )
         if unknown == "nearest":
-            codes = _code_points(text)
+            codes = code_points(text)
             for character, replacement in missing.items():
                 ids[codes == ord(character)] = self._id_of[ord(replacement)]
         return ids[ids >= 0]
@@ -114,9 +114,9 @@ class CharTokenizer:
 
     def unseen(self, text: str) -> dict[str, str]:
         """Unseen characters in order of appearance, each with the nearest known character."""
-        known = self._known_characters
-        missing = (character for character in dict.fromkeys(text) if character not in known)
-        return {character: nearest(character, known) for character in missing}
+        known_characters = self._known_characters
+        missing = (letter for letter in dict.fromkeys(text) if letter not in known_characters)
+        return {letter: nearest(letter, known_characters) for letter in missing}
 
     def to_state(self) -> TokenizerState:
         """Settings `characters` and `documents`."""
@@ -155,7 +155,7 @@ class CharBuilder:
             if unseen:
                 self._seen_ascii += bytes(sorted(set(unseen)))
         else:
-            codes = _code_points(chunk)
+            codes = code_points(chunk)
             # Reading is four times faster than writing, and most chunks have nothing new.
             if not np.take(self._seen, codes).all():
                 self._seen[codes] = True
@@ -177,5 +177,6 @@ class CharBuilder:
         return CharTokenizer(characters, documents=documents)
 
 
-def _code_points(text: str) -> npt.NDArray[np.uint32]:
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """The code points (N,) of a text; lone surrogates stay."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

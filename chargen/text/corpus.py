@@ -25,7 +25,7 @@ def unwatched(doing: str, done: int, of: int | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """Name, size and hash of a source as it was read; the model's card keeps it."""
+    """Name, size and hash of a source as it was read; the card of a model has them."""
 
     name: str
     bytes: int
@@ -106,7 +106,7 @@ class CorpusPass:
 
     @property
     def fingerprints(self) -> Fingerprints:
-        """What was read; may be asked for only after the last piece."""
+        """The fingerprints of what was read; available only after the last piece."""
         assert self._fingerprints is not None, "the corpus is not read to its end"
         return self._fingerprints
 

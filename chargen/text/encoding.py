@@ -22,16 +22,16 @@ from chargen.errors import ChargenError
 from chargen.files import write_json
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus, Fingerprints
-from chargen.text.tokenizer import Tokenizer, Tokens
+from chargen.text.tokenizer import Tokenizer, Tokens, newline_id
 
 JOURNAL = "journal.json"
 _PARTIAL_TOKENS = "tokens.part"
 _BATCH_CHARACTERS = 1 << 20
-"""Characters (or bytes) that are encoded at once."""
+"""Characters (or bytes) of a batch, at least."""
 _CHECKSUM_BYTES = 1 << 24
 """Bytes that are read at once for a checksum."""
-_NOTE_SECONDS = 5.0
-"""Seconds between two notes of the progress."""
+_SECONDS_BETWEEN_NOTES = 5.0
+"""Seconds after which the progress is written down again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class EncodingProgress:
 
 
 class PartialStore:
-    """The token ids of an unfinished store. The caller must hold the lock of the folder."""
+    """The token ids of an unfinished store. The caller must have locked the folder."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
         """Continues from what an earlier attempt left in the folder, if that is undamaged."""
@@ -97,7 +97,7 @@ class PartialStore:
                             count=self.progress.count + len(ids),
                             crc32=zlib.crc32(ids.data, self.progress.crc32),
                         )
-                        if time.monotonic() - noted >= _NOTE_SECONDS:
+                        if time.monotonic() - noted >= _SECONDS_BETWEEN_NOTES:
                             self._note_progress(out)
                             noted = time.monotonic()
                     out.flush()
@@ -178,7 +178,7 @@ def _encode_pieces(
     `ended` says whether a document ended with the last skipped batch.
     """
     eos = tokenizer.eos_id
-    newline = _newline_id(tokenizer) if documents == "lines" else None
+    newline = newline_id(tokenizer) if documents == "lines" else None
     for number, (batch, ends_document) in enumerate(_join_pieces(pieces)):
         if number < done:
             continue
@@ -201,15 +201,6 @@ def _encode_pieces(
         yield ids, ended
     if eos is not None and not ended:
         yield np.array([eos], dtype), True
-
-
-def _newline_id(tokenizer: Tokenizer) -> int | None:
-    """The id of a line end, which is one token in every tokenizer; None if it has none."""
-    if tokenizer.unseen("\n"):
-        return None
-    ids = tokenizer.encode("\n")
-    assert len(ids) == 1
-    return int(ids[0])
 
 
 def _join_pieces(pieces: Iterable[str | bytes | None]) -> Iterator[tuple[str | bytes, bool]]:

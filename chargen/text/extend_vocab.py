@@ -70,8 +70,8 @@ def extend_characters(
     relatives = {character: relative(character, known_characters) for character in new}
     if counts and not known_characters & set(counts) and not any(relatives.values()):
         raise CorpusError(
-            "not one character of this text is known to the model, nor related to one that is: "
-            "there is nothing to fine-tune; train a model of its own"
+            "not one character of this text is known to the model or related to a known one: "
+            "there is nothing to fine-tune; train a new model"
         )
     characters = "".join(sorted(known_characters | set(new)))
     documents = documents or tokenizer.eos_id is not None
@@ -102,13 +102,13 @@ def _choose_donors(
         return (old_ids[related],)
     category = unicodedata.category(character)
     for width in (2, 1):
-        alike = [
+        same_category = [
             old_id
             for other, old_id in old_ids.items()
             if unicodedata.category(other)[:width] == category[:width]
         ]
-        if alike:
-            return tuple(alike)
+        if same_category:
+            return tuple(same_category)
     return tuple(old_ids.values())
 
 

@@ -2,7 +2,7 @@
 
 The index of the training text hashes its blocks of 16 symbols (Rabin and Karp, 1987, on a grid, as
 in rsync). It takes about one byte per symbol. Every copy of 31 symbols or more covers a whole
-block, so all of these are found. Each hit is compared symbol by symbol, so nothing else is.
+block, so all of these are found. Each hit is compared symbol by symbol, so there are no false hits.
 
 A symbol is a character, or a byte for byte models. Shape letters: N symbols, K positions.
 """
@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError
 from chargen.files import atomic_writer
-from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens
+from chargen.text.char import code_points
+from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens, newline_id
 
 BLOCK = 16
 MIN_COPY_SYMBOLS = 2 * BLOCK - 1
@@ -63,9 +64,10 @@ def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None
         folder: where the index is cached; None keeps it in memory.
     """
     subword = tokenizer.kind == "subword"
+    newline = ord("\n") if subword else newline_id(tokenizer)
     symbols = tokens
     if subword:
-        symbols = _cached(folder, "symbols", lambda: _code_points(tokens, tokenizer))
+        symbols = _cached(folder, "symbols", lambda: _decode_symbols(tokens, tokenizer))
     table = _cached(folder, "blocks", lambda: _hash_table(symbols))
     if table.shape != (2, len(symbols) // BLOCK):  # damaged, or of another text
         table = _hash_table(symbols)
@@ -75,7 +77,7 @@ def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None
         blocks=table[1],
         spell=_spell if subword else tokenizer.decode,
         divide=_subword_divider(tokenizer) if subword else _divide_tokens,
-        newline=ord("\n") if subword else _newline_id(tokenizer),
+        newline=-1 if newline is None else newline,
     )
 
 
@@ -96,7 +98,7 @@ def _hash(blocks: Symbols) -> npt.NDArray[np.uint64]:
     return np.asarray(blocks.astype(np.uint64) @ _HASH_WEIGHTS, np.uint64)
 
 
-def _code_points(tokens: Tokens, tokenizer: Tokenizer) -> Symbols:
+def _decode_symbols(tokens: Tokens, tokenizer: Tokenizer) -> Symbols:
     """The code points of a text of subword tokens."""
     token_bytes = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
     parts = [np.empty(0, np.uint32)]
@@ -110,12 +112,8 @@ def _code_points(tokens: Tokens, tokenizer: Tokenizer) -> Symbols:
             cut -= 1
         cut = cut - 1 if cut and data[cut - 1] >= 0xC0 else len(data)
         rest = data[cut:]
-        parts.append(_code_points_of(data[:cut].decode("utf-8", "replace")))
-    return np.concatenate([*parts, _code_points_of(rest.decode("utf-8", "replace"))])
-
-
-def _code_points_of(text: str) -> Symbols:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        parts.append(code_points(data[:cut].decode("utf-8", "replace")))
+    return np.concatenate([*parts, code_points(rest.decode("utf-8", "replace"))])
 
 
 def _spell(symbols: Symbols) -> str:
@@ -131,12 +129,8 @@ def _subword_divider(tokenizer: Tokenizer) -> Callable[[Sequence[int]], list[Sym
     # A character may span two calls, so one index serves one text at a time.
     decoder = StreamDecoder()
     return lambda tokens: [
-        _code_points_of(decoder.feed(tokenizer.token_bytes(token))) for token in tokens
+        code_points(decoder.feed(tokenizer.token_bytes(token))) for token in tokens
     ]
-
-
-def _newline_id(tokenizer: Tokenizer) -> int:
-    return -1 if tokenizer.unseen("\n") else int(tokenizer.encode("\n")[0])
 
 
 def _cached(folder: Path | None, name: str, make: Callable[[], Symbols]) -> Symbols:

@@ -1,9 +1,9 @@
 """How a long text is laid out in rows that are read side by side.
 
-One row is one part of the text; a batch of them shares every weight that is fetched. Each row but
-the first may read some tokens before its part, so that its state no longer depends on the zero
-state it began with (warm-up). Both engines read by this layout: numpy one position at a time,
-torch a window of positions at a time. Shape letters: N rows, T positions of a window.
+A row is one part of the text; the rows of a batch share every weight that is fetched. Each row but
+the first may read some tokens before its part (warm-up), so that its state no longer depends on the
+zero state at its beginning. Both engines use this layout: numpy reads one position at a time, torch
+a window of positions. Shape letters: N rows, T positions of a window.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def lay_out(length: int, rows: int, *, limit: int | None = None) -> Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The same T positions, counted from its own beginning, of every row."""
+    """T positions of every row, counted from the beginning of the row."""
 
     tokens: npt.NDArray[np.int64]
     """(T + 1, N): inputs are all but the last line, targets all but the first."""

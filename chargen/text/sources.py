@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from chargen.errors import CorpusError
+from chargen.errors import CorpusError, reason_of
 from chargen.text import tables
 from chargen.text.reader import Hasher, Pieces, Reading, check_text, check_text_file, read_pieces
 from chargen.text.recipes import Recipe, find_recipe, recipes
 
 _MAX_SPOOL_MEMORY_BYTES = 1 << 26
 """A longer pipe is kept in a temporary file."""
-_COPY_BYTES = 1 << 20
+_COPIED_BLOCK_BYTES = 1 << 20
 
 
 class Source(Protocol):
@@ -76,10 +76,10 @@ class FolderSource:
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """One document per file; files that are not text are skipped and noted.
 
-        A folder that holds only tables of one kind is one table in shards: one document per row.
+        A folder with only tables of one kind is one table in shards: one document per row.
 
         Raises:
-            CorpusError: the folder holds no text file.
+            CorpusError: the folder has no text file.
         """
         kinds = {path.suffix.lower() for path in walk_files(self.path)}
         if len(kinds) == 1 and kinds <= tables.TABLE_SUFFIXES:
@@ -132,10 +132,10 @@ class PipeSource:
             )
             weakref.finalize(self, self._spool.close)
             with self._open() as stream:
-                head = stream.read(_COPY_BYTES)
+                head = stream.read(_COPIED_BLOCK_BYTES)
                 check_text(head, shown, reading)  # before an endless pipe fills the disk
                 self._spool.write(head)
-                shutil.copyfileobj(stream, self._spool, _COPY_BYTES)
+                shutil.copyfileobj(stream, self._spool, _COPIED_BLOCK_BYTES)
         self._spool.seek(0)
         yield read_pieces(self._spool, shown, reading, hasher)
 
@@ -232,19 +232,19 @@ def find_source(name: str) -> Source:
     except FileNotFoundError:
         raise CorpusError(_describe_missing(name, path)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise CorpusError(f"{name}: cannot be read ({reason})") from error
     if stat.S_ISDIR(mode):
         return FolderSource(path)
     if stat.S_ISFIFO(mode):
         return PipeSource(name)
     if not stat.S_ISREG(mode):
-        raise CorpusError(f"{name}: a device, not a file or a folder")
+        raise CorpusError(f"{name}: a device, not a file or a folder; give one of these")
     return TableSource(path) if path.suffix.lower() in tables.TABLE_SUFFIXES else FileSource(path)
 
 
 def _last_part(path: Path) -> str:
-    """The only part that a model's card keeps: the rest of the path is private."""
+    """The part of the path that goes into a model's card: the rest is private."""
     return path.name or path.resolve().name
 
 

@@ -25,21 +25,21 @@ from chargen.text.tokenizer import Ids, TokenizerState, utf8
 
 _SPACE = "▁"  # SentencePiece writes a space so; the character itself is encoded as its bytes
 _MAX_SAMPLE_CHARACTERS = 20_000_000
-"""The sample that pieces are learned from: a larger one changes little and takes much memory."""
+"""Pieces are learned from a sample of this size: a larger one changes little and takes memory."""
 _MEMORY_BYTES = {"unigram": (20, 35), "bpe": (7, 90)}
 """Bytes of memory that SentencePiece takes for each character of the sample, and in addition for
 each character of its distinct words. Measured on English, which repeats its words, and on Chinese,
 which has no spaces."""
-_LINE_CHARACTERS = 50
-"""The memory that a line takes besides its text, in characters of the sample."""
+_LINE_OVERHEAD_CHARACTERS = 50
+"""The memory that a line takes besides its text, counted in characters of the sample."""
 _MAX_LINE_CHARACTERS = 1_000
 """Longer lines are divided: SentencePiece ignores lines of more than 4,192 bytes."""
 _DEFAULT_VOCAB_SIZE = 1_000
 _MIN_VOCAB_SIZE, _MAX_VOCAB_SIZE = 320, 1_000_000
 _LINES_PER_CALL = 4_096
 """Lines that SentencePiece encodes in one call."""
-_MAX_TRIALS = 4
-"""Trainings with a smaller and smaller vocabulary, if the corpus has too few pieces."""
+_MAX_TRAININGS = 4
+"""If the corpus has too few pieces, SentencePiece is trained again with a smaller vocabulary."""
 
 
 class SubwordTokenizer:
@@ -69,7 +69,7 @@ class SubwordTokenizer:
         return utf8(piece.replace(_SPACE, " "))
 
     def encode(self, text: str | bytes, unknown: str = "nearest") -> Ids:
-        """Ids (N,). No character is unknown: one without a piece becomes its UTF-8 bytes."""
+        """Ids (N,). No character is unknown: without a piece it becomes its UTF-8 bytes."""
         text = (text if isinstance(text, bytes) else utf8(text)).decode("utf-8", "replace")
         ids: list[int] = []
         for number, part in enumerate(text.split(_SPACE)):
@@ -146,11 +146,12 @@ class SubwordBuilder:
         for line in _short_lines(chunk):
             if self._line_count % self._interval == 0:
                 self._lines.append(line)
-                self._sample_size += len(line) + _LINE_CHARACTERS
+                self._sample_size += len(line) + _LINE_OVERHEAD_CHARACTERS
             self._line_count += 1
         while self._sample_size > _MAX_SAMPLE_CHARACTERS:
             self._lines = self._lines[::2]
-            self._sample_size = sum(map(len, self._lines)) + _LINE_CHARACTERS * len(self._lines)
+            overhead = _LINE_OVERHEAD_CHARACTERS * len(self._lines)
+            self._sample_size = sum(map(len, self._lines)) + overhead
             self._interval *= 2
 
     def finish(self, *, documents: bool) -> SubwordTokenizer:
@@ -166,7 +167,7 @@ class SubwordBuilder:
                 "give a text with at least two"
             )
         vocab_size = self.vocab_size
-        for _ in range(_MAX_TRIALS):
+        for _ in range(_MAX_TRAININGS):
             try:
                 return SubwordTokenizer(self._train(vocab_size, documents))
             except RuntimeError as error:
@@ -268,7 +269,7 @@ def _free_memory() -> int:
     import psutil
 
     free: int = psutil.virtual_memory().available
-    with suppress(OSError, ValueError):  # psutil does not know the limit of a container
+    with suppress(OSError, ValueError):  # psutil does not know the limit of a control group
         free = min(free, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return free
 

@@ -1,8 +1,8 @@
 """Rows of tables as documents: .jsonl, .csv and .parquet files, and data sets of the Hub.
 
-A text is what stands in the file: '007' and '1e5' in a CSV file stay as they are. JSON lines and
-CSV are read by the standard library. The rest is read by `datasets`, which this file imports only
-then, because the import takes seconds. All of them are streamed, a row at a time.
+Values stay as they are in the file: '007' and '1e5' in a CSV file are not numbers. JSON lines and
+CSV are read by the standard library. The rest is read by `datasets`, which is imported only when it
+is needed, because the import takes seconds. All of them are streamed, a row at a time.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _HEAD_ROWS = 1000
 _MAX_FIELD_CHARACTERS = (1 << 31) - 1
 """The longest field of a CSV file; the largest limit that the standard library accepts anywhere."""
 _MAX_LISTED_COLUMNS = 50
-_NOT_TEXT = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|true|false)?\s*", re.IGNORECASE)
-"""A CSV field that says nothing about whether its column holds text: a number, or nothing."""
+_NO_EVIDENCE = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|true|false)?\s*", re.IGNORECASE)
+"""A CSV field that does not show whether its column is text: a number, true, false or empty."""
 
 Row = Mapping[str, Any]
 
@@ -111,7 +111,7 @@ def _text_columns(rows: Iterable[Row]) -> list[str]:
     columns: dict[str, None] = {}
     for row in rows:
         for name, value in row.items():
-            if value is not None and (name.lower() == "text" or not _NOT_TEXT.fullmatch(value)):
+            if value is not None and (name.lower() == "text" or not _NO_EVIDENCE.fullmatch(value)):
                 columns[name] = None
     return list(columns)
 

@@ -29,7 +29,7 @@ _MAX_LISTED_CHARACTERS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerState:
-    """What a model file stores of a tokenizer: JSON settings, and bytes for what is not JSON."""
+    """The part of a model file about its tokenizer: JSON settings, and bytes for the rest."""
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +64,15 @@ class Tokenizer(Protocol):
 
     def to_state(self) -> TokenizerState:
         """Everything needed to rebuild this tokenizer."""
+
+
+def newline_id(tokenizer: Tokenizer) -> int | None:
+    """The id of a line end, which is one token in every tokenizer; None if it has none."""
+    if tokenizer.unseen("\n"):
+        return None
+    ids = tokenizer.encode("\n")
+    assert len(ids) == 1
+    return int(ids[0])
 
 
 class Builder(Protocol):

@@ -1,4 +1,4 @@
-"""Writing in a tree: the same text as generate(), rewound, stopped, with clamped units."""
+"""Writing in a tree of texts: compared with generate(), rewound, stopped, with clamped units."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(composer: Composer, node: int, **settings) -> tuple[list[int], int, st
 @pytest.mark.parametrize("documents", [False, True])
 @pytest.mark.parametrize("prompt", ["", "a", "abc dab"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_it_writes_what_generate_writes(cell, prompt, documents):
+def test_the_composer_writes_the_text_of_generate(cell, prompt, documents):
     file = make_model(cell, 2, documents=documents)
     composer = composer_of(file)
     tokenizer = file.build_tokenizer()
@@ -58,7 +58,7 @@ def test_the_same_node_and_seed_write_the_same_text():
     assert write(composer, node, length=200, seed=10)[0] != first
 
 
-def test_rewinding_writes_on_from_there_and_avoids_the_given_token():
+def test_after_a_rewind_writing_continues_there_without_the_avoided_token():
     composer = composer_of(make_cycle_model())
     start = composer.read(ROOT, [2])  # a
     writing = composer.write(start, SampleConfig(length=9, temperature=0))
@@ -72,7 +72,7 @@ def test_rewinding_writes_on_from_there_and_avoids_the_given_token():
     assert writing.finish == "length"
 
 
-def test_when_everything_is_avoided_nothing_is_taken_back():
+def test_a_rewind_that_would_avoid_every_token_changes_nothing():
     composer = composer_of(make_model("rnn", 1, characters="ab"))
     writing = composer.write(composer.read(ROOT, [0]), SampleConfig(length=9))
     node = writing.advance()
@@ -81,7 +81,7 @@ def test_when_everything_is_avoided_nothing_is_taken_back():
 
 
 @pytest.mark.parametrize(("stop", "expected"), [("fgh", "abcde"), ("e", "abcd"), ("b", "a")])
-def test_a_stop_text_is_taken_back(stop, expected):
+def test_a_stop_text_is_removed_from_the_end(stop, expected):
     composer = composer_of(make_cycle_model())
     node = composer.read(ROOT, [2])
     _, end, finish = write(composer, node, length=50, temperature=0, stop=(stop,))
@@ -96,7 +96,7 @@ def test_a_stop_text_in_the_prompt_stops_nothing():
     assert (len(tokens), finish) == (5, "length")
 
 
-def test_settings_can_change_in_the_middle():
+def test_settings_can_change_while_a_text_is_written():
     composer = composer_of(make_cycle_model(sharpness=4))
     writing = composer.write(composer.read(ROOT, [2]), SampleConfig(length=40, temperature=0))
     for _ in range(10):
@@ -144,7 +144,7 @@ def torch_states(file, tokens, clamped: dict[Unit, float]) -> list[np.ndarray]:
         ("gru", {Unit(0, 0): 0.0, Unit(1, 11): 1.0}),
     ],
 )
-def test_clamped_units_are_what_torch_makes_of_them(cell, clamped):
+def test_clamped_units_give_the_states_of_torch(cell, clamped):
     file = make_model(cell, 2)
     composer = composer_of(file)
     composer.clamp(clamped)
@@ -168,7 +168,7 @@ def test_the_most_likely_tokens_are_those_of_the_softmax():
     assert best[0][1] == pytest.approx(chances.max())
 
 
-def test_looking_at_an_empty_text_adds_no_text():
+def test_predicting_after_an_empty_text_adds_no_text():
     composer = composer_of(make_model())
     first, second = composer.next_logits(ROOT), composer.next_logits(ROOT)
     np.testing.assert_array_equal(first, second)
@@ -188,7 +188,7 @@ def test_units_that_do_not_exist_are_refused(text, message):
         parse_unit(text, make_model("lstm", 2).config)
 
 
-def test_units_are_spelled_as_they_are_read():
+def test_the_spelling_of_a_unit_can_be_parsed_again():
     config = make_model("lstm", 2).config
     for text in ("L1:0", "L2:11", "L2:4.cell"):
         assert parse_unit(text, config).spelled(config) == text

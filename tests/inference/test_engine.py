@@ -1,4 +1,4 @@
-"""The numpy engine against the equations in float64, torch.nn, and itself."""
+"""The numpy engine compared with the equations in float64, with torch.nn, and with itself."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def real(prose):
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
 @pytest.mark.parametrize("tied_head", [False, True])
-def test_equations_in_float64(cell, layers, tied_head, real):
+def test_the_engine_equals_the_equations_in_float64(cell, layers, tied_head, real):
     tokenizer, ids = real
     model = make_model(cell, layers, characters=tokenizer.characters, tied_head=tied_head)
     stepper = Stepper(model.config, model.weights)
@@ -75,7 +75,7 @@ def test_equations_in_float64(cell, layers, tied_head, real):
 
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
-def test_torch_nn_on_real_text(cell, layers, real):
+def test_the_engine_equals_torch_nn_on_real_text(cell, layers, real):
     tokenizer, ids = real
     model = make_model(
         cell, layers, hidden_size=48, embedding_size=16, characters=tokenizer.characters
@@ -107,7 +107,7 @@ def torch_logprobs(model, ids):
 
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
-def test_whole_equals_windows_equals_steps(cell, layers, real):
+def test_one_reading_equals_windows_and_single_steps(cell, layers, real):
     tokenizer, ids = real
     ids = ids[:600]
     model = make_model(cell, layers, characters=tokenizer.characters)
@@ -126,14 +126,14 @@ def test_whole_equals_windows_equals_steps(cell, layers, real):
 
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
-def test_rows_of_a_batch_do_not_see_each_other(cell, layers):
+def test_the_rows_of_a_batch_are_independent(cell, layers):
     model = make_model(cell, layers)
-    single, many = Stepper(model.config, model.weights), Stepper(model.config, model.weights, 3)
+    single, batched = Stepper(model.config, model.weights), Stepper(model.config, model.weights, 3)
     random = np.random.default_rng(1)
     tokens = random.integers(model.config.vocab_size, size=(40, 3))
-    state = many.zero_state()
+    state = batched.zero_state()
     for step in tokens:
-        logits = many.step(step, state, state)
+        logits = batched.step(step, state, state)
     for row in range(3):
         alone = single.zero_state()
         for step in tokens:
@@ -142,7 +142,7 @@ def test_rows_of_a_batch_do_not_see_each_other(cell, layers):
         assert np.allclose(state[:, :, row], alone, atol=1e-5)
 
 
-def test_stepping_does_not_touch_the_state_before(real):
+def test_a_step_does_not_change_its_input_state(real):
     model = make_model("lstm", 2)
     stepper = Stepper(model.config, model.weights)
     before = np.random.default_rng(0).standard_normal((2, 2, 12)).astype(np.float32)
@@ -153,7 +153,7 @@ def test_stepping_does_not_touch_the_state_before(real):
     assert np.array_equal(before, after)
 
 
-def test_large_vocabularies_are_not_folded(monkeypatch):
+def test_models_with_large_vocabularies_have_no_table(monkeypatch):
     model = make_model("gru", 2)
     folded = Stepper(model.config, model.weights)
     monkeypatch.setattr("chargen.inference.engine._MAX_TABLE_NUMBERS", 0)
@@ -164,7 +164,7 @@ def test_large_vocabularies_are_not_folded(monkeypatch):
     assert np.allclose(with_table, without_table, atol=1e-5)
 
 
-def test_an_empty_text_leaves_the_state():
+def test_an_empty_text_does_not_change_the_state():
     model = make_model()
     stepper = Stepper(model.config, model.weights)
     logits, state = stepper.logits_of(np.array([], np.int64), stepper.zero_state())

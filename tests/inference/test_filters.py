@@ -1,4 +1,4 @@
-"""Filters by their definitions, on generated distributions."""
+"""Filters compared with their definitions, on generated distributions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_top_p_keeps_the_fewest_that_reach_p(logprobs, p):
 
 
 @given(distributions, st.floats(0.001, 1))
-def test_min_p_keeps_by_the_share_of_the_likeliest(logprobs, share):
+def test_min_p_keeps_tokens_with_a_share_of_the_highest_probability(logprobs, share):
     result = filters.min_p(logprobs, share)
     for token, value in enumerate(logprobs):
         ratio = math.exp(float(value) - float(logprobs.max()))
@@ -61,7 +61,7 @@ def test_temperature_scales_ratios(logprobs, value):
 
 
 @given(distributions, st.sampled_from([0.0, 1e-9, 1e-300]))
-def test_no_temperature_is_greedy(logprobs, value):
+def test_temperature_zero_is_greedy(logprobs, value):
     assert remaining(filters.temperature(logprobs, value)) == {int(np.argmax(logprobs))}
 
 
@@ -85,7 +85,7 @@ def test_draw_inverts_the_cumulative_distribution(logprobs, uniform):
 
 
 @given(distributions, st.integers(0, 19))
-def test_what_was_removed_is_never_drawn(logprobs, number):
+def test_a_removed_token_is_never_drawn(logprobs, number):
     only = number % len(logprobs)
     masked = np.full_like(logprobs, -np.inf)
     masked[only] = 0
@@ -100,7 +100,7 @@ def test_draws_follow_the_distribution():
     assert np.allclose(counts / 20_000, [0.1, 0.2, 0.7], atol=0.01)
 
 
-def test_the_table_is_in_order_and_skips_what_is_off():
+def test_filters_apply_in_the_order_of_the_table_without_those_that_are_off():
     assert list(filters.FILTERS) == ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"]
     assert set(filters.FILTERS) == {name for name, row in SETTINGS.items() if row.off is not None}
     assert filters.active_filters(SampleConfig(temperature=1)) == []

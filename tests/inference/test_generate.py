@@ -44,7 +44,7 @@ def writer_of(order: str) -> tuple[Stepper, CharTokenizer]:
     return Stepper(config, weights), tokenizer
 
 
-def test_same_seed_same_text(parts):
+def test_the_same_seed_writes_the_same_text(parts):
     stepper, tokenizer = parts
     prompt = tokenizer.encode("abc")
     texts = [
@@ -55,7 +55,7 @@ def test_same_seed_same_text(parts):
     assert len(texts[0]) == 80
 
 
-def test_steps_tell_what_the_model_thought(parts):
+def test_steps_have_the_log_probability_entropy_and_rank_of_the_model(parts):
     stepper, tokenizer = parts
     prompt = tokenizer.encode("abc")
     steps = list(generate(stepper, tokenizer, prompt, SampleConfig(length=30, temperature=2)))
@@ -80,7 +80,7 @@ def test_greedy_takes_the_likeliest(parts):
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 3}, {"repetition_penalty": 1.5, "min_p": 0.1}])
-def test_text_k_of_a_batch_is_text_k_of_any_batch(parts, settings):
+def test_a_text_does_not_depend_on_the_size_of_its_batch(parts, settings):
     stepper, tokenizer = parts
     prompt, config = tokenizer.encode("ab"), SampleConfig(length=40, seed=5, **settings)
 
@@ -96,7 +96,7 @@ def test_text_k_of_a_batch_is_text_k_of_any_batch(parts, settings):
     assert len(set(four)) == 4
 
 
-def test_a_state_carries_on_where_a_text_stopped(parts):
+def test_a_state_continues_the_text_that_it_comes_from(parts):
     stepper, tokenizer = parts
     greedy = SampleConfig(length=20, temperature=0)
     steps = list(generate(stepper, tokenizer, tokenizer.encode("abc"), greedy))
@@ -142,16 +142,16 @@ def test_stop_matcher_cuts_before_the_first_stop(pieces, stops):
             break
     else:
         written += matcher.flush()
-    whole = b"".join(pieces)
-    starts = [whole.find(stop) for stop in stops if stop in whole]
+    text = b"".join(pieces)
+    starts = [text.find(stop) for stop in stops if stop in text]
     if not starts:
-        assert written == whole
+        assert written == text
         assert not stopped
     else:
-        # A stop may be found as soon as it is whole, before an earlier but longer one is.
+        # A stop is found when it is complete: maybe before a longer stop that starts earlier.
         assert stopped
-        assert whole.startswith(written)
-        assert any(whole[len(written) :].startswith(stop) for stop in stops)
+        assert text.startswith(written)
+        assert any(text[len(written) :].startswith(stop) for stop in stops)
         assert not any(stop in written for stop in stops)
 
 

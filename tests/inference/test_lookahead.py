@@ -1,4 +1,4 @@
-"""The most likely words, against all words up to a length."""
+"""The most likely words, compared with a search of all words up to a length."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def every_word(composer: Composer, node: int, longest: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_they_are_the_likeliest_of_all_words(cell):
+def test_the_words_found_are_the_most_likely_of_all_words(cell):
     file = make_model(cell, 1, characters=" ab", seed=3)
     composer = composer_of(file)
     node = composer.read(ROOT, map(int, composer.tokenizer.encode("ab ")))
@@ -50,7 +50,7 @@ def test_they_are_the_likeliest_of_all_words(cell):
         assert probability == pytest.approx(true, rel=1e-4)
 
 
-def test_a_word_includes_what_comes_before_it():
+def test_a_word_includes_the_space_before_it():
     composer = composer_of(make_cycle_model(sharpness=40))
     node = composer.read(ROOT, map(int, composer.tokenizer.encode("z\n")))
     word, probability = next(likeliest_words(composer, node, 1))
@@ -58,7 +58,7 @@ def test_a_word_includes_what_comes_before_it():
     assert 0 < probability < 1
 
 
-def test_nothing_is_added_to_the_text():
+def test_looking_ahead_adds_nothing_to_the_text():
     composer = composer_of(make_model())
     node = composer.read(ROOT, [3, 4])
     size = len(composer.tree)

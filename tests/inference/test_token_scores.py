@@ -1,4 +1,4 @@
-"""A long text read in batch rows has the scores that it has in one piece."""
+"""Scores of a long text read in batch rows, compared with the scores of one reading."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tests.conftest import CELLS, make_model
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("length", [700, 777])
-def test_rows_and_one_piece_agree(cell, length, monkeypatch):
+def test_the_total_in_rows_equals_the_total_of_one_reading(cell, length, monkeypatch):
     model = make_model(cell, 2, hidden_size=16)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(10, size=length).astype(np.uint8)
-    whole = total_nats(stepper, ids)
+    expected = total_nats(stepper, ids)
     monkeypatch.setattr(token_scores, "MIN_TOKENS_IN_ROWS", 600)
     monkeypatch.setattr(token_scores, "WARM_UP_TOKENS", 300)
-    assert total_nats(stepper, ids) == pytest.approx(whole, rel=1e-5)
+    assert total_nats(stepper, ids) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_rows_compute_the_numbers_of_one_piece(cell):
+def test_rows_compute_the_logits_and_states_of_one_reading(cell):
     model = make_model(cell, 2, hidden_size=16)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(10, size=777).astype(np.uint8)
@@ -49,7 +49,7 @@ def test_rows_compute_the_numbers_of_one_piece(cell):
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_fewer_tokens_than_rows(length):
+def test_texts_with_fewer_tokens_than_rows_can_be_read(length):
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.arange(length)
@@ -59,7 +59,7 @@ def test_fewer_tokens_than_rows(length):
     assert logprobs.shape == (length - 1,)
 
 
-def test_clamped_units_and_long_texts_are_scored_as_single_steps_are(monkeypatch):
+def test_scores_with_clamped_units_and_of_long_texts_equal_those_of_single_steps(monkeypatch):
     model = make_model("gru", 2)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(2).integers(9, size=400)
@@ -70,11 +70,11 @@ def test_clamped_units_and_long_texts_are_scored_as_single_steps_are(monkeypatch
         expected.append(logits[following] - np.log(np.exp(logits).sum()))
     np.testing.assert_allclose(token_logprobs(stepper, ids, clamps=clamps), expected, atol=1e-5)
     exact = token_logprobs(stepper, ids)
-    monkeypatch.setattr(token_scores, "_MIN_TOKENS_IN_ROWS_PER_TOKEN", 300)
+    monkeypatch.setattr(token_scores, "_MIN_TOKENS_PREDICTED_IN_ROWS", 300)
     np.testing.assert_allclose(token_logprobs(stepper, ids), exact, atol=1e-5)
 
 
-def test_one_piece_is_the_sum_of_its_tokens():
+def test_the_total_is_the_sum_over_the_tokens():
     model = make_model("lstm", 1, hidden_size=16)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(1).integers(10, size=300)

@@ -47,18 +47,18 @@ def test_a_text_has_its_tokens_positions_and_nodes(stepper):
 def test_dropped_states_are_computed_again_exactly(cell):
     file = make_model(cell, 2)
     stepper = Stepper(file.config, file.weights)
-    whole = TextTree(stepper)
+    complete = TextTree(stepper)
     sparse = TextTree(stepper, limit=16 * stepper.zero_state().nbytes)
     tokens = [(7 * k) % 10 for k in range(400)]
-    grow(whole, stepper, ROOT, tokens)
+    grow(complete, stepper, ROOT, tokens)
     grow(sparse, stepper, ROOT, tokens)
     assert sparse.states_kept <= 16
-    assert len(sparse) == len(whole) == 401
+    assert len(sparse) == len(complete) == 401
     for node in range(401):
-        np.testing.assert_array_equal(sparse.state(node), whole.state(node))
+        np.testing.assert_array_equal(sparse.state(node), complete.state(node))
 
 
-def test_memory_stays_within_its_limit_and_the_newest_states_stay(stepper):
+def test_memory_stays_within_its_limit_and_the_newest_states_are_kept(stepper):
     tree = TextTree(stepper, limit=100 * stepper.zero_state().nbytes)
     state, node = stepper.zero_state(), ROOT
     for number in range(5000):
@@ -108,7 +108,7 @@ def test_moving_back_along_a_text_that_another_branch_has_adds_no_name(stepper):
 
 
 @pytest.mark.parametrize("name", ["", "12", "two words", "x" * 41, MAIN])
-def test_a_branch_needs_a_name_of_its_own(stepper, name):
+def test_invalid_and_taken_branch_names_are_refused(stepper, name):
     tree = TextTree(stepper)
     with pytest.raises(UsageError, match="branch"):
         tree.fork(name)

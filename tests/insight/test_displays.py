@@ -1,4 +1,4 @@
-"""Saturation, surprise, passages: against what a trace shows."""
+"""Saturation, surprise and passages, compared with a trace of the same text."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ IDS = np.random.default_rng(3).integers(9, size=300)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_saturation_counts_what_a_trace_shows(cell):
+def test_saturation_equals_that_counted_in_a_trace(cell):
     model = make_model(cell, 2)
-    for layer in range(2):  # strong enough that gates do reach their ends
+    for layer in range(2):  # strong enough to saturate gates
         model.weights[f"layers.{layer}.weight_ih"] *= 8
     stepper = Stepper(model.config, model.weights)
     gates = measure_saturation(stepper, IDS)
@@ -46,7 +46,7 @@ def test_saturation_counts_what_a_trace_shows(cell):
         assert gate.left.max() > 0
 
 
-def test_saturation_in_words_and_points():
+def test_saturation_has_a_description_and_a_point_for_each_unit():
     plots = {"lstm": 3, "gru": 2, "rnn": 1, "rnn-relu": 1}
     for cell, count in plots.items():
         model = make_model(cell, 2)
@@ -62,7 +62,7 @@ def test_saturation_in_words_and_points():
     assert "of forget gates stay open" in describe_saturation(gates, lstm.config.cell_row)[1]
 
 
-def test_surprise_is_what_each_token_cost():
+def test_surprise_is_the_cost_of_each_token_in_bits():
     model = make_model("gru", 2)
     surprise = measure_surprise(Stepper(model.config, model.weights), IDS)
     _, rows = equations.read(model, IDS)
@@ -77,7 +77,7 @@ def test_surprise_is_what_each_token_cost():
     np.testing.assert_allclose(surprise.probability[1:], best, atol=1e-4)
 
 
-def test_lines_and_columns():
+def test_tokens_have_a_line_and_a_column():
     labels = ("a", "b\n", "\n", "", "cd", "e")
     positions = positions_of(labels, np.arange(6))
     assert [(position.line, position.column) for position in positions] == [

@@ -1,4 +1,4 @@
-"""Gradients through time: against numeric differences, and against Jacobians written out."""
+"""Gradients through time, compared with numeric differences and with products of Jacobians."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def numeric_norms(model, ids, back):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_norms_are_those_of_the_numeric_gradient(cell, layers):
+def test_norms_equal_those_of_the_numeric_gradient(cell, layers):
     model = make_model(cell, layers, hidden_size=5, embedding_size=4)
     back = len(TEXT) - 2
     norms = measure_gradient_norms(
@@ -68,7 +68,7 @@ def test_norms_are_those_of_the_numeric_gradient(cell, layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_norms_of_the_inputs_are_those_of_the_numeric_gradient(cell):
+def test_norms_of_the_inputs_equal_those_of_the_numeric_gradient(cell):
     model = make_model(cell, 2, hidden_size=5, embedding_size=4, tied_head=False)
     back = len(TEXT) - 2
     norms = measure_gradient_norms(
@@ -123,9 +123,9 @@ def test_the_gradient_of_a_plain_rnn_is_the_product_of_jacobians():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_positions_are_averaged_and_float32_is_near(cell):
+def test_norms_are_means_over_positions_and_float32_is_nearly_exact(cell):
     model = make_model(cell, 2, hidden_size=6)
-    many = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, positions=5)
+    averaged = measure_gradient_norms(model.config, model.weights, TEXT, steps=4, positions=5)
     ends = np.unique(np.linspace(4, len(TEXT) - 2, 5).astype(int))
     single = []
     for end in ends:  # one position at a time, each with all the text before it
@@ -138,17 +138,17 @@ def test_positions_are_averaged_and_float32_is_near(cell):
             dtype=torch.float64,
         )
         single.append(norms.state[:5])
-    assert many.positions == len(ends)
-    np.testing.assert_allclose(many.state, np.mean(single, axis=0), rtol=1e-4)
+    assert averaged.positions == len(ends)
+    np.testing.assert_allclose(averaged.state, np.mean(single, axis=0), rtol=1e-4)
 
 
-def norms_of(whole) -> GradientNorms:
-    whole = np.asarray(whole, float)
-    return GradientNorms(layers=whole[:, None], state=whole, inputs=whole, positions=1)
+def norms_of(curve) -> GradientNorms:
+    curve = np.asarray(curve, float)
+    return GradientNorms(layers=curve[:, None], state=curve, inputs=curve, positions=1)
 
 
 @given(st.floats(0.5, 60))
-def test_the_half_life_of_a_pure_decay(half):
+def test_an_exponential_decay_has_its_half_life(half):
     curve = np.concatenate([[7.0], 0.5 ** (np.arange(200) / half)])
     norms = norms_of(curve)
     assert norms.half_life == pytest.approx(half, rel=1e-6)
@@ -157,7 +157,7 @@ def test_the_half_life_of_a_pure_decay(half):
     assert norms.verdict == ("healthy" if half >= 7.5 else "vanishing")
 
 
-def test_what_does_not_shrink_explodes_and_what_is_gone_has_no_half_life():
+def test_gradients_that_do_not_shrink_explode_and_zero_gradients_have_no_half_life():
     assert norms_of(1.1 ** np.arange(50)).verdict == "exploding"
     assert norms_of([1.0, np.inf, np.inf]).verdict == "exploding"
     assert "grows" in describe_gradients(norms_of(1.1 ** np.arange(50)), "character")
@@ -167,8 +167,8 @@ def test_what_does_not_shrink_explodes_and_what_is_gone_has_no_half_life():
     assert steps_to_fall(np.array([1.0, 0.25]), 0.5) == pytest.approx(0.5)
 
 
-def test_numbers_too_small_for_float32_do_not_linger():
-    """After a hundred steps hardly anything is left; torch is as it was afterwards."""
+def test_numbers_too_small_for_float32_become_zero():
+    """The norms end at zero, and torch computes with subnormal numbers again afterwards."""
     model = make_model("rnn", 1, hidden_size=8)
     model.weights["layers.0.weight_hh"] *= 0.05
     norms = measure_gradient_norms(
@@ -179,7 +179,7 @@ def test_numbers_too_small_for_float32_do_not_linger():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradient_and_gradient_times_input_are_numeric(cell):
+def test_gradient_and_gradient_times_input_equal_numeric_differences(cell):
     model = make_model(cell, 1, hidden_size=5, embedding_size=4)
     gradients = measure_input_gradients(
         model.config, model.weights, TEXT,
@@ -194,7 +194,7 @@ def test_gradient_and_gradient_times_input_are_numeric(cell):
     np.testing.assert_allclose(gradients.products, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_figures_have_a_curve_a_model_or_a_curve_a_layer():
+def test_figures_have_a_curve_for_each_model_or_for_each_layer():
     model = make_model("lstm", 2)
     norms = measure_gradient_norms(model.config, model.weights, TEXT, steps=5, positions=3)
     figure = gradient_figure({"a": norms}, "character")

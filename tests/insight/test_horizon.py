@@ -1,4 +1,4 @@
-"""The memory horizon: against reading each context by itself."""
+"""The memory horizon, compared with reading each context separately."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_model_that_only_sees_the_last_character_has_a_horizon_of_one():
     assert (horizon.horizon, horizon.order) == (1, 1)
 
 
-def test_where_nothing_is_missing_any_more():
+def test_the_horizon_is_where_no_bits_are_missing_from_then_on():
     visible = np.array([1, 2, 3, 5])
     assert reached(visible, np.array([1.0, 0.5, 0.009, 0.0])) == 3
     assert reached(visible, np.array([1.0, 0.5, 0.009, 0.02])) == float("inf")
@@ -72,7 +72,7 @@ def test_where_nothing_is_missing_any_more():
 
 
 @pytest.mark.parametrize("length", [16, 17, 40])
-def test_short_texts_give_what_they_can(length):
+def test_short_texts_have_a_horizon_too(length):
     model = make_model("lstm", 1)
     horizon = measure_horizon(Stepper(model.config, model.weights), IDS[:length])
     assert 4 <= horizon.longest <= length // 2
@@ -88,7 +88,7 @@ def test_a_long_text_is_read_in_part(monkeypatch):
     np.testing.assert_array_equal(whole.bits, part.bits)
 
 
-def test_words_and_curves():
+def test_a_horizon_has_a_description_and_curves():
     model = make_model("lstm", 1)
     horizon = measure_horizon(Stepper(model.config, model.weights), IDS, longest=8)
     figure = horizon_figure(horizon, "character")

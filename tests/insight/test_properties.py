@@ -1,4 +1,4 @@
-"""Properties of texts, by hand; and a person's own labels."""
+"""Properties of texts, worked out by hand, and labels from a file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def marks(name: str, text: str) -> str:
         ("in-comment", "http://x", "00000000"),
     ],
 )
-def test_by_hand(name, text, expected):
+def test_properties_have_the_values_worked_out_by_hand(name, text, expected):
     assert marks(name, text) == expected
 
 
@@ -62,19 +62,19 @@ def test_every_text_has_every_property(text):
 
 
 def test_a_token_has_the_value_after_its_last_character():
-    whole = measure_properties(tuple("a (bc) D"))
+    by_character = measure_properties(tuple("a (bc) D"))
     parts = measure_properties(("a ", "(b", "", "c)", " D"))
     for name, values in parts.items():
-        expected = [whole[name][position] for position in (1, 3, 3, 5, 7)]
+        expected = [by_character[name][position] for position in (1, 3, 3, 5, 7)]
         assert values.tolist() == expected
 
 
-def test_no_text_has_no_properties():
+def test_an_empty_text_has_no_properties():
     assert measure_properties(())["digit"].shape == (0,)
     assert measure_properties(("", ""))["digit"].tolist() == [0, 0]
 
 
-def test_labels_from_a_file():
+def test_labels_are_read_from_a_file():
     Path("l.tsv").write_text(
         "# a comment\n0\t2\tname\n\n3\t5\tverb\n4\t5\tname\n", encoding="utf-8"
     )
@@ -104,13 +104,13 @@ def test_damaged_labels_are_refused(text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_labels_that_cannot_be_read():
+def test_unreadable_files_of_labels_are_an_error():
     with pytest.raises(CorpusError, match="cannot be read"):
         read_labels(Path("none.tsv"), tuple("abc"))
     Path("l.tsv").write_bytes(b"\xff\xfe\x00x")
     with pytest.raises(CorpusError, match="not UTF-8"):
         read_labels(Path("l.tsv"), tuple("abc"))
-    many = "".join(f"0\t1\tn{number}\n" for number in range(65))
-    Path("l.tsv").write_text(many)
+    lines = "".join(f"0\t1\tn{number}\n" for number in range(65))
+    Path("l.tsv").write_text(lines)
     with pytest.raises(CorpusError, match="65 names are more than 64"):
         read_labels(Path("l.tsv"), tuple("abc"))

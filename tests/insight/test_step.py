@@ -1,4 +1,4 @@
-"""One step by its equations: the values, their order and their pictures."""
+"""One step, equation by equation: the values, their order and their pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied_head", [False, True])
-def test_every_line_is_its_equation(cell, tied_head):
+def test_every_line_has_the_values_of_its_equation(cell, tied_head):
     model = make_model(cell, 2, tied_head=tied_head)
     stepper = Stepper(model.config, model.weights)
     ids = np.array([1, 4, 2, 8, 5])
@@ -60,7 +60,7 @@ def test_every_line_is_its_equation(cell, tied_head):
     assert most_likely_tokens(breakdown, 3).tolist() == np.argsort(-logits)[:3].tolist()
 
 
-def test_states_along_a_text_are_those_before_each_token():
+def test_each_token_has_the_state_before_it():
     model = make_model("lstm", 2)
     stepper = Stepper(model.config, model.weights)
     ids = np.array([3, 1, 4, 1, 5])
@@ -77,7 +77,7 @@ def line(values, *, gate=False, inputs=0) -> Line:
     )  # fmt: skip
 
 
-def test_columns_of_several_units():
+def test_a_column_can_summarise_several_units():
     assert to_columns(line([0.0, 1.0, 0.5, 0.5], gate=True), 2).tolist() == [0.5, 0.5]
     columns = to_columns(line([0.3, -0.4, 0.6, 0.8]), 2)
     np.testing.assert_allclose(columns, [-np.sqrt(0.125), np.sqrt(0.5)], rtol=1e-6)
@@ -85,7 +85,7 @@ def test_columns_of_several_units():
 
 
 @given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=50), st.integers(1, 60))
-def test_columns_stay_within_one(values, columns):
+def test_columns_are_between_minus_one_and_one(values, columns):
     result = to_columns(line(values), columns)
     assert len(result) == min(columns, len(values))
     assert (np.abs(result) <= 1 + 1e-6).all()

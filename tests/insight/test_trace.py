@@ -1,4 +1,4 @@
-"""Recorded gates and states against torch.nn's parts."""
+"""Recorded gates and states, compared with torch.nn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import SHAPES, make_model
 
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
-def test_gates_and_states_are_torchs(cell, layers):
+def test_gates_and_states_equal_those_of_torch(cell, layers):
     file = make_model(cell, layers)
     model = Model(file)
     text = "abcabc hgfe\n" * 4

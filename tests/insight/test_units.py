@@ -1,4 +1,4 @@
-"""Units that track a property: scores by hand, planted units found, noise rejected."""
+"""Units that track a property: scores by hand, planted units are found, noise is rejected."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SHAPE = (1, 1, 40)
 
 
 def slow_signal(random, length, pace):
-    """A property that holds for a while, then not, as being in a quotation does."""
+    """A property that is true for a while and then false, like being in a quotation."""
     flips = random.random(length) < 1 / pace
     return (np.cumsum(flips) % 2).astype(np.float32)
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=4, max_size=40))
-def test_auc_by_counting_pairs(pairs):
+def test_auc_equals_the_share_of_ordered_pairs(pairs):
     values = np.array([[value] for value, _ in pairs], np.float32)
     labels = np.array([label for _, label in pairs], np.float32)
     if labels.min() == labels.max():
@@ -49,7 +49,7 @@ def test_auc_by_counting_pairs(pairs):
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))
-def test_spearman_by_hand(pairs):
+def test_the_rank_correlation_equals_one_by_hand(pairs):
     def ranks(values):
         return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
 
@@ -62,7 +62,7 @@ def test_spearman_by_hand(pairs):
     assert module._score(columns, labels, True)[0] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_planted_unit_is_found_and_believed():
+def test_a_planted_unit_is_found_and_significant():
     random = np.random.default_rng(0)
     quotes = slow_signal(random, 8000, 60)
     count = (np.arange(8000) % 37).astype(np.float32)
@@ -108,7 +108,7 @@ def test_rare_properties_are_left_out():
     assert find_units(states[:30], {"short": (rare[:30], False)}, SHAPE) == []
 
 
-def test_several_chances_are_corrected():
+def test_several_p_values_are_corrected_by_holm():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm(np.array([0.5, 0.9])), [1.0, 1.0])
 
@@ -128,7 +128,7 @@ def test_each_unit_has_the_column_of_its_states(cell):
         )  # fmt: skip
 
 
-def test_the_cost_of_ablating_a_unit_is_that_of_clamping_it():
+def test_the_cost_of_ablating_a_unit_is_the_cost_of_clamping_it():
     model = make_model("lstm", 1)
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(1).integers(9, size=60)
@@ -193,7 +193,7 @@ def test_names_of_other_weights_are_refused():
         "[" * 100_000,
     ],
 )  # fmt: skip
-def test_damaged_names_are_one_line(text):
+def test_damaged_names_are_an_error_of_one_line(text):
     from chargen.model.checkpoint import tensor_digest
 
     model = make_model("lstm", 1)

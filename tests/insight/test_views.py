@@ -1,4 +1,4 @@
-"""Views: the numbers are torch's, the shapes and names those of the model."""
+"""Views: the numbers equal those of torch, shapes and names those of the model."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_maps_show_what_torch_computes(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_view_of_a_cell_is_a_sound_grid(cell):
+def test_every_view_of_a_cell_is_a_valid_grid(cell):
     trace, options = traced(make_model(cell, 2))
     for name in views_for(CELL_ROWS[cell]):
         grid = build_view(name, trace, options)
@@ -121,7 +121,7 @@ def test_views_that_a_cell_lacks_are_refused():
         build_view("hidden", trace, dataclasses.replace(options, order="size"))
 
 
-def test_surprise_and_prediction_are_the_softmax():
+def test_surprise_and_prediction_come_from_the_softmax():
     file = make_model("lstm", 1)
     trace, options = traced(file)
     stepper = Stepper(file.config, file.weights)
@@ -177,19 +177,19 @@ def test_units_that_move_together_stand_together():
 
 
 @pytest.mark.parametrize("values", [np.zeros((1, 5)), np.full((9, 5), np.nan), np.ones((0, 5))])
-def test_units_can_be_chosen_of_anything(values):
+def test_units_can_be_chosen_from_any_values(values):
     for order in ("similar", "activity", "index"):
         with np.errstate(all="ignore"):
             assert len(choose_units(values, 3, order)) == 3
 
 
-def test_labels_of_bytes_stand_with_the_byte_that_ends_a_character():
+def test_a_character_of_several_bytes_labels_its_last_byte():
     tokenizer = ByteTokenizer(documents=True)
     assert token_labels(tokenizer, [*"aé".encode(), 256]) == ("a", "", "é", "\n")
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_prediction_rests_on_a_token_by_the_bits_that_omitting_it_costs(cell):
+def test_omitting_a_token_costs_the_bits_of_a_text_without_it(cell):
     file = make_model(cell, 2)
     stepper = Stepper(file.config, file.weights)
     before = stepper.read(np.array([3, 1, 4]), stepper.zero_state())
@@ -199,9 +199,9 @@ def test_a_prediction_rests_on_a_token_by_the_bits_that_omitting_it_costs(cell):
         logits, _ = stepper.logits_of(np.array(tokens), before)
         return float(log_softmax(logits[-1])[TOKENS[-1]]) / np.log(2)
 
-    whole = bits(TOKENS[:-1])
+    complete = bits(TOKENS[:-1])
     without = [bits([*TOKENS[:k], *TOKENS[k + 1 : -1]]) for k in range(len(TOKENS) - 1)]
-    np.testing.assert_allclose(omissions, whole - np.array(without), atol=1e-4)
+    np.testing.assert_allclose(omissions, complete - np.array(without), atol=1e-4)
 
 
 def test_a_single_earlier_token_has_no_omission():

@@ -1,4 +1,4 @@
-"""The model file: loaded exactly if it is undamaged, refused in one line if it is not."""
+"""The model file: an undamaged file is loaded exactly, a damaged file is refused in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.conftest import SHAPES, make_model
 
 @pytest.mark.parametrize(("cell", "layers"), SHAPES)
 @pytest.mark.parametrize("tied_head", [False, True])
-def test_what_is_saved_is_loaded(tmp_path, cell, layers, tied_head):
+def test_a_saved_model_is_loaded_exactly(tmp_path, cell, layers, tied_head):
     model = make_model(cell, layers, tied_head=tied_head)
     save_model(tmp_path / "m.safetensors", model)
     again = load_model(tmp_path / "m.safetensors")
@@ -43,13 +43,13 @@ def test_what_is_saved_is_loaded(tmp_path, cell, layers, tied_head):
     assert ("head.weight" in again.weights) != tied_head
 
 
-def test_same_model_same_bytes(tmp_path):
+def test_the_same_model_gives_the_same_bytes(tmp_path):
     for name in "ab":
         save_model(tmp_path / name, make_model())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_sentencepiece_travels_as_a_tensor(tmp_path, prose):
+def test_the_sentencepiece_model_is_stored_as_a_tensor(tmp_path, prose):
     builder = SubwordBuilder(400)
     builder.feed(prose)
     tokenizer = builder.finish(documents=False)
@@ -104,7 +104,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=list(CHANGES))
-def test_headers_that_lie_are_refused(model_path, change, message):
+def test_headers_with_wrong_values_are_refused(model_path, change, message):
     tensors, header = parts(model_path)
     change(header)
     rewrite(model_path, tensors, header)
@@ -115,7 +115,7 @@ def test_headers_that_lie_are_refused(model_path, change, message):
     ("text", "message"),
     [("{", "not JSON"), ("[]", "not a JSON object"), ("[" * 10**6, "nested too deeply")],
 )
-def test_headers_that_are_no_header_are_refused(model_path, text, message):
+def test_headers_that_are_not_json_objects_are_refused(model_path, text, message):
     rewrite(model_path, parts(model_path)[0], text)
     refuse(model_path, message)
 
@@ -162,7 +162,7 @@ def test_a_sparse_file_with_a_header_of_gigabytes_is_refused(tmp_path):
     refuse(path, "over the limit")
 
 
-def test_truncated_anywhere_is_refused(model_path):
+def test_a_truncated_file_is_refused(model_path):
     data = model_path.read_bytes()
     for length in range(0, len(data), max(1, len(data) // 60)):
         model_path.write_bytes(data[:length])
@@ -170,7 +170,7 @@ def test_truncated_anywhere_is_refused(model_path):
 
 
 @given(st.data())
-def test_one_changed_byte_is_refused_or_changes_nothing(tmp_path, data):
+def test_a_changed_byte_is_refused_or_has_no_effect(tmp_path, data):
     path = tmp_path / "m.safetensors"
     save_model(path, make_model())
     original, raw = load_model(path), bytearray(path.read_bytes())
@@ -185,14 +185,14 @@ def test_one_changed_byte_is_refused_or_changes_nothing(tmp_path, data):
             assert np.array_equal(changed.weights[name], tensor)
 
 
-def test_a_file_without_a_digest_is_taken_as_it_is(model_path):
+def test_a_file_without_a_digest_is_loaded(model_path):
     tensors, header = parts(model_path)
     del header["digest"]
     rewrite(model_path, tensors, header)
     assert load_model(model_path).config == make_model().config
 
 
-def test_digests_are_of_names_and_values():
+def test_digests_depend_on_names_and_values():
     tensors = {"b": np.arange(3, dtype=np.float32), "a": np.ones((1, 2), np.float32)}
     plain = hashlib.sha256(b"a" + tensors["a"].tobytes() + b"b" + tensors["b"].tobytes())
     assert tensor_digest(tensors, separator=b"") == plain.hexdigest()

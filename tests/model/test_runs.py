@@ -1,4 +1,4 @@
-"""Which file a name means, and how a new run is called."""
+"""Which file a name means, and which name a new run gets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def two_runs():
 
 
 @pytest.mark.usefixtures("two_runs")
-def test_names_folders_files_and_nothing():
+def test_a_model_is_found_by_name_folder_or_file():
     model = Path("checkpoints/bard/model.safetensors")
     assert (
         locate_model("bard")
@@ -82,14 +82,14 @@ def test_a_folder_that_holds_a_run_is_refused():
         choose_folder([], out="")
 
 
-def test_no_run_yet():
+def test_without_runs_the_error_says_how_to_train_one():
     with pytest.raises(ModelFileError, match=r"chargen train corpus\.txt"):
         locate_model(None)
     with pytest.raises(ModelFileError, match="no run of that name"):
         locate_model("bard")
 
 
-def test_run_names():
+def test_names_of_runs_are_valid_folder_names():
     assert check_run_name("bard-2.b") == "bard-2.b"
     for name in ("", "a/b", "..", "a b", "-a", ".a", "a\x1b", "a" * 101, "a\n"):
         with pytest.raises(UsageError, match="--run"):
@@ -103,11 +103,11 @@ def test_run_names():
 @pytest.mark.parametrize(
     "text", ["", "[1]", "{", "[" * 100_000, '{"seconds": NaN}', '{"seconds": 1e999}']
 )
-def test_a_damaged_run_json_is_as_none(tmp_path, text):
+def test_a_damaged_run_json_counts_as_missing(tmp_path, text):
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
     assert read_run(tmp_path) == {}
 
 
-def test_a_run_json_that_is_no_file_is_as_none(tmp_path):
+def test_a_run_json_that_is_a_pipe_counts_as_missing(tmp_path):
     os.mkfifo(tmp_path / "run.json")
     assert read_run(tmp_path) == {}

@@ -26,7 +26,7 @@ def small_batches(monkeypatch):
     """Many batches of a small text, and a note after each."""
     monkeypatch.setattr(encoding, "_BATCH_CHARACTERS", 1000)
     monkeypatch.setattr("chargen.text.reader._CHUNK_BYTES", 500)
-    monkeypatch.setattr(encoding, "_NOTE_SECONDS", -1.0)
+    monkeypatch.setattr(encoding, "_SECONDS_BETWEEN_NOTES", -1.0)
 
 
 class Stop(KeyboardInterrupt):
@@ -66,20 +66,20 @@ def test_an_interrupted_encoding_continues_where_it_stopped(
     reading = Reading(as_bytes=kind == "byte")
     corpus = open_corpus([str(folder)], documents=documents, reading=reading)
     tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, 400 if kind == "subword" else None)
-    with monkeypatch.context() as here:
-        here.setenv("CHARGEN_CACHE", str(tmp_path / "straight"))
-        seen = interrupted_after(here, tokenizer, -1)
+    with monkeypatch.context() as patch:
+        patch.setenv("CHARGEN_CACHE", str(tmp_path / "straight"))
+        seen = interrupted_after(patch, tokenizer, -1)
         expected = np.array(encode_corpus(corpus, tokenizer, fingerprints).tokens)
         batches = len(seen)
     assert batches > 15
     for stop in (0, 3, 5):
-        with monkeypatch.context() as here:
-            seen = interrupted_after(here, tokenizer, stop)
+        with monkeypatch.context() as patch:
+            seen = interrupted_after(patch, tokenizer, stop)
             with pytest.raises(Stop):
                 encode_corpus(corpus, tokenizer, fingerprints)
             assert len(seen) == stop
-    with monkeypatch.context() as here:
-        seen = interrupted_after(here, tokenizer, -1)
+    with monkeypatch.context() as patch:
+        seen = interrupted_after(patch, tokenizer, -1)
         store = encode_corpus(corpus, tokenizer, fingerprints)
     assert len(seen) == batches - 3 - 5
     assert np.array_equal(store.tokens, expected)
@@ -103,13 +103,15 @@ def test_an_interrupted_encoding_continues_where_it_stopped(
         ),
     ],
 )
-def test_a_damaged_beginning_is_made_again(tmp_path, prose, monkeypatch, small_batches, damage):
+def test_after_damage_the_encoding_starts_again(
+    tmp_path, prose, monkeypatch, small_batches, damage
+):
     path = tmp_path / "a.txt"
     path.write_text(prose[:20_000], encoding="utf-8", newline="\n")
     corpus = open_corpus([str(path)])
     tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
-    with monkeypatch.context() as here:
-        interrupted_after(here, tokenizer, 4)
+    with monkeypatch.context() as patch:
+        interrupted_after(patch, tokenizer, 4)
         with pytest.raises(Stop):
             encode_corpus(corpus, tokenizer, fingerprints)
     (journal,) = _journals()
@@ -131,14 +133,14 @@ def test_any_interruption_gives_the_same_tokens(tmp_path_factory, data):
     path.write_text(text, encoding="utf-8", newline="\n")
     corpus = open_corpus([str(path)], documents="lines")
     tokenizer, _ = build_tokenizer(corpus, "char", None)
-    with pytest.MonkeyPatch.context() as here:
-        here.setattr(encoding, "_BATCH_CHARACTERS", 1)
-        here.setattr("chargen.text.reader._CHUNK_BYTES", 4)
-        here.setattr(encoding, "_NOTE_SECONDS", -1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_BATCH_CHARACTERS", 1)
+        patch.setattr("chargen.text.reader._CHUNK_BYTES", 4)
+        patch.setattr(encoding, "_SECONDS_BETWEEN_NOTES", -1.0)
         straight = folder / "straight"
         straight.mkdir()
-        whole = PartialStore(straight, np.dtype(np.uint8))
-        whole.extend(corpus, tokenizer)
+        uninterrupted = PartialStore(straight, np.dtype(np.uint8))
+        uninterrupted.extend(corpus, tokenizer)
         again = folder / "again"
         again.mkdir()
         stop = data.draw(st.integers(0, 2))
@@ -148,11 +150,11 @@ def test_any_interruption_gives_the_same_tokens(tmp_path_factory, data):
                 PartialStore(again, np.dtype(np.uint8)).extend(corpus, tokenizer)
         second = PartialStore(again, np.dtype(np.uint8))
         second.extend(corpus, tokenizer)
-    assert second.progress == whole.progress
+    assert second.progress == uninterrupted.progress
     assert (again / "tokens.part").read_bytes() == (straight / "tokens.part").read_bytes()
 
 
-def test_a_corpus_that_changes_meanwhile_leaves_nothing(tmp_path, prose, small_batches):
+def test_a_corpus_that_changes_while_it_is_read_leaves_no_store(tmp_path, prose, small_batches):
     path = tmp_path / "a.txt"
     path.write_text(prose[:5_000], encoding="utf-8")
     corpus = open_corpus([str(path)])
@@ -163,22 +165,24 @@ def test_a_corpus_that_changes_meanwhile_leaves_nothing(tmp_path, prose, small_b
     assert _journals() == []
 
 
-def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path, prose, monkeypatch, small_batches):
+def test_a_full_disk_is_an_error_of_one_line_and_progress_is_kept(
+    tmp_path, prose, monkeypatch, small_batches
+):
     path = tmp_path / "a.txt"
     path.write_text(prose[:20_000], encoding="utf-8")
     corpus = open_corpus([str(path)])
     tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
-    with monkeypatch.context() as here:
-        interrupted_after(here, tokenizer, 6, OSError(28, "No space left on device"))
+    with monkeypatch.context() as patch:
+        interrupted_after(patch, tokenizer, 6, OSError(28, "No space left on device"))
         with pytest.raises(ChargenError, match=r"No space left on device.*CHARGEN_CACHE"):
             encode_corpus(corpus, tokenizer, fingerprints)
-    with monkeypatch.context() as here:
-        seen = interrupted_after(here, tokenizer, -1)
+    with monkeypatch.context() as patch:
+        seen = interrupted_after(patch, tokenizer, -1)
         encode_corpus(corpus, tokenizer, fingerprints)
     assert "".join(seen) == prose[:20_000][-len("".join(seen)) :] != prose[:20_000]
 
 
-def test_two_at_once_make_one_store(tmp_path, prose, small_batches):
+def test_two_processes_at_once_make_one_store(tmp_path, prose, small_batches):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8", newline="\n")
     tokenizer, (fingerprints,) = build_tokenizer(open_corpus([str(path)]), "char", None)
@@ -248,7 +252,7 @@ def test_the_sample_of_a_large_text_stays_small(monkeypatch):
     builder = subword.SubwordBuilder(400)
     for number in range(300):
         builder.feed(f"line {number} of a text\n\n\n" * 20 + "x" * 5_000 + "\n")
-    size = sum(len(line) + subword._LINE_CHARACTERS for line in builder._lines)
+    size = sum(len(line) + subword._LINE_OVERHEAD_CHARACTERS for line in builder._lines)
     assert 40_000 < size <= 100_000
     assert all(builder._lines)
     assert "line 0 of a text" in builder._lines

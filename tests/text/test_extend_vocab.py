@@ -29,7 +29,7 @@ def donors_of(extension, tokenizer) -> dict[str, str]:
     }
 
 
-def test_new_characters_begin_as_their_relatives():
+def test_new_characters_are_initialised_from_similar_ones():
     tokenizer = CharTokenizer("".join(sorted("\n ',-\"Aabceotuz019.x")))
     text = "É“—ü！Ｔ７Z中😀"
     extension = extend_characters(tokenizer, Counter(text), documents=False)
@@ -51,7 +51,7 @@ def test_new_characters_begin_as_their_relatives():
 
 
 @given(st.text(min_size=1, max_size=60))
-def test_what_was_known_stays_known(text):
+def test_known_characters_keep_their_tokens(text):
     tokenizer = CharTokenizer("\n abcdefg")
     extension = extend_characters(tokenizer, Counter("abc" + text), documents=False)
     assert not extension.tokenizer.unseen(text)
@@ -64,7 +64,7 @@ def test_what_was_known_stays_known(text):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_old_characters_are_predicted_as_before(cell):
+def test_old_characters_keep_the_proportions_of_their_probabilities(cell):
     file = make_model(cell, 2)
     tokenizer = file.build_tokenizer()
     counts = Counter({"é": 9, "中": 3, "a": 50, "e": 40, "B": 7})
@@ -85,7 +85,7 @@ def test_old_characters_are_predicted_as_before(cell):
     assert grown.build_tokenizer().eos_id == extension.tokenizer.vocab_size - 1
 
 
-def test_a_new_character_is_as_likely_compared_with_its_donor_as_it_is_frequent():
+def test_the_bias_of_a_new_character_follows_its_frequency():
     file = make_model()
     extension = extend_characters(file.build_tokenizer(), Counter("é"), documents=False)
     ids = {character: extension.tokenizer.encode(character)[0] for character in "eé"}
@@ -103,7 +103,7 @@ def test_a_new_character_is_as_likely_compared_with_its_donor_as_it_is_frequent(
     )
 
 
-def test_a_text_with_nothing_known_is_refused():
+def test_a_text_without_a_known_character_is_refused():
     with pytest.raises(CorpusError, match="not one character of this text is known"):
         extend_characters(CharTokenizer("\nab"), Counter("中文字"), documents=False)
 
@@ -116,7 +116,7 @@ def test_keeping_the_vocabulary_adds_only_an_end_token():
     assert extension.report == ()
 
 
-def test_bytes_lack_only_an_end_token():
+def test_byte_models_are_extended_by_an_end_token_only():
     assert extend_bytes(ByteTokenizer(), documents=False).added == 0
     extension = extend_bytes(ByteTokenizer(), documents=True)
     assert (extension.tokenizer.vocab_size, extension.donors) == (257, {256: (10,)})

@@ -19,7 +19,7 @@ ASCII = string.printable
      ("ø", "o"), ("…", "."), ("\u00a0", " "), ("５", "5"), ("²", "2"), ("\u2028", "\n"), ("¿", "?"),
      ("Б", "B")],
 )  # fmt: skip
-def test_nearest_of_ascii(character, expected):
+def test_the_nearest_ascii_character(character, expected):
     assert nearest(character, ASCII) == expected
 
 
@@ -33,16 +33,16 @@ def test_nearest_of_ascii(character, expected):
         ("(", "p-C", "-"),
     ],
 )
-def test_marks_stand_for_marks(character, known, expected):
+def test_marks_are_replaced_by_marks(character, known, expected):
     assert nearest(character, known) == expected
 
 
-def test_other_case_and_chains():
+def test_relations_include_the_other_case_and_can_be_combined():
     assert nearest("Q", "pqr") == "q"
     assert nearest("É", "aeiou") == "e"
     assert nearest("a", "a") == "a"
 
 
 @given(st.characters(), st.text(min_size=1))
-def test_always_a_known_character(character, known):
+def test_the_nearest_character_is_always_known(character, known):
     assert nearest(character, known) in known

@@ -1,4 +1,4 @@
-"""Copied passages, checked against a comparison of everything with everything."""
+"""Copied passages, compared with a search of all positions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def longest_copies(training: list[int], text: list[int]) -> list[int]:
     st.lists(st.tuples(st.integers(0, 200), st.integers(1, 80)), max_size=4),
     st.lists(st.integers(1, 9), min_size=1, max_size=6),
 )
-def test_every_copy_is_found_and_nothing_else(training, pieces, sizes):
+def test_every_copy_is_found_and_there_are_no_false_hits(training, pieces, sizes):
     text = []
     for start, length in pieces:
         text += [3, *training[start : start + length]]
@@ -54,7 +54,7 @@ def test_every_copy_is_found_and_nothing_else(training, pieces, sizes):
         assert copied == text[last + 1 - watch.longest : last + 1]
 
 
-def test_an_index_is_small_and_is_cached(tmp_path):
+def test_an_index_is_small_and_cached(tmp_path):
     random = np.random.default_rng(0)
     tokens = random.integers(0, 60, 100_000).astype(np.uint8)
     tokenizer = CharTokenizer("".join(map(chr, range(40, 100))))
@@ -115,6 +115,6 @@ def test_a_watch_that_restarts_forgets_what_it_followed():
     assert watch.longest == 40
 
 
-def test_lines_are_counted():
+def test_the_lines_before_a_position_are_counted():
     symbols = np.frombuffer(b"a\nb\nc\n", np.uint8)
     assert [lines_before(symbols, position, 10) for position in (0, 1, 2, 4, 6)] == [0, 0, 1, 2, 3]

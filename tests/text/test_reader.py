@@ -1,4 +1,4 @@
-"""Corpora: what is read, what is skipped, what is refused, and documents."""
+"""Corpora: which files are read, skipped or refused, and their documents."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_large_files_come_in_pieces_that_end_with_lines(tmp_path):
     assert fingerprint.name == "a.txt"
 
 
-def test_one_line_longer_than_many_chunks(tmp_path):
+def test_a_line_can_be_longer_than_many_chunks(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("word " * 2_000_000, encoding="utf-8")
     assert read(path) == "word " * 2_000_000
@@ -87,7 +87,7 @@ def test_one_line_longer_than_many_chunks(tmp_path):
         (b"PNG\0\1\2", r"binary.*offset 3.*--tokenizer byte"),
     ],
 )
-def test_other_encodings_and_binaries_are_one_clear_line(tmp_path, data, message):
+def test_other_encodings_and_binaries_are_an_error_of_one_line(tmp_path, data, message):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     with pytest.raises(CorpusError, match=message) as error:
@@ -139,7 +139,7 @@ def test_a_folder_without_text_is_refused(tmp_path):
         read(tmp_path / "empty")
 
 
-def test_missing_files_name_what_is_near(tmp_path):
+def test_the_error_of_a_missing_file_names_a_similar_file(tmp_path):
     (tmp_path / "novel.txt").write_text("x", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"did you mean 'novel\.txt'\?"):
         open_corpus([str(tmp_path / "novle.txt")])
@@ -208,7 +208,7 @@ def test_parquet_is_read(tmp_path):
     # datasets leaves the file of a table that it gives up on to the garbage collector
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-def test_bad_tables_are_one_clear_line(tmp_path, name, content, column, message):
+def test_bad_tables_are_an_error_of_one_line(tmp_path, name, content, column, message):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
     with pytest.raises(CorpusError, match=message) as error:
@@ -218,7 +218,7 @@ def test_bad_tables_are_one_clear_line(tmp_path, name, content, column, message)
 
 
 @pytest.mark.parametrize("name", ["hf:somebody/something", "builtin:tiny-stories"])
-def test_no_network_is_one_clear_line(name):
+def test_a_missing_network_is_an_error_of_one_line(name):
     with pytest.raises(NetworkError, match=f"^{name}: no network") as error:
         read(name)
     assert "\n" not in str(error.value)
@@ -253,13 +253,13 @@ def test_a_named_pipe_is_read_once_and_used_twice(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "/dev/null", "x" * 300, "a\0b"])
-def test_what_is_no_file_is_refused(name):
+def test_names_that_cannot_be_files_are_refused(name):
     with pytest.raises(CorpusError):
         open_corpus([name])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "punycode", "undefined"])
-def test_encodings_that_do_not_fit_are_one_clear_line(tmp_path, encoding):
+def test_wrong_encodings_are_an_error_of_one_line(tmp_path, encoding):
     (tmp_path / "a.txt").write_bytes("naïve – text".encode("cp1252") * 3)
     with pytest.raises(CorpusError, match=r"a\.txt: not .*--encoding"):
         read(tmp_path / "a.txt", encoding=encoding)
@@ -272,14 +272,14 @@ def test_rows_without_text_are_skipped_until_the_column_is_known(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["y[1].csv", "x*.csv", "a::b.csv"])
-def test_table_names_are_no_patterns(tmp_path, name):
+def test_names_of_tables_are_not_read_as_patterns(tmp_path, name):
     for other in ("y1.csv", "xA.csv", "b.csv"):
         (tmp_path / other).write_text("text\nothers\n", encoding="utf-8")
     (tmp_path / name).write_text("text\nmine\n", encoding="utf-8")
     assert read(tmp_path / name) == "mine"
 
 
-def test_encodings_of_tables(tmp_path):
+def test_tables_can_have_another_encoding(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("text\ncafé\n".encode("latin-1"))
     assert read(path, encoding="latin-1") == "café"
@@ -291,7 +291,7 @@ def test_encodings_of_tables(tmp_path):
         read(rows, encoding="latin-1")
 
 
-def test_rows_without_text_are_counted_and_words_are_no_missing_values(tmp_path):
+def test_rows_without_text_are_counted_and_words_such_as_null_are_text(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a"}\n{"text": null}\n{"text": "b"}\n', encoding="utf-8")
     corpus = open_corpus([str(path)])
@@ -302,7 +302,7 @@ def test_rows_without_text_are_counted_and_words_are_no_missing_values(tmp_path)
     assert read(csv) == "NA\nnull\nwort"
 
 
-def test_fields_of_csv_stay_as_they_stand(tmp_path):
+def test_fields_of_csv_are_not_converted(tmp_path):
     """No number, date or truth value is guessed, in the column that is chosen or beside it."""
     path = tmp_path / "a.csv"
     values = ["007", "1e5", "2020-01-01", "True", "nan", " x ", '"a, ""b""\nc"', "1_000"]
@@ -315,7 +315,7 @@ def test_fields_of_csv_stay_as_they_stand(tmp_path):
     assert read(path, column="id") == "1\n2"
 
 
-def test_texts_of_json_lines_stay_as_they_stand(tmp_path):
+def test_texts_of_json_lines_are_not_converted(tmp_path):
     path = tmp_path / "a.jsonl"
     values = ["2020-01-01", "1e5", "2020-01-01T00:00:00Z", "NaN", "\ud800x", "ü"]
     rows = [json.dumps({"n": number, "text": value}) for number, value in enumerate(values)]
@@ -334,7 +334,7 @@ def test_a_column_may_be_missing_in_some_lines(tmp_path):
     assert read(path) == read(path, column="text") == "eins\nzwei"
 
 
-def test_short_rows_and_long_fields_of_csv(tmp_path):
+def test_csv_may_have_short_rows_and_long_fields(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n1\r\n2," + b"x" * 300_000 + b"\r\n3,\r\n")
     corpus = open_corpus([str(path)], reading=Reading(encoding="utf-8"))
@@ -345,7 +345,7 @@ def test_short_rows_and_long_fields_of_csv(tmp_path):
     ]
 
 
-def test_csv_in_another_encoding_is_one_clear_line(tmp_path):
+def test_csv_in_another_encoding_is_an_error_of_one_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("text\nx\ncafé\n".encode("latin-1"))
     with pytest.raises(CorpusError, match=r"a\.csv:\d+: not UTF-8; name its encoding"):
@@ -366,7 +366,7 @@ def test_lines_and_csv_are_streamed(tmp_path):
             list(rows)
 
 
-def test_an_endless_binary_pipe_is_refused_by_its_beginning():
+def test_an_endless_binary_pipe_is_refused_after_its_first_bytes():
     class Endless(io.RawIOBase):
         def read(self, size=-1):
             return bytes(size)
@@ -410,7 +410,7 @@ def test_a_folder_of_texts_and_tables_is_read_as_text(tmp_path):
     assert "".join(open_corpus([str(tmp_path)]).pieces()) == "one\nx,y\n1,2\n"
 
 
-def test_tables_are_streamed_and_never_whole(tmp_path, monkeypatch):
+def test_tables_are_streamed_and_not_read_at_once(tmp_path, monkeypatch):
     import datasets
 
     calls = []

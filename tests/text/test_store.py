@@ -1,4 +1,4 @@
-"""The token store: encoded once, split where it should be."""
+"""The token store: a text is encoded once and split at a document."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_store_holds_the_encoded_text(tmp_path, prose, kind, size):
     assert store.tokens.dtype == token_dtype(tokenizer.vocab_size)
 
 
-def test_the_second_time_it_is_not_encoded_again(tmp_path, prose):
+def test_a_text_is_not_encoded_a_second_time(tmp_path, prose):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8")
     _, first = encode(path)
@@ -139,14 +139,14 @@ def test_an_empty_corpus_is_refused(tmp_path):
         encode(path)
 
 
-def test_digests_tell_tokenizers_apart(tmp_path, prose):
+def test_digests_of_different_tokenizers_differ(tmp_path, prose):
     path = tmp_path / "a.txt"
     path.write_text(prose, encoding="utf-8")
     digests = {tokenizer_digest(encode(path, kind)[0].to_state()) for kind in ("char", "byte")}
     assert len(digests) == 2
 
 
-def test_types_are_the_smallest_that_fit():
+def test_ids_have_the_smallest_type_that_fits():
     assert [np.dtype(token_dtype(size)).itemsize for size in (2, 256, 257, 65536, 65537)] == [
         1,
         1,

@@ -1,4 +1,4 @@
-"""Tokenizers round-trip; pieces streamed join to the whole."""
+"""Tokenizers: decoding reverses encoding, and streamed pieces join to the text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def char_of(text: str, *, documents: bool = False) -> CharTokenizer:
 
 
 @given(st.text(min_size=1))
-def test_char_round_trip(text):
+def test_char_decoding_reverses_encoding(text):
     tokenizer = char_of(text + "ab")
     ids = tokenizer.encode(text)
     assert len(ids) == len(text)
@@ -66,7 +66,7 @@ def test_char_compact_encoding_equals_encoding(text, dtype):
 
 
 @given(st.binary())
-def test_byte_round_trip(data):
+def test_byte_decoding_reverses_encoding(data):
     tokenizer = ByteTokenizer()
     ids = tokenizer.encode(data)
     assert b"".join(map(tokenizer.token_bytes, ids)) == data
@@ -75,7 +75,7 @@ def test_byte_round_trip(data):
 
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
 @given(text=any_text | st.text(" \n\t▁ab<0x>é😀"))
-def test_subword_round_trip(subwords, algorithm, text):
+def test_subword_decoding_reverses_encoding(subwords, algorithm, text):
     tokenizer = subwords[algorithm]
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -84,7 +84,7 @@ def test_subword_round_trip(subwords, algorithm, text):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.data())
-def test_streamed_pieces_join_to_the_whole_and_are_never_broken(text, data):
+def test_streamed_pieces_join_to_the_text_and_break_no_character(text, data):
     tokenizer = ByteTokenizer()
     decoder = StreamDecoder()
     pieces = [decoder.feed(tokenizer.token_bytes(token)) for token in tokenizer.encode(text)]
@@ -138,13 +138,13 @@ def test_unseen_characters_are_described_on_one_line():
     assert left_out == ["3 of 9 characters unseen: x (left out)"]
 
 
-def test_surrogates_of_the_shell_become_the_bytes_they_were():
+def test_surrogate_escapes_of_the_shell_become_their_bytes():
     assert utf8(b"a\xffb".decode("utf-8", "surrogateescape")) == b"a\xffb"
     assert utf8("\ud800") == b"?"
     assert list(ByteTokenizer().encode("\udcff")) == [255]
 
 
-def test_vocabularies_of_one_are_refused():
+def test_a_corpus_of_one_character_is_refused():
     for kind, size in (("char", None), ("byte", None), ("subword", 400)):
         builder = tokenizer_kind(kind).builder(size)
         builder.feed(b"aaaa" if kind == "byte" else "aaaa")
@@ -154,13 +154,13 @@ def test_vocabularies_of_one_are_refused():
 
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
 @pytest.mark.parametrize("text", ["the cat sat on the mat\n" * 20, "ab cd ef" * 400])
-def test_subword_vocabulary_shrinks_to_what_the_corpus_gives(algorithm, text):
+def test_the_subword_vocabulary_shrinks_to_the_pieces_of_the_corpus(algorithm, text):
     builder = SubwordBuilder(5000, algorithm)
     builder.feed(text)
     assert builder.finish(documents=False).vocab_size < 5000
 
 
-def test_subword_vocabulary_smaller_than_the_alphabet():
+def test_a_subword_vocabulary_can_be_smaller_than_the_alphabet():
     text = "".join(
         chr(0x4E00 + (7 * k * k) % 3000) + ("\n" if k % 30 == 0 else "") for k in range(9000)
     )

@@ -1,4 +1,4 @@
-"""Which kernel is chosen, and how to hide what a CPU can do."""
+"""The choice of a kernel, and CHARGEN_CPU, which hides features of the CPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_misspelled_limit_is_an_error(monkeypatch):
         cpu_limits()
 
 
-def test_limits_take_kernels_away(monkeypatch):
+def test_limits_remove_kernels(monkeypatch):
     native.library.cache_clear()
     try:
         monkeypatch.setenv("CHARGEN_CPU", "no-bf16")
@@ -47,8 +47,8 @@ def test_limits_take_kernels_away(monkeypatch):
         native.library.cache_clear()
 
 
-def test_the_pair_with_the_best_round_is_taken(monkeypatch):
-    """Not the pair with the best mean: one slow round is another program's fault."""
+def test_the_kernel_and_threads_with_the_fastest_round_are_chosen(monkeypatch):
+    """Not those with the best mean: other programs can slow a round down."""
     kernels = [Kernel("torch", bf16=False), Kernel("stock", bf16=False)]
     monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
     rounds = {("torch", 1): [9.0, 1.0], ("torch", 2): [3.0, 3.0], ("stock", 1): [2.0, 2.0],

@@ -1,4 +1,4 @@
-"""Steps between two synchronisations are the steps one by one; the capture needs a GPU."""
+"""Steps without synchronisation equal single steps; capturing them needs a GPU."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ def text():
 
 
 def trained(text, *, graphed, device="cpu", capture=False, cell="lstm", **more):
-    """A run's events, and its trainer."""
+    """The events of a run, and its trainer."""
     torch.manual_seed(0)
     model = ModelConfig(vocab_size=12, cell=cell, hidden_size=16, embedding_size=8)
     settings = {"steps": 90, "batch_size": 6, "bptt": 10, "evaluations": 5, **more}
     network = RecurrentLM(model).to(device)
-    made = Trainer(network, TrainConfig(**settings), text[:8_000], text[8_000:], LENGTHS)
+    trainer = Trainer(network, TrainConfig(**settings), text[:8_000], text[8_000:], LENGTHS)
     if graphed:
-        made._fast = GraphedSteps(made, made.recovery, capture=capture)
-    return list(made.run()), made
+        trainer._fast = GraphedSteps(trainer, trainer.recovery, capture=capture)
+    return list(trainer.run()), trainer
 
 
 def losses(events):
-    return [one.loss for one in events if isinstance(one, StepDone)]
+    return [event.loss for event in events if isinstance(event, StepDone)]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize(
     "more", [{}, {"optimizer": "adamw", "ema": 0.0}, {"schedule": "wsd"}], ids=str
 )
-def test_graphed_steps_are_the_same_steps(text, cell, more, monkeypatch):
-    looks = itertools.cycle([1, 3, MAX_STEPS, 2, 7])
+def test_several_steps_per_sync_equal_single_steps(text, cell, more, monkeypatch):
+    counts = itertools.cycle([1, 3, MAX_STEPS, 2, 7])
     monkeypatch.setattr(schedule, "SECONDS_PER_LOOK", 1e9)
-    alone, one = trained(text, graphed=False, cell=cell, **more)
-    whole = Trainer._steps_until_sync
-    monkeypatch.setattr(Trainer, "_steps_until_sync", lambda self: min(next(looks), whole(self)))
-    together, two = trained(text, graphed=True, cell=cell, **more)
-    np.testing.assert_allclose(losses(together), losses(alone), rtol=1e-5)
+    single, trainer = trained(text, graphed=False, cell=cell, **more)
+    real = Trainer._steps_until_sync
+    monkeypatch.setattr(Trainer, "_steps_until_sync", lambda self: min(next(counts), real(self)))
+    graphed, graphed_trainer = trained(text, graphed=True, cell=cell, **more)
+    np.testing.assert_allclose(losses(graphed), losses(single), rtol=1e-5)
     for field in ("step", "steps", "tokens"):
         steps = [
             [getattr(event, field) for event in events if isinstance(event, StepDone)]
-            for events in (alone, together)
+            for events in (single, graphed)
         ]
         assert steps[0] == steps[1]
     scores = [
@@ -68,18 +68,19 @@ def test_graphed_steps_are_the_same_steps(text, cell, more, monkeypatch):
             for event in events
             if isinstance(event, Evaluated)
         ]
-        for events in (alone, together)
+        for events in (single, graphed)
     ]
     assert [step for step, _ in scores[0]] == [step for step, _ in scores[1]]
-    np.testing.assert_allclose(*[[score for _, score in each] for each in scores], rtol=1e-5)
-    left, right = one.tensors(), two.tensors()
+    values = [[score for _, score in scored] for scored in scores]
+    np.testing.assert_allclose(*values, rtol=1e-5)
+    left, right = trainer.tensors(), graphed_trainer.tensors()
     for name in left:
         torch.testing.assert_close(left[name], right[name], rtol=1e-3, atol=1e-5)
-    assert one.optimizer.muon.steps == two.optimizer.muon.steps
+    assert trainer.optimizer.muon.steps == graphed_trainer.optimizer.muon.steps
 
 
-def test_a_bad_loss_is_noticed_later_and_undone(text, monkeypatch):
-    """The weights are those of before, the window is passed over, the rate is halved."""
+def test_steps_after_a_bad_loss_are_undone_at_the_next_sync(text, monkeypatch):
+    """The weights go back to the last copy, the window is skipped, the rate is halved."""
     monkeypatch.setattr(schedule, "SECONDS_PER_LOOK", 1e9)
     real, calls = GraphedSteps._step, itertools.count(1)
 
@@ -88,47 +89,50 @@ def test_a_bad_loss_is_noticed_later_and_undone(text, monkeypatch):
         if next(calls) == 40:
             self._last_result[0] = torch.nan
             with torch.no_grad():
-                for one in self._training.network.parameters():
-                    one.fill_(torch.nan)
+                for parameter in self._training.network.parameters():
+                    parameter.fill_(torch.nan)
 
     monkeypatch.setattr(GraphedSteps, "_step", step)
-    events, made = trained(text, graphed=True)
-    (recovered,) = (one for one in events if isinstance(one, Recovered))
+    events, trainer = trained(text, graphed=True)
+    (recovered,) = (event for event in events if isinstance(event, Recovered))
     assert "step 40: the loss was nan" in recovered.what
-    assert made.recovery.rate == 0.5
-    assert made.recovery.skipped_windows == 40 - recovered.step
+    assert trainer.recovery.rate == 0.5
+    assert trainer.recovery.skipped_windows == 40 - recovered.step
     assert recovered.step <= 40 - 1
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert np.isfinite(finished.score.nats_per_token)
     assert all(np.isfinite(losses(events)))
     assert max(recovery.STEPS_BETWEEN_COPIES, MAX_STEPS) == recovery.STEPS_BETWEEN_COPIES, (
-        "a copy is never inside of them"
+        "no copy is due between two syncs"
     )
 
 
-def test_a_step_to_capture_is_of_the_kind_asked_for():
+def test_an_example_step_orthogonalizes_or_not_as_asked():
     muon = Muon([], 4, bf16=False)
-    for turns in (True, False):
-        muon.steps = muon.example_step(turns)
-        assert muon.orthogonalizes_next is turns
+    for orthogonalizes in (True, False):
+        muon.steps = muon.example_step(orthogonalizes)
+        assert muon.orthogonalizes_next is orthogonalizes
 
 
 @GPU
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn-relu"])
-def test_a_captured_step_is_the_step(text, cell):
-    plain, one = trained(text, graphed=True, device="cuda", cell=cell, precision="fp32")
-    captured, two = trained(
+def test_captured_steps_equal_plain_steps(text, cell):
+    plain, plain_trainer = trained(text, graphed=True, device="cuda", cell=cell, precision="fp32")
+    captured, captured_trainer = trained(
         text, graphed=True, device="cuda", capture=True, cell=cell, precision="fp32"
     )
     np.testing.assert_allclose(losses(captured), losses(plain), rtol=1e-3)
-    for name, value in one.network.state_dict().items():
-        torch.testing.assert_close(value, two.network.state_dict()[name], rtol=1e-2, atol=1e-3)
+    captured_tensors = captured_trainer.network.state_dict()
+    for name, value in plain_trainer.network.state_dict().items():
+        torch.testing.assert_close(value, captured_tensors[name], rtol=1e-2, atol=1e-3)
 
 
 @GPU
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn-relu"])
-def test_both_devices_learn_alike(text, cell):
-    here, _ = trained(text, graphed=False, cell=cell)
-    there, _ = trained(text, graphed=True, device="cuda", capture=True, cell=cell, precision="fp32")
-    np.testing.assert_allclose(losses(there)[:30], losses(here)[:30], rtol=1e-2)
+def test_losses_on_gpu_and_cpu_are_nearly_equal(text, cell):
+    on_cpu, _ = trained(text, graphed=False, cell=cell)
+    on_gpu, _ = trained(
+        text, graphed=True, device="cuda", capture=True, cell=cell, precision="fp32"
+    )
+    np.testing.assert_allclose(losses(on_gpu)[:30], losses(on_cpu)[:30], rtol=1e-2)

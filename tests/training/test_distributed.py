@@ -1,4 +1,4 @@
-"""Several processes: real ones, started by torchrun, against one."""
+"""Training in two processes, started by torchrun, compared with training in one."""
 
 from __future__ import annotations
 
@@ -75,34 +75,34 @@ def losses(text: str) -> list[float]:
     return [row["loss"] for row in rows if row["event"] == "step"]
 
 
-def test_two_processes_learn_what_one_learns(corpus):
+def test_two_processes_have_the_losses_of_one_process(corpus):
     train = ("train", corpus, "--steps", "200", *SETTINGS, "--json")
     both = torchrun(*train, "--run", "two")
     alone = chargen(*train, "--run", "one")
     out, err = both.communicate(timeout=100)
     assert (alone.returncode, both.returncode) == (0, 0), err
-    one, two = losses(alone.stdout), losses(out)
-    assert len(one) == len(two) == 200
-    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
-    # Only the first process talks, and only it writes.
+    alone_losses, both_losses = losses(alone.stdout), losses(out)
+    assert len(alone_losses) == len(both_losses) == 200
+    assert max(abs(a - b) for a, b in zip(alone_losses, both_losses, strict=True)) < 1e-5
+    # Only the first process prints messages and writes files.
     assert err.count("write with it: chargen repl two") == 1
     left, right = (
         load_file(f"checkpoints/{run}/training.safetensors") for run in ("one", "two")
     )  # fmt: skip
     assert left.keys() == right.keys()
     for name in left:
-        if name.startswith("state."):  # (L, all seven lanes, H): each lane is where it belongs
+        if name.startswith("state."):  # (L, B, H): each of the 7 rows is at its index
             np.testing.assert_allclose(left[name], right[name], atol=1e-3)
-            for lane in range(7):
-                apart = np.abs(left[name][:, lane : lane + 1] - right[name]).max((0, 2))
-                assert apart.argmin() == lane
+            for row in range(7):
+                distances = np.abs(left[name][:, row : row + 1] - right[name]).max((0, 2))
+                assert distances.argmin() == row
     scores = [
         json.loads(text.splitlines()[-1])["nats_per_token"] for text in (alone.stdout, out)
     ]  # fmt: skip
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
-def test_a_dead_process_ends_the_run_which_goes_on_with_two_or_with_one(corpus):
+def test_a_killed_process_ends_the_run_and_one_or_two_processes_can_resume_it(corpus):
     train = ("train", corpus, "--steps", "100000", *SETTINGS, "--run", "run", "--json")
     both = torchrun(*train)
     assert both.stdout is not None
@@ -127,9 +127,9 @@ def test_a_dead_process_ends_the_run_which_goes_on_with_two_or_with_one(corpus):
     alone = chargen("resume", "copy", "--steps", "10", "--json")
     out, err = more.communicate(timeout=100)
     assert (more.returncode, alone.returncode) == (0, 0), err
-    two, one = losses(out), losses(alone.stdout)
-    assert len(one) == len(two) == 10
-    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
+    both_losses, alone_losses = losses(out), losses(alone.stdout)
+    assert len(alone_losses) == len(both_losses) == 10
+    assert max(abs(a - b) for a, b in zip(alone_losses, both_losses, strict=True)) < 1e-5
     assert json.loads(alone.stdout.splitlines()[-1])["step"] == step + 10
 
 
@@ -138,9 +138,9 @@ import atexit, sys
 from pathlib import Path
 import chargen
 
-@atexit.register  # runs after what is registered later: what the runs leave behind
+@atexit.register  # registered first, so it runs last: after the runs have cleaned up
 def threads():
-    names = {one.read_text().strip() for one in Path("/proc/self/task").glob("*/comm")}
+    names = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
     sys.stdout.write(f"threads {sorted(name for name in names if 'gloo' in name)}\\n")
 
 def run(name, stop):
@@ -158,17 +158,19 @@ for event in chargen.resume("stopped"):
 """
 
 
-def test_stopped_and_resumed_with_as_many_it_takes_the_same_steps(corpus):
+def test_two_processes_that_stop_and_resume_take_the_same_steps(corpus):
     Path("stopped.py").write_text(STOPPED)
     done = subprocess.run(
         [*TORCHRUN, "stopped.py"], capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    one, two = (load_file(f"{run}/training.safetensors") for run in ("straight", "stopped"))
-    assert one.keys() == two.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
-    # A thread of the group that outlived it would sometimes crash a process at its end.
+    straight, stopped = (
+        load_file(f"{run}/training.safetensors") for run in ("straight", "stopped")
+    )
+    assert straight.keys() == stopped.keys()
+    for name in straight:
+        np.testing.assert_array_equal(straight[name], stopped[name], err_msg=name)
+    # A thread of the process group that is still alive can crash a process at its end.
     assert done.stdout.split("\n") == ["threads []", "threads []", ""]
 
 
@@ -184,7 +186,7 @@ def _environ(pid: int) -> dict[str, str]:
         raw = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "replace")
     except OSError:
         return {}
-    return dict(one.partition("=")[::2] for one in raw.split("\0"))
+    return dict(variable.partition("=")[::2] for variable in raw.split("\0"))
 
 
 def _header(path: str) -> str:
@@ -193,7 +195,7 @@ def _header(path: str) -> str:
     return json.loads(data[8 : 8 + size])["__metadata__"]["chargen-training"]
 
 
-def test_what_several_processes_cannot_do(corpus, monkeypatch):
+def test_several_processes_cannot_read_a_pipe_or_fine_tune(corpus, monkeypatch):
     import chargen as library
 
     for name, value in zip(
@@ -213,7 +215,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
-def test_who_this_process_is():
+def test_a_process_reads_its_rank_from_the_environment():
     process = this_process(ENVIRONMENT)
     assert process == Process(rank=3, count=4, local_rank=1, local_count=2)
     assert not process.is_first
@@ -223,18 +225,18 @@ def test_who_this_process_is():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-@pytest.mark.parametrize("lanes", [5, 7, 32])
-def test_every_row_is_read_by_one_process(count, lanes):
-    shares = [Ranks(Process(rank=rank, count=count)).local_rows(lanes) for rank in range(count)]
-    owned = [lane for share in shares for lane in range(lanes)[share]]
-    assert owned == list(range(lanes))
+@pytest.mark.parametrize("rows", [5, 7, 32])
+def test_every_row_is_read_by_one_process(count, rows):
+    shares = [Ranks(Process(rank=rank, count=count)).local_rows(rows) for rank in range(count)]
+    shared_out = [row for share in shares for row in range(rows)[share]]
+    assert shared_out == list(range(rows))
     sizes = [share.stop - share.start for share in shares]
     assert max(sizes) - min(sizes) <= 1
     with pytest.raises(UsageError, match=r"--batch-size 4: fewer batch rows than the 5 processes"):
         Ranks(Process(rank=0, count=5)).local_rows(4)
 
 
-def test_alone_nothing_is_shared():
+def test_a_single_process_communicates_with_nobody():
     assert ALONE.all_reduce(1.5, 2) == [1.5, 2]
     assert ALONE.broadcast(3) == [3]
     assert ALONE.broadcast_object(lambda: {"a": 1}) == {"a": 1}
@@ -242,7 +244,7 @@ def test_alone_nothing_is_shared():
     ALONE.raise_if_shared(RuntimeError("anything"))
 
 
-def test_a_lost_process_is_one_line_and_other_mistakes_stay():
+def test_a_lost_process_is_an_error_of_one_line_and_other_errors_pass_through():
     with pytest.raises(ChargenError, match="another process of this run is gone"), peer_errors():
         raise RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1")
     with pytest.raises(RuntimeError, match="shape"), peer_errors():

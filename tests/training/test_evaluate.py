@@ -1,4 +1,4 @@
-"""Scores: units, no off-by-one, lanes against one long reading."""
+"""Scores: their units, each token once, batch rows compared with one long reading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chargen.training.network import RecurrentLM
 from tests.conftest import CELLS, make_model
 
 
-def test_units():
+def test_a_score_has_its_values_per_token_byte_and_character():
     lengths = np.array([[1, 3, 0], [1, 1, 0]])
     score = make_score(6 * math.log(2), np.array([2, 1, 1]), lengths)
     assert score.tokens == 4
@@ -39,19 +39,19 @@ def test_every_token_but_the_first_is_scored_once(cell, count):
     lengths = token_lengths(model.build_tokenizer())
     network = RecurrentLM(model.config)
     network.load_weights(model.weights)
-    found = evaluate(network, tokens, lengths)
-    assert found.tokens == found.bytes == count - 1
-    # Independently: lanes of a thousand, each read alone by the numpy engine.
+    score = evaluate(network, tokens, lengths)
+    assert score.tokens == score.bytes == count - 1
+    # Independently: rows of a thousand tokens, each read by the numpy engine.
     stepper, nats = Stepper(model.config, model.weights), 0.0
-    lanes = max(1, min(32, (count - 1) // 1024))
-    edges = [lane * (count - 1) // lanes for lane in range(lanes)] + [count - 1]
+    rows = max(1, min(32, (count - 1) // 1024))
+    edges = [row * (count - 1) // rows for row in range(rows)] + [count - 1]
     for start, end in itertools.pairwise(edges):
         logits, _ = stepper.logits_of(tokens[start:end], stepper.zero_state())
         nats -= log_softmax(logits)[np.arange(end - start), tokens[start + 1 : end + 1]].sum()
-    assert found.nats_per_token == pytest.approx(nats / (count - 1), abs=1e-5)
-    whole = Model(model).score_tokens(tokens)
-    assert (whole.tokens, whole.bytes) == (found.tokens, found.bytes)
-    assert whole.nats_per_token == pytest.approx(found.nats_per_token, abs=0.01)
+    assert score.nats_per_token == pytest.approx(nats / (count - 1), abs=1e-5)
+    numpy_score = Model(model).score_tokens(tokens)
+    assert (numpy_score.tokens, numpy_score.bytes) == (score.tokens, score.bytes)
+    assert numpy_score.nats_per_token == pytest.approx(score.nats_per_token, abs=0.01)
 
 
 def test_a_limit_scores_a_part_spread_over_the_text():
@@ -65,19 +65,21 @@ def test_a_limit_scores_a_part_spread_over_the_text():
     assert network.training, "the mode is restored"
 
 
-def test_scoring_in_pieces_is_scoring_the_whole(monkeypatch, prose):
+def test_scoring_in_blocks_equals_scoring_at_once(monkeypatch, prose):
     model = Model(make_model("lstm", 2, characters="".join(sorted(set(prose)))))
-    whole = model.score(prose[:3000])
+    at_once = model.score(prose[:3000])
     monkeypatch.setattr("chargen.inference.token_scores._TOKENS_PER_SCORE_BLOCK", 100)
-    assert model.score(prose[:3000]).nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
+    assert model.score(prose[:3000]).nats_per_token == pytest.approx(
+        at_once.nats_per_token, abs=1e-6
+    )
 
 
-def test_confidence_is_the_best_factor_on_the_logits():
+def test_calibration_finds_the_best_factor_on_the_logits():
     model = make_model("lstm", 1, hidden_size=16)
     model.weights["head.weight"] *= 4
     random, stepper = np.random.default_rng(0), Stepper(model.config, model.weights)
     state, token, ids = stepper.zero_state(), 0, []
-    for _ in range(8000):  # a text that the model is exactly as sure of as it may be
+    for _ in range(8000):  # a text that the model itself writes: it is calibrated
         logits = stepper.step(token, state, state)
         token = int(random.choice(10, p=np.exp(log_softmax(logits.astype(np.float64)))))
         ids.append(token)
@@ -95,13 +97,13 @@ def test_confidence_is_the_best_factor_on_the_logits():
     for by in (1.0, 1.1, 0.9):
         score, factor = evaluate_calibrated(scaled(by), ids, lengths, 10**6)
         assert factor == pytest.approx(1 / by, abs=0.03)
-        # What the parabola promises is what the factor brings.
+        # The predicted score is the score with the factor.
         reached = evaluate(scaled(by * factor), ids, lengths).nats_per_token
         assert score.nats_per_token == pytest.approx(reached, abs=1e-3)
         assert reached <= evaluate(scaled(by), ids, lengths).nats_per_token
 
 
-def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
+def test_a_model_of_equal_probabilities_gets_the_factor_one():
     model = make_model("lstm", 1, hidden_size=16)
     for name in ("head.weight", "head.bias"):
         model.weights[name][...] = 0
@@ -114,24 +116,24 @@ def test_confidence_of_a_model_that_knows_nothing_is_left_alone():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_lanes_that_warm_up_are_one_reading(cell):
+def test_rows_with_a_warm_up_score_like_one_long_reading(cell):
     model = make_model(cell, 2)
     tokens = np.random.default_rng(0).integers(10, size=20_000).astype(np.uint8)
     lengths = token_lengths(model.build_tokenizer())
-    whole = Model(model).score_tokens(tokens)
+    expected = Model(model).score_tokens(tokens)
     network = RecurrentLM(model.config)
     network.load_weights(model.weights)
-    lanes = evaluate(network, tokens, lengths, warm_up=300)
-    assert (lanes.tokens, lanes.bytes) == (whole.tokens, whole.bytes)
-    assert lanes.nats_per_token == pytest.approx(whole.nats_per_token, abs=1e-6)
+    warm = evaluate(network, tokens, lengths, warm_up=300)
+    assert (warm.tokens, warm.bytes) == (expected.tokens, expected.bytes)
+    assert warm.nats_per_token == pytest.approx(expected.nats_per_token, abs=1e-6)
     cold = evaluate(network, tokens, lengths)
-    assert abs(cold.nats_per_token - whole.nats_per_token) > 1e-6, "otherwise the text says nothing"
-    # Where the machine has bfloat16, that is its rounding.
+    assert abs(cold.nats_per_token - expected.nats_per_token) > 1e-6, "otherwise nothing is tested"
+    # On a machine with bfloat16, the difference is its rounding.
     nats = nats_of_long_text(model.config, model.weights, tokens)
-    assert nats / whole.tokens == pytest.approx(whole.nats_per_token, abs=1e-3)
+    assert nats / expected.tokens == pytest.approx(expected.nats_per_token, abs=1e-3)
 
 
-def test_what_takes_long_is_scored_through_torch(monkeypatch):
+def test_long_texts_are_scored_by_torch(monkeypatch):
     model = Model(make_model())
     tokens = np.random.default_rng(0).integers(10, size=5000).astype(np.uint8)
     short = model.score_tokens(tokens, "auto")

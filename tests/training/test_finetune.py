@@ -1,4 +1,4 @@
-"""Fine-tuning: begins where the base is, ends better on the new text, and can be taken up again."""
+"""Fine-tuning: starts at the weights of the base, improves on the new text, can be resumed."""
 
 from __future__ import annotations
 
@@ -39,16 +39,12 @@ CHAT = 6 * "".join(
 CHINESE = "天地玄黄。宇宙洪荒。日月盈昃。辰宿列张。寒来暑往。秋收冬藏。" * 30 + "\n"
 
 
-def events(iterator) -> list:
-    return list(iterator)
-
-
 @pytest.fixture(scope="module")
 def english(tmp_path_factory, prose) -> Path:
-    """A base that knows English letters."""
+    """A base model that was trained on ASCII text."""
     folder = tmp_path_factory.mktemp("base")
     corpus = folder / "prose.txt"
-    letters = "".join(one for one in prose[:24_000] if one.isascii())
+    letters = "".join(letter for letter in prose[:24_000] if letter.isascii())
     corpus.write_text(letters, encoding="utf-8")
     list(chargen.train(corpus, out=folder / "english", hidden_size=48, threads=1, steps=120,
                        batch_size=8, bptt=24))  # fmt: skip
@@ -66,34 +62,34 @@ def test_an_english_base_learns_another_text_and_writes_its_characters(
     Path("new.txt").write_text(text, encoding="utf-8")
     notes: list[str] = []
     settings = {"steps": 150, "batch_size": 8, "bptt": 24, "threads": 1, "learning_rate": 4e-3}
-    found = events(chargen.finetune(english, "new.txt", run="new", documents=documents,
-                                    on_note=notes.append, **settings))  # fmt: skip
+    events = list(chargen.finetune(english, "new.txt", run="new", documents=documents,
+                                   on_note=notes.append, **settings))  # fmt: skip
     model = chargen.load("new")
     card = model.card
-    assert any("new character" in one for one in notes)
+    assert any("new character" in note for note in notes)
     assert card["validation"]["bits_per_byte"] < card["before"]["bits_per_byte"] * 0.8
     assert card["base"]["name"] == "english"
-    assert found[-1].reason in ("done", "early stop")
+    assert events[-1].reason in ("done", "early stop")
     written = "".join(step.text for step in model.generate("", length=400, seed=1,
                                                            stop_at_end=False))  # fmt: skip
     assert set(new) & set(written)
     assert (model.tokenizer.eos_id is not None) == (documents == "lines")
 
 
-def test_the_first_step_begins_at_the_bases_weights(english):
+def test_training_starts_at_the_weights_of_the_base(english):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     base = load_model(english / "model.safetensors")
-    events(chargen.finetune(english, "new.txt", run="new", **{**SMALL, "steps": 1},
+    list(chargen.finetune(english, "new.txt", run="new", **{**SMALL, "steps": 1},
                             learning_rate=1e-9))  # fmt: skip
     tuned = load_model(Path("checkpoints/new/model.safetensors"))
     for name in ("layers.0.weight_ih", "layers.0.weight_hh", "layers.0.bias_ih"):
         np.testing.assert_allclose(tuned.weights[name], base.weights[name], atol=1e-6)
 
 
-def test_the_base_stays_as_it_is(english):
+def test_the_file_of_the_base_stays_unchanged(english):
     before = (english / "model.safetensors").read_bytes()
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
-    events(chargen.finetune(english, "new.txt", run="new", **SMALL))
+    list(chargen.finetune(english, "new.txt", run="new", **SMALL))
     assert (english / "model.safetensors").read_bytes() == before
 
 
@@ -106,47 +102,51 @@ def test_the_base_stays_as_it_is(english):
     ],
     ids=["plain", "all at once", "adamw"],
 )
-def test_a_stopped_run_goes_on_exactly(english, prose, settings):
+def test_a_stopped_fine_tuning_resumes_exactly(english, prose, settings):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     Path("old.txt").write_text(prose[:8000], encoding="utf-8")
     if settings.pop("replay", False):
         settings["replay"] = "old.txt"
-    events(chargen.finetune(english, "new.txt", run="whole", **SMALL, **settings))
+    list(chargen.finetune(english, "new.txt", run="straight", **SMALL, **settings))
 
     stop = False
     iterator = chargen.finetune(
-        english, "new.txt", run="parts", should_stop=lambda: stop, **SMALL, **settings
+        english, "new.txt", run="stopped", should_stop=lambda: stop, **SMALL, **settings
     )
     for event in iterator:
         if getattr(event, "step", 0) == 13:
             stop = True
-    events(chargen.resume("parts"))
+    list(chargen.resume("stopped"))
     for name in ("model.safetensors", "training.safetensors"):
-        one, other = (load_file(f"checkpoints/{run}/{name}") for run in ("whole", "parts"))
-        assert one.keys() == other.keys()
-        for key in one:
-            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+        straight, stopped = (
+            load_file(f"checkpoints/{run}/{name}") for run in ("straight", "stopped")
+        )
+        assert straight.keys() == stopped.keys()
+        for key in straight:
+            np.testing.assert_array_equal(straight[key], stopped[key], err_msg=key)
     cards = [load_model(Path(f"checkpoints/{run}/model.safetensors")).card
-             for run in ("whole", "parts")]  # fmt: skip
+             for run in ("straight", "stopped")]  # fmt: skip
     assert cards[0] == cards[1]
     assert ("old_text" in cards[0]) == ("replay" in settings)
 
 
-def test_the_card_tells_the_old_text_before_and_after(english, prose):
+def test_the_card_has_the_score_of_the_old_text_before_and_after(english, prose):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     Path("old.txt").write_text(prose[:12_000], encoding="utf-8")
-    events(chargen.finetune(english, "new.txt", run="new", replay="old.txt", **SMALL))
+    list(chargen.finetune(english, "new.txt", run="new", replay="old.txt", **SMALL))
     old = chargen.load("new").card["old_text"]
     tail = prose[:12_000][int(12_000 * 0.9) :]
-    alone = chargen.load(english).score(tail).bits_per_byte
-    assert old["before"]["bits_per_byte"] == pytest.approx(alone, rel=2e-3), "as the base has it"
+    expected = chargen.load(english).score(tail).bits_per_byte
+    assert old["before"]["bits_per_byte"] == pytest.approx(expected, rel=2e-3), (
+        "the score of the base"
+    )
     assert old["before"]["bits_per_byte"] > 0
     assert old["after"]["tokens"] == old["before"]["tokens"]
 
 
-def test_replayed_lanes_read_the_other_text():
-    tokens, other = np.arange(100), np.arange(1000, 1100)
-    stream = BatchStream(tokens, 5, 8, other, 2)
+def test_rows_of_the_replayed_text_read_that_text():
+    tokens, replay = np.arange(100), np.arange(1000, 1100)
+    stream = BatchStream(tokens, 5, 8, replay, 2)
     for step in range(40):
         inputs, targets = stream.window(step)
         assert inputs.shape == targets.shape == (8, 5)
@@ -164,21 +164,24 @@ def optimizer_of(**settings) -> tuple[RecurrentLM, Optimizer]:
     return network, Optimizer(network, train)
 
 
-def moved(network: RecurrentLM, optimizer: Optimizer, progress: float) -> dict[str, float]:
+def distances_moved(
+    network: RecurrentLM, optimizer: Optimizer, progress: float
+) -> dict[str, float]:
     """How far each weight moves for a gradient of ones."""
-    before = {name: one.detach().clone() for name, one in network.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(1e-3, progress)
     return {
-        name: (one - before[name]).abs().max().item() for name, one in network.named_parameters()
+        name: (weight - before[name]).abs().max().item()
+        for name, weight in network.named_parameters()
     }
 
 
 @pytest.mark.parametrize("method", ["muon", "adamw"])
-def test_lower_layers_learn_less(method):
+def test_lower_layers_learn_at_lower_rates(method):
     network, optimizer = optimizer_of(layer_decay=0.5, optimizer=method)
-    step = moved(network, optimizer, 0.0)
+    step = distances_moved(network, optimizer, 0.0)
     assert step["head.bias"] == pytest.approx(1e-3 * 0.5**0, rel=1e-3)
     for layer in range(3):
         assert step[f"layers.{layer}.bias_ih"] == pytest.approx(1e-3 * 0.5 ** (3 - layer), rel=1e-3)
@@ -190,25 +193,26 @@ def test_lower_layers_learn_less(method):
 @pytest.mark.parametrize(
     ("progress", "frozen"), [(0.0, {0, 1}), (0.17, {0}), (0.34, set()), (0.5, set()), (1.0, set())]
 )
-def test_layers_are_freed_one_by_one(progress, frozen):
+def test_frozen_layers_are_released_from_the_top_down(progress, frozen):
     network, optimizer = optimizer_of(freeze=2)
-    step = moved(network, optimizer, progress)
-    still = {layer for layer in range(3) if step[f"layers.{layer}.weight_hh"] == 0}
-    assert still == frozen
+    step = distances_moved(network, optimizer, progress)
+    unmoved = {layer for layer in range(3) if step[f"layers.{layer}.weight_hh"] == 0}
+    assert unmoved == frozen
     assert {layer for layer in range(3) if step[f"layers.{layer}.bias_hh"] == 0} == frozen
     assert step["head.bias"] > 0
     assert step["embedding.weight"] > 0
 
 
-def test_weights_are_pulled_back_to_where_they_began():
+def test_l2_to_base_pulls_weights_back_to_the_base():
     network, optimizer = optimizer_of(l2_to_base=100.0, optimizer="adamw")
-    free, other = optimizer_of(optimizer="adamw")
-    away, freely = (moved(*pair, 0.0) for pair in ((network, optimizer), (free, other)))
-    for name, distance in freely.items():
-        assert away[name] == pytest.approx(0.9 * distance, rel=1e-3), name
+    free_network, free_optimizer = optimizer_of(optimizer="adamw")
+    pulled = distances_moved(network, optimizer, 0.0)
+    free = distances_moved(free_network, free_optimizer, 0.0)
+    for name, distance in free.items():
+        assert pulled[name] == pytest.approx(0.9 * distance, rel=1e-3), name
 
 
-def test_a_small_text_is_read_only_so_often():
+def test_a_small_text_gets_a_limited_number_of_passes():
     base = ModelConfig(vocab_size=60, hidden_size=64, num_layers=1, embedding_size=32)
     plan = make_finetune_plan({"minutes": 3.0, "threads": 1}, base, train_tokens=15_000,
                             valid_tokens=1500)  # fmt: skip
@@ -231,7 +235,7 @@ def rate_at(distance: float, **given) -> float:
 
 
 def test_a_text_farther_from_the_base_is_learned_at_a_higher_rate():
-    rates = [rate_at(one) for one in (0.9, 1.0, 1.5, 2.5, 9.0)]
+    rates = [rate_at(distance) for distance in (0.9, 1.0, 1.5, 2.5, 9.0)]
     assert rates == pytest.approx([2e-3, 2e-3, 4e-3, 9.5e-3, 12e-3], rel=0.01)
     assert rate_at(2.5, replay_share=0.5) == pytest.approx(3e-3)
     assert rate_at(2.5, learning_rate=1e-4) == 1e-4
@@ -261,13 +265,13 @@ def base_file(**changes) -> str:
         ("abc de\n" * 50, ["--l2-to-base", "-1"], 2, "l2-to-base -1"),
     ],
 )
-def test_what_cannot_be_is_one_line(capsys, text, arguments, code, message):
+def test_impossible_fine_tunings_are_an_error_of_one_line(capsys, text, arguments, code, message):
     Path("a.txt").write_text(text, encoding="utf-8")
     assert run(["finetune", base_file(), "a.txt", "--run", "x", *arguments]) == code
-    said = capsys.readouterr()
-    assert message in said.err
-    assert len(said.err.splitlines()) == 1
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+    assert output.out == ""
     assert not Path("checkpoints/x").exists()
 
 
@@ -280,18 +284,18 @@ def test_a_base_of_a_newer_format_is_refused(capsys):
     assert "format 9" in capsys.readouterr().err
 
 
-def test_a_corpus_shorter_than_a_window_is_read_in_shorter_ones(english):
+def test_a_corpus_shorter_than_a_window_gets_shorter_windows(english):
     Path("a.txt").write_text("Der König grüßt.\nUnd so geht es.\n", encoding="utf-8")
-    found = events(chargen.finetune(english, "a.txt", run="a", steps=3, threads=1))
-    assert found[0].train.bptt < 48
+    events = list(chargen.finetune(english, "a.txt", run="a", steps=3, threads=1))
+    assert events[0].train.bptt < 48
 
 
-def test_info_shows_the_chain(english, capsys, prose):
+def test_info_shows_the_bases_of_a_fine_tuned_model(english, capsys, prose):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     Path("old.txt").write_text(prose[:8000], encoding="utf-8")
-    events(chargen.finetune(english, "new.txt", run="german", replay="old.txt", **SMALL))
+    list(chargen.finetune(english, "new.txt", run="german", replay="old.txt", **SMALL))
     Path("chat.txt").write_text(CHAT, encoding="utf-8")
-    events(chargen.finetune("german", "chat.txt", run="chat", **SMALL))
+    list(chargen.finetune("german", "chat.txt", run="chat", **SMALL))
     assert run(["info", "chat"]) == 0
     lines = capsys.readouterr().out.splitlines()
     bases = [line for line in lines if line.startswith("base ")]
@@ -302,7 +306,7 @@ def test_info_shows_the_chain(english, capsys, prose):
     assert "bits per byte before" in capsys.readouterr().out
 
 
-def test_keeping_the_vocabulary_says_what_is_read_instead(english, capsys):
+def test_with_the_vocabulary_kept_a_note_names_the_characters_read_instead(english, capsys):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     shutil.copytree(english, "checkpoints/english")
     assert run(["finetune", "english", "new.txt", "--vocab", "keep", "--steps", "3", "--threads",
@@ -312,7 +316,7 @@ def test_keeping_the_vocabulary_says_what_is_read_instead(english, capsys):
     assert tuned.config == load_model(english / "model.safetensors").config
 
 
-def test_learning_while_reading_helps_on_a_text_that_repeats(capsys, english):
+def test_dynamic_evaluation_improves_the_score_of_a_repetitive_text(capsys, english):
     Path("new.txt").write_text(GERMAN * 3, encoding="utf-8")
     assert run(["eval", str(english), "new.txt", "--dynamic", "--json"]) == 0
     score = json.loads(capsys.readouterr().out)
@@ -323,30 +327,31 @@ def test_learning_while_reading_helps_on_a_text_that_repeats(capsys, english):
     assert plain == {key: value for key, value in score.items() if key != "dynamic"}
 
 
-def test_a_learner_scores_before_it_learns():
+def test_online_learning_scores_each_segment_before_it_learns_from_it():
     from chargen.api import Model
     from chargen.scoring import online_learner
 
     model = Model(make_model())
     ids = np.array([1, 4, 2, 8, 5, 7] * 3)
-    first = online_learner(model.stepper)
-    nats = first.read(ids)
+    learner = online_learner(model.stepper)
+    nats = learner.read(ids)
     static = model.score_tokens(ids)
     assert nats == pytest.approx(static.nats_per_token * 17, rel=1e-4), "a single segment"
     assert any(
-        not np.array_equal(first.weights()[name], one) for name, one in model.file.weights.items()
+        not np.array_equal(learner.weights()[name], weight)
+        for name, weight in model.file.weights.items()
     )
     pieces = online_learner(model.stepper)
     pieces.read(ids[:1])
     assert pieces.read(ids[1:]) == pytest.approx(nats, rel=1e-4)
 
 
-def test_replay_cannot_be_taken_up_when_it_is_gone(english, prose, tmp_path, monkeypatch):
+def test_a_run_whose_replayed_text_is_gone_cannot_be_resumed(english, prose, tmp_path, monkeypatch):
     Path("new.txt").write_text(GERMAN, encoding="utf-8")
     Path("old.txt").write_text(prose[:8000], encoding="utf-8")
-    events(chargen.finetune(english, "new.txt", run="x", replay="old.txt",
+    list(chargen.finetune(english, "new.txt", run="x", replay="old.txt",
                             should_stop=lambda: True, **SMALL))  # fmt: skip
     Path("old.txt").unlink()
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "another"))
     with pytest.raises(ChargenError, match="old"):
-        events(chargen.resume("x"))
+        list(chargen.resume("x"))

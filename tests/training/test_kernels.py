@@ -1,4 +1,4 @@
-"""Every kernel against torch.nn and numeric gradients, forward and backward."""
+"""Every kernel compared with torch.nn and with numeric gradients, forward and backward."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class Case:
 
     def run(self, compute):
         """Outputs, last states and the gradients of every leaf, by name."""
-        leaves = {name: one.clone().requires_grad_() for name, one in self.leaves.items()}
+        leaves = {name: leaf.clone().requires_grad_() for name, leaf in self.leaves.items()}
         output, after = compute(leaves)
         loss = (output * self.d_output).sum()
         loss = loss + sum((a * d).sum() for a, d in zip(after, self.d_state, strict=True))
         loss.backward()
         results = {"output": output.detach()}
-        results |= {f"after {n}": one.detach() for n, one in enumerate(after)}
-        return results | {f"d {name}": one.grad for name, one in leaves.items()}
+        results |= {f"after {n}": state.detach() for n, state in enumerate(after)}
+        return results | {f"d {name}": leaf.grad for name, leaf in leaves.items()}
 
-    def by(self, kernel):
+    def by_kernel(self, kernel):
         def compute(leaves):
             weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
             state = tuple(leaves[name] for name in ("h", "c") if name in leaves)
@@ -99,12 +99,12 @@ class Case:
         return self.run(compute)
 
 
-def difference(ours, reference):
-    """The largest relative error over all outputs and gradients, and whose it is."""
-    assert ours.keys() == reference.keys()
+def difference(results, reference):
+    """The largest relative error of the outputs and gradients, and the name of that tensor."""
+    assert results.keys() == reference.keys()
     return max(
-        (float((ours[name] - one).norm() / one.norm().clamp(min=1e-6)), name)
-        for name, one in reference.items()
+        (float((results[name] - tensor).norm() / tensor.norm().clamp(min=1e-6)), name)
+        for name, tensor in reference.items()
     )
 
 
@@ -112,12 +112,12 @@ def difference(ours, reference):
 @pytest.mark.parametrize("cell", CELLS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_float32_kernels_equal_torch_at_any_shape(kernel, cell, data):
+def test_float32_kernels_equal_torch_nn_at_any_shape(kernel, cell, data):
     steps, batch = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 19))
     inputs, size = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
     vocab = data.draw(st.none() | st.integers(1, 30))
     case = Case(cell, steps, batch, inputs, size, scale=0.5 / size**0.5, vocab=vocab)
-    error, name = difference(case.by(kernel), case.by_torch())
+    error, name = difference(case.by_kernel(kernel), case.by_torch())
     assert error < 1e-4, name
 
 
@@ -125,11 +125,11 @@ def test_float32_kernels_equal_torch_at_any_shape(kernel, cell, data):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("vocab", [None, 11])
 @pytest.mark.parametrize("size", [21, 64])
-def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
+def test_bfloat16_kernels_differ_from_torch_nn_only_by_rounding(kernel, cell, vocab, size):
     # bfloat16 keeps 8 bits: single products are off by up to 2^-8, their sums by less. A
     # rectifier may switch units near zero, so its gradients differ more.
     case = Case(cell, 9, 10, 16, size, scale=0.5 / size**0.5, vocab=vocab)
-    error, name = difference(case.by(kernel), case.by_torch())
+    error, name = difference(case.by_kernel(kernel), case.by_torch())
     assert error < (0.15 if cell == "rnn-relu" else 0.02), name
 
 
@@ -137,23 +137,23 @@ def test_bfloat16_kernels_round_and_no_more(kernel, cell, vocab, size):
 @pytest.mark.parametrize(
     ("rows", "inputs", "outputs"), [(1, 1, 1), (37, 33, 65), (64, 96, 64), (9, 40, 31), (8, 7, 100)]
 )
-def test_a_linear_layer_in_bfloat16_rounds_its_factors_and_nothing_else(rows, inputs, outputs):
+def test_a_linear_layer_in_bfloat16_rounds_only_its_factors(rows, inputs, outputs):
     torch.manual_seed(0)
     shapes = (rows, inputs), (outputs, inputs), (outputs,)
     leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
     slope = torch.randn(rows, outputs)
-    found = native.linear(*leaves)
-    gradients = torch.autograd.grad(found, leaves, slope)
-    x, weight = (one.detach().bfloat16().double() for one in leaves[:2])
+    output = native.linear(*leaves)
+    gradients = torch.autograd.grad(output, leaves, slope)
+    x, weight = (leaf.detach().bfloat16().double() for leaf in leaves[:2])
     d = slope.bfloat16().double()
     torch.testing.assert_close(
-        found.double(), x @ weight.T + leaves[2].double(), rtol=1e-5, atol=1e-5
+        output.double(), x @ weight.T + leaves[2].double(), rtol=1e-5, atol=1e-5
     )
     torch.testing.assert_close(gradients[0].double(), d @ weight, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradients[1].double(), d.T @ x, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(gradients[2], slope.sum(0))
     with torch.no_grad():
-        assert torch.equal(native.linear(*leaves), found)
+        assert torch.equal(native.linear(*leaves), output)
 
 
 @pytest.fixture
@@ -171,11 +171,11 @@ def threads():
     [(5, 96), (17, 32), (40, 160), (70, 96), (9, 33), (3, 64)],
     ids=["five", "one-panel", "uneven", "many", "no-panels", "few"],
 )
-def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, batch, size):
-    """Among one, two or three threads: our C sums every number in the same order.
+def test_results_do_not_depend_on_the_number_of_threads(threads, cell, vocab, batch, size):
+    """The C code adds in the same order with 1, 2 and 3 threads, so its results are equal.
 
-    Torch's products promise no such thing: where a CPU has no bfloat16, the order of their sums
-    depends on the number of threads. So their results are compared within rounding.
+    The products of torch may add in another order, for example on a CPU without bfloat16. Their
+    results are compared within rounding.
     """
     case = Case(cell, 7, batch, 12, size, scale=0.5 / size**0.5, vocab=vocab)
     reference = case.by_torch()
@@ -183,14 +183,14 @@ def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, bat
         results = {}
         for count in (1, 2, 3):
             threads(count)
-            results[count] = case.by(kernel)
+            results[count] = case.by_kernel(kernel)
         for count in (2, 3):
-            # With a table of tokens, torch's own product before it may round otherwise.
+            # With tokens, a product of torch comes first, which may round differently.
             exact = kernel.name == "native" and not vocab
             for name in ("output", "after 0", "d h") if exact else ():
                 assert torch.equal(results[count][name], results[1][name]), name
             error, name = difference(results[count], results[1])
-            # Weight gradients: their parts are summed in turn.
+            # Weight gradients are sums over the threads.
             assert error < (1e-2 if kernel.bf16 else 1e-5), name
         if not kernel.bf16:
             error, name = difference(results[3], reference)
@@ -198,7 +198,7 @@ def test_however_the_work_is_shared_out_it_is_the_same(threads, cell, vocab, bat
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_in_float64_are_the_numeric_ones(cell):
+def test_gradients_in_float64_equal_numeric_gradients(cell):
     torch.manual_seed(0)
     size, rows = 4, GATES[cell] * 4
 
@@ -207,15 +207,15 @@ def test_gradients_in_float64_are_the_numeric_ones(cell):
 
     states = [leaf(3, size) for _ in range(2 if cell == "lstm" else 1)]
     arguments = (leaf(5, 3, rows), leaf(rows, size), leaf(rows), *states)
-    if cell != "gru":  # the others' bias is part of the first argument
+    if cell != "gru":  # the bias of the other cells is part of the first argument
         arguments[2].requires_grad_(False)
     assert torch.autograd.gradcheck(lambda *a: _FUNCTIONS[cell].apply(False, *a), arguments)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_float64_equals_the_equations(cell):
+def test_outputs_in_float64_equal_the_equations_of_the_cell(cell):
     case = Case(cell, 6, 3, 5, 7)
-    case.leaves = {name: one.double() for name, one in case.leaves.items()}
+    case.leaves = {name: leaf.double() for name, leaf in case.leaves.items()}
     wi, wh, bi, bh = (case.leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     h, c = case.leaves["h"][0], case.leaves.get("c", torch.zeros(1))[0]
     outputs = []
@@ -232,24 +232,24 @@ def test_float64_equals_the_equations(cell):
         else:
             h = torch.tanh(a + b) if cell == "rnn" else torch.relu(a + b)
         outputs.append(h)
-    ours = case.by(Kernel("torch", bf16=False))["output"]
-    assert torch.allclose(ours, torch.stack(outputs), rtol=0, atol=1e-12)
+    output = case.by_kernel(Kernel("torch", bf16=False))["output"]
+    assert torch.allclose(output, torch.stack(outputs), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel", [*EXACT, *BF16], ids=label)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_kernel_repeats_itself_to_the_bit(kernel, cell):
+def test_a_kernel_gives_the_same_bits_twice(kernel, cell):
     case = Case(cell, 7, 6, 8, 33, vocab=9)
-    once, again = case.by(kernel), case.by(kernel)
-    assert all(torch.equal(once[name], again[name]) for name in once)
+    first, second = case.by_kernel(kernel), case.by_kernel(kernel)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("kernel", [*EXACT, *BF16], ids=label)
 @pytest.mark.parametrize("cell", CELLS)
-def test_windows_do_not_touch_each_others_memory(kernel, cell):
-    # As in training with evaluations in between: memory goes round, results must not.
+def test_a_window_does_not_overwrite_the_memory_of_another(kernel, cell):
+    # As in training with evaluations between forward and backward: kernels reuse their buffers.
     first, second = Case(cell, 7, 6, 8, 32, vocab=9), Case(cell, 7, 6, 8, 32, vocab=9, seed=1)
-    alone = first.by(kernel)
+    alone = first.by_kernel(kernel)
 
     def interrupted(leaves):
         weights = tuple(leaves[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -258,11 +258,11 @@ def test_windows_do_not_touch_each_others_memory(kernel, cell):
             cell, kernel.bf16, leaves["inputs"], first.tokens, weights, state
         )
         with torch.no_grad():
-            silent, _ = kernel.recurrence(
+            without_gradients, _ = kernel.recurrence(
                 cell, kernel.bf16, leaves["inputs"], first.tokens, weights, state
             )
-        assert torch.equal(silent, output)
-        second.by(kernel)
+        assert torch.equal(without_gradients, output)
+        second.by_kernel(kernel)
         return output, after
 
     again = first.run(interrupted)
@@ -274,19 +274,19 @@ def test_tokens_outside_of_the_vocabulary_are_refused():
     case = Case("lstm", 3, 2, 4, 5, vocab=6)
     case.tokens[1, 1] = 6
     with pytest.raises(IndexError, match="outside of the vocabulary of 6"):
-        case.by(Kernel("native", bf16=False))
+        case.by_kernel(Kernel("native", bf16=False))
 
 
-def test_candidates_keep_what_was_asked_for():
+def test_candidates_have_the_requested_kernel_and_precision():
     assert candidates("lstm", "cuda", "auto", "auto") == [STOCK]
     assert candidates("gru", "cuda", "auto", "bf16") == []
     assert candidates("gru", "cpu", "stock", "auto") == [STOCK]
     assert candidates("gru", "cpu", "torch", "fp32") == [Kernel("torch", bf16=False)]
-    assert all(not one.bf16 for one in candidates("lstm", "cpu", "auto", "fp32"))
-    assert all(one.bf16 for one in candidates("lstm", "cpu", "auto", "bf16"))
+    assert all(not kernel.bf16 for kernel in candidates("lstm", "cpu", "auto", "fp32"))
+    assert all(kernel.bf16 for kernel in candidates("lstm", "cpu", "auto", "bf16"))
 
 
-def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
+def test_without_a_compiler_the_kernels_of_torch_are_used(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", str(tmp_path / "none"))
     native.library.cache_clear()
@@ -301,7 +301,7 @@ def test_without_a_compiler_torch_takes_over(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(native.library() is None, reason="no C compiler here")
-def test_a_failed_build_leaves_nothing_behind(monkeypatch, tmp_path):
+def test_a_failed_build_leaves_no_file(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path))
 
     def fail(command, **options):

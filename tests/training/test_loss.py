@@ -1,4 +1,4 @@
-"""The loss in parts is the loss; and does not need the memory of all logits."""
+"""The loss computed in blocks equals cross-entropy, and needs less memory than all logits."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from tests.conftest import make_model
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
-def test_in_parts_it_is_cross_entropy(monkeypatch, size):
+def test_the_loss_in_blocks_equals_cross_entropy(monkeypatch, size):
     torch.manual_seed(0)
     hidden = torch.randn(23, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(11, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(11, (23,))
-    whole = functional.cross_entropy(functional.linear(hidden, weight, bias), targets)
-    expected = torch.autograd.grad(3 * whole, [hidden, weight, bias])
+    reference = functional.cross_entropy(functional.linear(hidden, weight, bias), targets)
+    expected = torch.autograd.grad(3 * reference, [hidden, weight, bias])
     monkeypatch.setattr(module, "MAX_LOGITS", size)
-    found = head_loss(hidden, weight, bias, targets)
-    torch.testing.assert_close(found, whole)
-    for one, other in zip(
-        torch.autograd.grad(3 * found, [hidden, weight, bias]), expected, strict=True
-    ):
-        torch.testing.assert_close(one, other)
+    loss = head_loss(hidden, weight, bias, targets)
+    torch.testing.assert_close(loss, reference)
+    gradients = torch.autograd.grad(3 * loss, [hidden, weight, bias])
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
-def test_the_gradient_is_the_numeric_one(monkeypatch):
+def test_the_gradient_of_the_loss_equals_the_numeric_gradient(monkeypatch):
     monkeypatch.setattr(module, "MAX_LOGITS", 8)
     torch.manual_seed(0)
     inputs = [
         torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 3), (4, 3), 4)
     ]
     targets = torch.randint(4, (5,))
-    assert torch.autograd.gradcheck(lambda *one: head_loss(*one, targets), inputs)
+    assert torch.autograd.gradcheck(lambda *tensors: head_loss(*tensors, targets), inputs)
 
 
 @pytest.mark.parametrize("tied_head", [False, True])
-def test_a_network_learns_the_same_in_parts(monkeypatch, tied_head):
+def test_the_gradients_of_a_network_do_not_depend_on_the_block_size(monkeypatch, tied_head):
     model = make_model("lstm", 2, tied_head=tied_head)
     network = RecurrentLM(model.config)
     network.load_weights(model.weights)
@@ -54,9 +53,9 @@ def test_a_network_learns_the_same_in_parts(monkeypatch, tied_head):
         nats, _ = NextTokenLoss(network)(tokens[:-1], tokens[1:], network.zero_state(3))
         network.zero_grad()
         nats.backward()
-        gradients.append([one.grad.clone() for one in network.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+    for gradient, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
 MEMORY = """
@@ -72,7 +71,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
-def test_32_thousand_subwords_need_less_than_a_gigabyte():
+def test_the_loss_over_32_thousand_subwords_needs_less_than_a_gigabyte():
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""A run that stopped and went on is the run that did not: bit for bit, whatever it is made of."""
+"""A resumed run equals an uninterrupted run bit for bit, with every setting and kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KERNELS = [
     (kernel.name, "bf16" if kernel.bf16 else "fp32")
     for kernel in candidates("lstm", "cpu", "auto", "auto")
 ]
-"""What this machine can compute with: more on one machine than on another."""
+"""The kernels of this machine and their precision; machines differ."""
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def settings(**more):
     }  # fmt: skip
 
 
-def until(events, step):
-    """Let a run go on to a step and no further, as a kill would."""
+def kill_at(events, step):
+    """Runs to a step and closes the run there, as a kill would."""
     for event in events:
         if isinstance(event, StepDone) and event.step == step:
             events.close()
@@ -57,41 +57,41 @@ def stop_at(step, **more):
 def losses(folder):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    return {one["step"]: one["loss"] for one in records if one["event"] == "step"}
+    return {record["step"]: record["loss"] for record in records if record["event"] == "step"}
 
 
-def everything(folder):
+def all_tensors(folder):
     """Tensors of the state and of the model, by name."""
     state = load_snapshot(folder / "training.safetensors").tensors
     model = load_model(folder / "model.safetensors").weights
-    return {**state, **{f"model.{name}": one for name, one in model.items()}}
+    return {**state, **{f"model.{name}": tensor for name, tensor in model.items()}}
 
 
-def assert_same(one, other):
-    left, right = everything(one), everything(other)
+def assert_same(folder, other_folder):
+    left, right = all_tensors(folder), all_tensors(other_folder)
     assert left.keys() == right.keys()
     for name in left:
         assert np.array_equal(left[name], right[name]), name
-    assert losses(one) == losses(other)
+    assert losses(folder) == losses(other_folder)
 
 
-def check(tmp_path, corpus, **more):
-    """2N steps in one go, and in three sittings."""
+def check_resume(tmp_path, corpus, **more):
+    """Trains in one go, and again with two interruptions; compares the two runs."""
     plan = settings(**more)
-    list(chargen.train(corpus, out=tmp_path / "whole", **plan))
-    stop_at(23, corpus=corpus, out=tmp_path / "parts", **plan)
+    list(chargen.train(corpus, out=tmp_path / "straight", **plan))
+    stop_at(23, corpus=corpus, out=tmp_path / "resumed", **plan)
     done = itertools.count(1)
-    list(chargen.resume(tmp_path / "parts", should_stop=lambda: next(done) >= 18))
-    events = list(chargen.resume(tmp_path / "parts"))
+    list(chargen.resume(tmp_path / "resumed", should_stop=lambda: next(done) >= 18))
+    events = list(chargen.resume(tmp_path / "resumed"))
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "done"
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(tmp_path / "straight", tmp_path / "resumed")
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=" ".join)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_and_kernel(tmp_path, corpus, cell, kernel):
-    check(tmp_path, corpus, cell=cell, kernel=kernel[0], precision=kernel[1])
+def test_resuming_is_exact_with_every_cell_and_kernel(tmp_path, corpus, cell, kernel):
+    check_resume(tmp_path, corpus, cell=cell, kernel=kernel[0], precision=kernel[1])
 
 
 @pytest.mark.parametrize(
@@ -109,23 +109,23 @@ def test_every_cell_and_kernel(tmp_path, corpus, cell, kernel):
     ],
     ids=str,
 )
-def test_every_kind_of_run(tmp_path, corpus, more):
-    check(tmp_path, corpus, **more)
+def test_resuming_is_exact_with_every_kind_of_run(tmp_path, corpus, more):
+    check_resume(tmp_path, corpus, **more)
 
 
-def test_a_killed_run_goes_on_from_the_last_state(tmp_path, corpus, monkeypatch):
+def test_a_killed_run_resumes_from_the_last_saved_state(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr("chargen.training.run_folder._FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr("chargen.training.run_folder._MAX_WAIT_SECONDS", 0.0)
     monkeypatch.setattr("chargen.training.run_folder._WAIT_PER_SAVE", 0)
-    list(chargen.train(corpus, out=tmp_path / "whole", **settings()))
-    until(chargen.train(corpus, out=tmp_path / "parts", **settings()), 31)
-    assert load_snapshot(tmp_path / "parts" / "training.safetensors").position["step"] == 30
-    until(chargen.resume(tmp_path / "parts"), 32)
-    list(chargen.resume(tmp_path / "parts"))
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    list(chargen.train(corpus, out=tmp_path / "straight", **settings()))
+    kill_at(chargen.train(corpus, out=tmp_path / "resumed", **settings()), 31)
+    assert load_snapshot(tmp_path / "resumed" / "training.safetensors").position["step"] == 30
+    kill_at(chargen.resume(tmp_path / "resumed"), 32)
+    list(chargen.resume(tmp_path / "resumed"))
+    assert_same(tmp_path / "straight", tmp_path / "resumed")
 
 
-def test_a_run_killed_before_its_first_steps_can_be_taken_up(tmp_path, corpus):
+def test_a_run_killed_before_its_first_step_can_be_resumed(tmp_path, corpus):
     events = chargen.train(corpus, out=tmp_path / "run", **settings())
     next(events), next(events)
     events.close()
@@ -133,7 +133,7 @@ def test_a_run_killed_before_its_first_steps_can_be_taken_up(tmp_path, corpus):
     assert list(chargen.resume(tmp_path / "run"))[-1].step == 60
 
 
-def test_a_finished_run_goes_on_for_as_long_as_is_said(tmp_path, corpus):
+def test_a_finished_run_can_be_extended_by_steps_or_epochs(tmp_path, corpus):
     run = tmp_path / "run"
     list(chargen.train(corpus, out=run, **settings(patience=0)))
     with pytest.raises(UsageError, match=r"this run is over \(done\).*--minutes, --epochs or"):
@@ -141,7 +141,7 @@ def test_a_finished_run_goes_on_for_as_long_as_is_said(tmp_path, corpus):
     events = list(chargen.resume(run, steps=40))
     rates = [event.learning_rate for event in events if isinstance(event, StepDone)]
     assert (events[-1].step, len(rates)) == (100, 40)
-    # A warm-up and a decay of its own, to zero.
+    # The extension has its own warm-up and its own decay to zero.
     peak = rates.index(max(rates))
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[-1] < 0.1 * rates[peak]
@@ -150,7 +150,7 @@ def test_a_finished_run_goes_on_for_as_long_as_is_said(tmp_path, corpus):
     assert list(chargen.resume(run, epochs=0.5))[-1].step > 100
 
 
-def test_the_second_process_takes_nothing_from_the_first(tmp_path, corpus, monkeypatch):
+def test_a_second_process_leaves_the_folder_of_the_first_alone(tmp_path, corpus, monkeypatch):
     from chargen.training import session
 
     plan, folders = session.make_plan, []
@@ -168,7 +168,7 @@ def test_the_second_process_takes_nothing_from_the_first(tmp_path, corpus, monke
     assert folders == [True, True]
 
 
-def test_overwriting_a_run_leaves_no_state_of_the_old_one(tmp_path, corpus):
+def test_overwriting_a_run_removes_the_state_of_the_old_run(tmp_path, corpus):
     run = tmp_path / "run"
     list(chargen.train(corpus, out=run, **settings(hidden_size=9)))
     stop_at(4, corpus=corpus, out=run, overwrite=True, **settings(hidden_size=11))
@@ -177,7 +177,7 @@ def test_overwriting_a_run_leaves_no_state_of_the_old_one(tmp_path, corpus):
     assert list(chargen.resume(run))[-1].step == 60
 
 
-def test_two_processes_cannot_train_one_run(tmp_path, corpus):
+def test_a_run_that_is_training_cannot_be_resumed(tmp_path, corpus):
     first = chargen.train(corpus, out=tmp_path / "run", **settings())
     next(first), next(first)
     with pytest.raises(UsageError, match="another process is training this run"):
@@ -186,19 +186,19 @@ def test_two_processes_cannot_train_one_run(tmp_path, corpus):
     assert list(chargen.resume(tmp_path / "run"))[-1].step == 60
 
 
-def test_what_a_kill_left_behind_is_swept_away(tmp_path, corpus):
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path, corpus):
     run = tmp_path / "run"
     stop_at(5, corpus=corpus, out=run, **settings())
     for name in (".model.safetensors.x1", ".training.safetensors.y2", ".run.json.z3"):
-        (run / name).write_bytes(b"bf16")
+        (run / name).write_bytes(b"unfinished")
     list(chargen.resume(run))
-    assert sorted(one.name for one in run.iterdir()) == [
+    assert sorted(path.name for path in run.iterdir()) == [
         "metrics.jsonl", "model.safetensors", "run.json", "training.safetensors",
     ]  # fmt: skip
 
 
 class TestCorpus:
-    """What became of the text meanwhile."""
+    """Resuming when the text has changed or is gone."""
 
     @pytest.fixture
     def run(self, tmp_path, corpus):
@@ -211,38 +211,38 @@ class TestCorpus:
         events = list(chargen.resume(run, on_note=notes.append, **options))
         return events[-1], notes
 
-    def test_gone_but_in_the_cache(self, run, corpus):
+    def test_a_corpus_that_is_gone_is_read_from_the_cache(self, run, corpus):
         corpus.unlink()
         finished, notes = self.resumed(run)
         assert finished.step == 60
         assert "cannot be read any more" in notes[0]
         assert "from the cache" in notes[0]
 
-    def test_changed_but_in_the_cache(self, run, corpus, tmp_path):
+    def test_the_old_text_of_a_changed_corpus_is_read_from_the_cache(self, run, corpus, tmp_path):
         original = corpus.read_text()
         corpus.write_text("something else altogether " * 400)
         finished, notes = self.resumed(run)
         assert "bytes then, 10,400 now" in notes[0]
-        whole = tmp_path / "whole.txt"
-        whole.write_text(original)
-        list(chargen.train(whole, out=tmp_path / "whole", **settings()))
-        assert (
-            finished.score == list(chargen.train(whole, out=tmp_path / "b", **settings()))[-1].score
-        )
+        copy = tmp_path / "copy.txt"
+        copy.write_text(original)
+        straight = list(chargen.train(copy, out=tmp_path / "straight", **settings()))
+        assert finished.score == straight[-1].score
 
-    def test_changed_and_allowed(self, run, corpus):
+    def test_a_changed_corpus_is_used_if_that_is_allowed(self, run, corpus):
         corpus.write_text("something else altogether " * 400)
         _, notes = self.resumed(run, allow_changed_corpus=True)
         assert "going on with the text as it is now" in notes[0]
 
     @pytest.mark.parametrize("change", ["gone", "changed"])
-    def test_not_in_the_cache_either(self, run, corpus, change, monkeypatch, tmp_path):
+    def test_a_changed_or_missing_corpus_that_is_not_cached_is_an_error(
+        self, run, corpus, change, monkeypatch, tmp_path
+    ):
         monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "empty"))
         corpus.unlink() if change == "gone" else corpus.write_text("other " * 2000)
         with pytest.raises(CorpusError, match=r"corpus.txt.*put it back, or add --allow-changed"):
             list(chargen.resume(run))
 
-    def test_a_damaged_store_is_rebuilt(self, run, tmp_path):
+    def test_a_damaged_token_store_is_rebuilt(self, run, tmp_path):
         (store,) = (tmp_path / "cache" / "tokens").glob("*/tokens.bin")
         data = bytearray(store.read_bytes())
         data[1234] ^= 1
@@ -254,18 +254,18 @@ class TestCorpus:
 
 
 class TestFullDisk:
-    """Nothing that was there is harmed, and training goes on when there is room again."""
+    """A full disk damages no file, and saving works again when there is room."""
 
-    def test_it_is_said_and_tried_again(self, tmp_path, corpus, monkeypatch):
+    def test_a_failed_save_is_reported_and_retried(self, tmp_path, corpus, monkeypatch):
         monkeypatch.setattr("chargen.training.run_folder._FIRST_WAIT_SECONDS", 0.0)
         monkeypatch.setattr("chargen.training.run_folder._MAX_WAIT_SECONDS", 0.0)
         monkeypatch.setattr("chargen.training.run_folder._WAIT_PER_SAVE", 0)
         import os
 
-        real, full = os.fsync, []
+        real, is_full = os.fsync, []
 
         def fsync(descriptor):
-            if full:
+            if is_full:
                 raise OSError(28, "No space left on device")
             real(descriptor)
 
@@ -273,15 +273,15 @@ class TestFullDisk:
         problems, run = [], tmp_path / "run"
         for event in chargen.train(corpus, out=run, **settings()):
             if isinstance(event, StepDone):
-                full[:] = [1] if 20 <= event.step < 30 else []
+                is_full[:] = [True] if 20 <= event.step < 30 else []
             problems += [getattr(event, "problem", None)]
-        said = [one for one in problems if one]
-        assert "No space left on device" in said[0]
-        assert "what was there is unchanged" in said[0]
+        messages = [problem for problem in problems if problem]
+        assert "No space left on device" in messages[0]
+        assert "what was there is unchanged" in messages[0]
         list(chargen.train(corpus, out=tmp_path / "other", **settings()))
         assert_same(run, tmp_path / "other")
 
-    def test_a_disk_that_stays_full_ends_in_one_line(self, tmp_path, corpus, monkeypatch):
+    def test_a_disk_that_stays_full_is_an_error_of_one_line(self, tmp_path, corpus, monkeypatch):
         def fsync(descriptor):
             raise OSError(28, "No space left on device")
 
@@ -304,9 +304,9 @@ def change_losses(monkeypatch, change):
 
 
 class TestRecovery:
-    """Divergence and too little memory."""
+    """Recovery from divergence and from too little memory."""
 
-    def test_a_bad_window_is_passed_over(self, tmp_path, corpus, monkeypatch):
+    def test_a_window_with_a_bad_loss_is_skipped(self, tmp_path, corpus, monkeypatch):
         calls = itertools.count(1)
         change_losses(monkeypatch, lambda loss: loss * math.nan if next(calls) == 40 else loss)
         events = list(chargen.train(corpus, out=tmp_path / "run", **settings()))
@@ -318,18 +318,18 @@ class TestRecovery:
         lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
         assert any(json.loads(line)["event"] == "recovered" for line in lines)
 
-    def test_three_times_in_a_row_is_the_end(self, tmp_path, corpus, monkeypatch):
+    def test_three_divergences_in_a_row_end_the_run(self, tmp_path, corpus, monkeypatch):
         change_losses(monkeypatch, lambda loss: loss * math.inf)
         with pytest.raises(ChargenError, match=r"3rd time in a row.*lower --learning-rate"):
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
-    def test_too_little_memory_halves_the_rows_and_not_the_result(
+    def test_with_too_little_memory_rows_are_halved_but_losses_stay_the_same(
         self, tmp_path, corpus, monkeypatch
     ):
         from chargen.training.network import RecurrentLM
 
         plan = settings(dropout=0.0, batch_size=6, kernel="torch", precision="fp32", steps=12)
-        whole = list(chargen.train(corpus, out=tmp_path / "whole", **plan))
+        straight = list(chargen.train(corpus, out=tmp_path / "straight", **plan))
         real = RecurrentLM.features
 
         def features(self, tokens, state):
@@ -338,17 +338,19 @@ class TestRecovery:
             return real(self, tokens, state)
 
         monkeypatch.setattr(RecurrentLM, "features", features)
-        events = list(chargen.train(corpus, out=tmp_path / "parts", **plan))
+        events = list(chargen.train(corpus, out=tmp_path / "resumed", **plan))
         messages = [event.what for event in events if isinstance(event, Recovered)]
         assert [message.partition("; ")[2] for message in messages] == [
             "3 batch rows at a time from now on",
             "2 batch rows at a time from now on",
         ]
-        ours = [event.loss for event in events if isinstance(event, StepDone)]
-        theirs = [event.loss for event in whole if isinstance(event, StepDone)]
-        assert ours == pytest.approx(theirs, abs=1e-5)
+        resumed_losses = [event.loss for event in events if isinstance(event, StepDone)]
+        expected = [event.loss for event in straight if isinstance(event, StepDone)]
+        assert resumed_losses == pytest.approx(expected, abs=1e-5)
 
-    def test_other_errors_are_not_taken_for_want_of_memory(self, tmp_path, corpus, monkeypatch):
+    def test_other_errors_are_not_mistaken_for_too_little_memory(
+        self, tmp_path, corpus, monkeypatch
+    ):
         from chargen.training.network import RecurrentLM
 
         def features(self, tokens, state):
@@ -360,7 +362,7 @@ class TestRecovery:
 
 
 def refusal(path):
-    """The line that refuses a snapshot; empty when it is taken."""
+    """The error message of a snapshot; empty if it loads."""
     try:
         load_snapshot(path)
     except ChargenError as error:
@@ -369,13 +371,16 @@ def refusal(path):
 
 
 def forge(run, change):
-    """Rewrite the header and its seal, as somebody with bad intentions would."""
+    """Changes the header of a snapshot and writes its digest anew, as a forger would.
+
+    "seal" is the key of the header digest in the file, "healing" that of the recovery state.
+    """
     path = run / "training.safetensors"
     with safe_open(path, framework="numpy") as handle:
         header = json.loads(handle.metadata()[KEY])
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     change(header, tensors)
-    header = {key: one for key, one in header.items() if key not in ("seal", "digest")}
+    header = {key: value for key, value in header.items() if key not in ("seal", "digest")}
     write_safetensors(path, KEY, {**header, "seal": _header_digest(header)}, tensors)
 
 
@@ -396,15 +401,15 @@ FORGERIES = {
     "best of other shape": lambda h, t: t.update({"best.head.bias": np.zeros(1, np.float32)}),
     "no best": lambda h, t: t.pop("best.head.bias"),
     "foreign tensor": lambda h, t: t.update(wings=np.zeros(3, np.float32)),
-    "many lanes": lambda h, t: h["train"].update(batch_size=65_536),
+    "huge batch": lambda h, t: h["train"].update(batch_size=65_536),
     "long window": lambda h, t: h["train"].update(bptt=1_000_000, batch_size=65_536),
-    "batch of bf16": lambda h, t: h["train"].update(batch_size=5.0),
+    "batch of float": lambda h, t: h["train"].update(batch_size=5.0),
     "schedule of number": lambda h, t: h["train"].update(schedule=5),
     "wide model": lambda h, t: h["model"].update(hidden_size=60_000),
     "no card": lambda h, t: h.pop("card"),
     "recorded of text": lambda h, t: h.update(recorded="1"),
 }
-LIES = {
+FORGED_TEXTS = {
     "tokenizer of number": lambda h, t: h["text"].update(tokenizer=5),
     "corpus of numbers": lambda h, t: h["text"].update(corpus=[5]),
     "documents of nothing": lambda h, t: h["text"].update(documents=None),
@@ -416,47 +421,47 @@ LIES = {
 
 
 class TestFile:
-    """A snapshot is somebody else's until it is checked."""
+    """Damaged and forged snapshots are refused in one line."""
 
     @pytest.fixture
     def run(self, tmp_path, corpus):
         stop_at(13, corpus=corpus, out=tmp_path / "run", **settings())
         return tmp_path / "run"
 
-    def test_every_kind_of_damage_is_one_line(self, run):
+    def test_damage_anywhere_is_an_error_of_one_line(self, run):
         path = run / "training.safetensors"
-        whole = path.read_bytes()
+        undamaged = path.read_bytes()
         random = np.random.default_rng(0)
         for _ in range(200):
-            data = bytearray(whole)
-            for place in random.integers(len(data), size=random.integers(1, 4)):
-                data[place] ^= 1 << random.integers(8)
+            data = bytearray(undamaged)
+            for position in random.integers(len(data), size=random.integers(1, 4)):
+                data[position] ^= 1 << random.integers(8)
             path.write_bytes(data[: random.integers(len(data))] if random.random() < 0.2 else data)
             complaint = refusal(path)
             assert "\n" not in complaint
-            assert complaint.startswith(f"{path}: ") or path.read_bytes() == whole
+            assert complaint.startswith(f"{path}: ") or path.read_bytes() == undamaged
 
     @pytest.mark.parametrize("change", FORGERIES.values(), ids=list(FORGERIES))
-    def test_what_makes_no_sense_is_refused(self, run, change):
+    def test_impossible_values_are_refused(self, run, change):
         forge(run, change)
         complaint = refusal(run / "training.safetensors")
         assert complaint.startswith(str(run))
         assert "\n" not in complaint
 
-    @pytest.mark.parametrize("change", LIES.values(), ids=list(LIES))
-    def test_lies_about_the_text_are_one_line(self, run, change):
+    @pytest.mark.parametrize("change", FORGED_TEXTS.values(), ids=list(FORGED_TEXTS))
+    def test_forged_facts_about_the_text_are_an_error_of_one_line(self, run, change):
         forge(run, change)
-        if change is LIES["split of list"]:
-            assert list(chargen.resume(run))[-1].step == 60, "it is made anew"
+        if change is FORGED_TEXTS["split of list"]:
+            assert list(chargen.resume(run))[-1].step == 60, "a missing split is made again"
             return
         with pytest.raises(CorpusError, match="the run does not say"):
             list(chargen.resume(run))
 
-    def test_a_model_is_no_state(self, run):
+    def test_a_model_file_is_not_a_training_state(self, run):
         with pytest.raises(ModelFileError, match="not the state of a chargen training run"):
             load_snapshot(run / "model.safetensors")
 
-    def test_no_run_and_nothing_saved(self, run, tmp_path):
+    def test_missing_runs_and_missing_states_are_named(self, run, tmp_path):
         with pytest.raises(ModelFileError, match="no run in checkpoints/"):
             list(chargen.resume())
         with pytest.raises(ModelFileError, match="unknown run 'nothing'"):

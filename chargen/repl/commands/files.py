@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
-from chargen.files import atomic_writer, cache_folder, make_folder
+from chargen.files import atomic_writer, cache_folder, is_plain_number, make_folder
 from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_label
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
@@ -19,7 +19,7 @@ from chargen.repl.record import is_session, read_session, write_session
 from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
-from chargen.terminal.progress import is_plain_number, plural
+from chargen.terminal.progress import plural
 from chargen.text.tokenizer import utf8
 
 _BACKUP = "before-load.json"

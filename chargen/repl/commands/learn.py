@@ -21,7 +21,7 @@ from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""
-_SOURCE_CONTEXT = 60
+_SOURCE_CONTEXT_CHARACTERS = 60
 """Characters that `/source` shows before and after a copy."""
 
 
@@ -51,9 +51,9 @@ def source(context: Context, argument: str) -> None:
     names = [str(corpus.get("name")) for corpus in corpora if isinstance(corpus, dict)]
     where = names[0] if len(names) == 1 else f"the training text ({len(names)} files)"
     screen.line(f"copied: {watch.longest} characters of {where}, line {line:,}:", "dim")
-    screen.write(safe(index.spell(symbols[max(0, start - _SOURCE_CONTEXT) : start])))
+    screen.write(safe(index.spell(symbols[max(0, start - _SOURCE_CONTEXT_CHARACTERS) : start])))
     screen.out.write(screen.styled(safe(index.spell(symbols[start:end])), "underlined"))
-    screen.write(safe(index.spell(symbols[end : end + _SOURCE_CONTEXT]) + "\n"))
+    screen.write(safe(index.spell(symbols[end : end + _SOURCE_CONTEXT_CHARACTERS]) + "\n"))
 
 
 def ab(context: Context, argument: str) -> None:

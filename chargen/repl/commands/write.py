@@ -30,7 +30,7 @@ _MAX_GUESSES = 100
 _SPARE_WORDS = 50
 """Words searched beyond those shown, because several may differ in their blanks only."""
 _GLIMPSE_TOKENS = 40
-"""Tokens of a text's end in a table; twice as many in a line of their own."""
+"""Tokens of a text's end that a table shows; a separate line shows twice as many."""
 
 
 def read_and_write(context: Context, text: str) -> None:

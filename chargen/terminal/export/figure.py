@@ -171,7 +171,7 @@ def png(picture: Grid | Figure, palette: Palette) -> bytes:
         canvas = _figure_canvas(picture, palette)
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # matplotlib draws a box for a character that its font lacks; nobody can act on a warning.
+        # matplotlib draws a box for a character that its font lacks; a warning helps no one.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         canvas.savefig(stream, format="png", dpi=120, bbox_inches="tight")
     return stream.getvalue()
