@@ -15,7 +15,7 @@ import click
 import pytest
 
 import chargen
-from chargen.cli.main import COMMANDS, cli, run
+from chargen.cli.main import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -25,6 +25,7 @@ PAGES = {
 README = PAGES["README.md"]
 MAX_README_LINES = 150
 MAX_RECORDING_BYTES = 400_000
+MAX_CHAIN_FRAMES, MAX_CHAIN_FILES = 12, 8
 REPOSITORY = "https://github.com/chargen/chargen/blob/main/"
 RAW = "https://raw.githubusercontent.com/chargen/chargen/main/"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -108,8 +109,12 @@ def test_the_chain_of_calls_is_the_measured_one(prose, monkeypatch):
 
     monkeypatch.setattr(torch.nn.functional, "linear", linear_with_stack)
     Path("novel.txt").write_text(prose, encoding="utf-8")
-    assert run(["train", "novel.txt", "--steps", "1", "--valid-fraction", "0"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "novel.txt", "--steps", "1", "--valid-fraction", "0"])
+    assert ended.value.code == 0
     assert described == measured
+    assert len(measured) <= MAX_CHAIN_FRAMES
+    assert len({file for file, _ in measured}) <= MAX_CHAIN_FILES
 
 
 def chargen_frames(frame: FrameType | None) -> list[tuple[str, str]]:
