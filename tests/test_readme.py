@@ -9,12 +9,13 @@ import shlex
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import FrameType
 
 import click
 import pytest
 
 import chargen
-from chargen.cli.main import COMMANDS, cli
+from chargen.cli.main import COMMANDS, cli, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -24,6 +25,7 @@ PAGES = {
 README = PAGES["README.md"]
 MAX_README_LINES = 150
 MAX_RECORDING_BYTES = 400_000
+MAX_CHAIN_FRAMES, MAX_CHAIN_FILES = 12, 8
 REPOSITORY = "https://github.com/chargen/chargen/blob/main/"
 RAW = "https://raw.githubusercontent.com/chargen/chargen/main/"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -86,6 +88,45 @@ def test_the_map_names_every_module_and_nothing_else():
     listed = re.findall(r"^\| `(chargen/[\w/.]+)` \| .+ \|$", table, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert files - empty <= set(listed) <= files
+
+
+def test_the_chain_of_calls_is_the_measured_one(prose, monkeypatch):
+    """The stack at the first product of a training step is the table in architecture.md."""
+    torch = pytest.importorskip("torch")
+    from chargen.training.kernels import native
+
+    if native.library() is None:
+        pytest.skip("the table is for a machine with a C compiler")
+    page = PAGES["docs/architecture.md"]
+    (table,) = re.findall(r"<!-- chain: .*? -->\n\n((?:\|.*\n)+)", page)
+    described = re.findall(r"^\| `(chargen/[\w/.]+)` \| `([\w.]+)` \|", table, re.MULTILINE)
+    linear, measured = torch.nn.functional.linear, []
+
+    def linear_with_stack(*arguments):
+        if not measured:
+            measured.extend(chargen_frames(sys._getframe(1)))
+        return linear(*arguments)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear_with_stack)
+    Path("novel.txt").write_text(prose, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "novel.txt", "--steps", "1", "--valid-fraction", "0"])
+    assert ended.value.code == 0
+    assert described == measured
+    assert len(measured) <= MAX_CHAIN_FRAMES
+    assert len({file for file, _ in measured}) <= MAX_CHAIN_FILES
+
+
+def chargen_frames(frame: FrameType | None) -> list[tuple[str, str]]:
+    """(file, function) of each frame of the package, the outermost first."""
+    package, frames = Path(chargen.__file__).parent, []
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(package):
+            name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+            frames.append((f"chargen/{path.relative_to(package).as_posix()}", name))
+        frame = frame.f_back
+    return frames[::-1]
 
 
 @pytest.mark.parametrize("page", PAGES)
