@@ -21,12 +21,13 @@ from chargen.errors import ChargenError, CorpusError, ModelFileError, NetworkErr
 
 if TYPE_CHECKING:
     from chargen.api import Model, load
+    from chargen.finetune_api import finetune
     from chargen.inference.filters import SampleConfig
     from chargen.inference.generate import Step
     from chargen.insight.trace import Trace
     from chargen.model.config import ModelConfig
     from chargen.model.score import Score
-    from chargen.train_api import finetune, resume, train
+    from chargen.train_api import resume, train
     from chargen.training.config import TrainConfig
     from chargen.training.events import (
         Evaluated,
@@ -71,7 +72,8 @@ _HOMES = {
     "insight.trace": ("Trace",),
     "model.config": ("ModelConfig",),
     "model.score": ("Score",),
-    "train_api": ("finetune", "resume", "train"),
+    "finetune_api": ("finetune",),
+    "train_api": ("resume", "train"),
     "training.config": ("TrainConfig",),
     "training.events": (
         *("Evaluated", "Finished", "Planned", "Recovered", "Saved", "StepDone", "TrainEvent"),

@@ -1,4 +1,4 @@
-"""`train`, `finetune` and `resume`: iterators of events. The commands call these functions.
+"""`train` and `resume`: iterators of events. The commands call these functions.
 
 torch is imported when one of them begins to train, and not before. Nothing of the host changes:
 training runs with torch settings of its own, which are swapped in and out around each event.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chargen.api import load
 from chargen.errors import CorpusError, UsageError
-from chargen.model.extend_weights import extend_weights, lineage, shape_difference
-from chargen.model.runs import TRAINING, choose_folder, locate_run, run_name
-from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
+from chargen.model.runs import TRAINING, choose_folder, locate_run
+from chargen.text.corpus import Watcher, unwatched
 from chargen.text.dataset import (
     REPLAY,
     TextOptions,
@@ -26,7 +24,6 @@ from chargen.text.dataset import (
     options_to_json,
     reopen_dataset,
 )
-from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -35,8 +32,7 @@ from chargen.training.launch import this_process
 if TYPE_CHECKING:
     from chargen.training.distributed import Ranks
 
-DEFAULT_REPLAY_SHARE = 0.8
-_ONE_PROCESS = "fine-tuning runs in one process; start it without torchrun"
+FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
 _FINETUNE_CARD_KEYS = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
 
@@ -77,8 +73,8 @@ def train(
 
     def prepare() -> Training:
         started = time.monotonic()
-        names = _names(corpus)
-        text_settings, given = _divided(settings)
+        names = corpus_names(corpus)
+        text_settings, given = divide_settings(settings)
         check_settings(given)
         options = TextOptions(corpus=names, **text_settings)
         process = this_process()
@@ -109,122 +105,7 @@ def train(
 
         return start, dataset.notes
 
-    return _events(prepare, on_note)
-
-
-def finetune(
-    model: str | os.PathLike[str],
-    corpus: CorpusNames,
-    *,
-    run: str | None = None,
-    out: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    vocabulary: str = "extend",
-    extend_vocab: int = 0,
-    replay: str | os.PathLike[str] | None = None,
-    on_note: Callable[[str], None] = lambda note: None,
-    on_reading: Watcher = unwatched,
-    should_stop: Callable[[], bool] = lambda: False,
-    **settings: Any,
-) -> Iterator[TrainEvent]:
-    """Goes on training a model on another text; yields events while it goes.
-
-    Args:
-        model: as for `load`; it is not changed.
-        corpus: as for `train`.
-        run: as for `train`; None makes a name from the model's and the corpus's.
-        out: as for `train`.
-        overwrite: as for `train`.
-        vocabulary: `extend` adds the characters that the model lacks, `keep` reads the nearest
-            character that it has instead.
-        extend_vocab: pieces to add to a subword model, for words of the corpus.
-        replay: a corpus, best the model's own, that a share of the batch rows (`replay_share`,
-            four fifths by default) goes on reading.
-        on_note: is given what a person should know, a line each.
-        on_reading: is told how far reading and encoding of the corpus are.
-        should_stop: asked after every step; when true, the run is saved and ends.
-        settings: as for `train`; what decides the model's shape must be the model's.
-
-    Raises:
-        UsageError: a setting is unknown, out of range, or not the model's; or the run exists.
-        ModelFileError: the model is missing or damaged.
-        CorpusError: the corpus cannot be read, is too short, or has nothing that the model knows.
-        ChargenError: training or writing failed.
-    """
-
-    def prepare() -> Training:
-        started = time.monotonic()
-        if this_process().count > 1:
-            raise UsageError(_ONE_PROCESS)
-        names = _names(corpus)
-        if not names:
-            raise UsageError("name a CORPUS to fine-tune on")
-        text_settings, given = _divided(settings)
-        if replay is not None:
-            given.setdefault("replay_share", DEFAULT_REPLAY_SHARE)
-        elif given.get("replay_share"):
-            raise UsageError("--replay-share: say which text with --replay CORPUS")
-        check_settings(given)
-        base = load(model)
-        assert base.path is not None
-        kind, asked = base.file.tokenizer.kind, text_settings.pop("tokenizer", None)
-        if asked not in (None, kind):
-            raise UsageError(
-                f"--tokenizer {asked}: the base reads {kind} tokens; leave it out, or train a "
-                "model of its own"
-            )
-        problem = shape_difference(base.config, given)
-        if problem is not None:
-            raise UsageError(f"{problem}; leave it out, or train a model of its own")
-        documents = base.card.get("documents")
-        text_settings.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
-        options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
-        folder = choose_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
-        tuned = open_finetune_dataset(
-            options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
-        )
-        dataset, notes = tuned.dataset, list(tuned.dataset.notes)
-        source, replayed = options_to_json(options), None
-        if replay is not None:
-            replay_options = replace(options, corpus=(os.fspath(replay),), valid=None)
-            replayed = open_replay_dataset(replay_options, dataset.tokenizer, on_reading)
-            source[REPLAY] = {"options": options_to_json(replay_options), "card": replayed.card}
-            notes += [f"replay: {note}" for note in replayed.notes]
-            replayed.keep_for(folder)
-        dataset.keep_for(folder)
-        card = {
-            **dataset.card,
-            "base": lineage(base.card, run_name(base.path)),
-            "base_path": str(base.path),
-        }
-
-        def start() -> Iterator[TrainEvent]:
-            from chargen.training.finetune import finetune_run
-            from chargen.training.session import Replay, RunText
-
-            text = RunText(
-                tokenizer=dataset.tokenizer,
-                train=dataset.train,
-                valid=dataset.valid,
-                replay=None
-                if replayed is None
-                else Replay(train=replayed.train, valid=replayed.valid),
-            )
-            return finetune_run(
-                folder,
-                text,
-                base=extend_weights(base.file, tuned.extension, tuned.counts),
-                new_tokens=sorted(tuned.extension.donors),
-                card=card,
-                source=source,
-                given=given,
-                should_stop=should_stop,
-                started=started,
-            )
-
-        return start, notes
-
-    return _events(prepare, on_note)
+    return training_events(prepare, on_note)
 
 
 def resume(
@@ -269,7 +150,7 @@ def resume(
         snapshot = load_snapshot(folder / TRAINING)
         if ranks is not None:
             if REPLAY in snapshot.text:
-                raise UsageError(f"{folder}: {_ONE_PROCESS}")
+                raise UsageError(f"{folder}: {FINETUNES_ALONE}")
             ranks.barrier()  # nobody saves before all have read the state
         tokenizer = snapshot.build_tokenizer()
         reopen = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)
@@ -308,10 +189,10 @@ def resume(
 
         return start, notes
 
-    return _events(prepare, on_note)
+    return training_events(prepare, on_note)
 
 
-def _events(
+def training_events(
     prepare: Callable[[], Training], on_note: Callable[[str], None]
 ) -> Iterator[TrainEvent]:
     """Prepares the text, then trains; tells the notes about the text once the plan is made.
@@ -346,12 +227,13 @@ def _events(
                 events.close()
 
 
-def _names(corpus: CorpusNames) -> tuple[str, ...]:
+def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:
+    """The CORPUS arguments as they would be spelled on the command line."""
     names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
     return tuple(os.fspath(name) for name in names)
 
 
-def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def divide_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that were given: those of `TextOptions`, and the others."""
     given = {name: value for name, value in settings.items() if value is not None}
     text_fields = {field.name for field in fields(TextOptions)}

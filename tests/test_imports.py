@@ -24,6 +24,7 @@ FLOORS = (
     ("scoring",),
     ("api",),
     ("train_api",),
+    ("finetune_api",),
     ("compare",),
     ("repl",),
     ("cli",),
@@ -38,7 +39,7 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-for name in ("scoring", "train_api", "compare"):
+for name in ("scoring", "train_api", "finetune_api", "compare"):
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}
 OUTSIDE = {

@@ -97,7 +97,7 @@ def run_finetuning(
     **options: Any,
 ) -> int:
     """Fine-tune; see _FINETUNE_HELP."""
-    from chargen.train_api import finetune
+    from chargen.finetune_api import finetune
 
     begin = partial(finetune, model, corpus, on_note=terminal.note, **options)
     return train.show_events(begin, terminal, as_json=as_json)

@@ -103,8 +103,14 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
             rows.append(("validation", f"{bits:.4f} bits per byte, {nats:.4f} nats per token"))
     rows += _finetuning_rows(card)
     labels = {"documents": "documents", "steps": "steps", "seed": "seed"}
-    labels |= {"weights": "kept", "chargen": "chargen"}
-    rows += [(label, card[key]) for key, label in labels.items() if key in card]
+    labels |= {"weights": "weights", "chargen": "chargen"}
+    # The file calls the EMA weights averaged.
+    shown = {"averaged weights": "EMA weights"}
+    rows += [
+        (label, shown.get(str(card[key]), card[key]))
+        for key, label in labels.items()
+        if key in card
+    ]
     return rows
 
 

@@ -94,9 +94,11 @@ class CharTokenizer:
             listing = ", ".join(
                 f"'{character}' (U+{ord(character):04X})" for character in list(missing)[:5]
             )
+            characters = (
+                "1 character has" if len(missing) == 1 else f"{len(missing)} characters have"
+            )
             raise UsageError(
-                f"{len(missing)} characters have no token: {listing}; "
-                "use --unknown nearest or --unknown skip"
+                f"{characters} no token: {listing}; use --unknown nearest or --unknown skip"
             )
         if unknown == "nearest":
             codes = code_points(text)

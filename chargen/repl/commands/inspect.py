@@ -40,6 +40,8 @@ _EXPORT_TOKENS = 200
 _WHY_TOKENS = 96
 """Tokens of the text that `/why` colours at most."""
 _WHY_GUESSES, _WHY_PASSAGES = 5, 3
+_TEXT_COMMANDS = {"unit", "gates", "predict", "surprise"}
+"""Views that have a command of their own."""
 
 
 def heat(context: Context, argument: str) -> None:
@@ -59,7 +61,7 @@ def heat(context: Context, argument: str) -> None:
             find_view(word, config.cell_row)
             view = word
     if not VIEWS[view].per_unit:
-        command = "chargen heatmap --view entropy" if view == "entropy" else f"/{view}"
+        command = f"/{view}" if view in _TEXT_COMMANDS else f"chargen heatmap --view {view}"
         raise UsageError(f"heat {view}: this view is not a map of units; {command} shows it")
     if not 0 <= layer < config.num_layers:
         raise UsageError(f"heat L{layer + 1}: the model has layers 1 to {config.num_layers}")
