@@ -1,8 +1,11 @@
 """Encoding a large text, and training on it: characters a second, and peak memory.
 
-Makes its own text (about a gigabyte, in a temporary folder), in English-like ASCII and in a mix
-of scripts, and encodes it in a process of its own so that the peak is that of encoding alone.
-Training is the command itself for half a minute; what importing torch takes is told beside it.
+    python benchmarks/encode.py [GIGABYTES]
+
+Makes its own texts in a temporary folder: one of GIGABYTES (default: 1) in English-like ASCII, one
+in a mix of scripts. Each is encoded in its own process, so the peak memory is that of encoding
+alone. Then `chargen.train` runs for half a minute, also in its own process; the memory that
+importing torch takes is reported separately.
 """
 
 from __future__ import annotations
@@ -23,105 +26,126 @@ WORDS = {
     "mixed scripts": "der Größe été niño слово мир λόγος 文字 言葉 العربية שלום कथा 🙂 — “so”",
 }
 GIGABYTE = 1_000_000_000
-TEXTS = (
+RUNS = (
     ("ASCII", "char", 1.0),
     ("mixed scripts", "char", 1.0),
     ("ASCII", "byte", 1.0),
     ("ASCII", "subword", 0.1),
     ("mixed scripts", "subword", 0.1),
 )
+"""Words of the text, tokenizer, share of the size that was asked for."""
+BLOCK_CHARACTERS, WORDS_PER_LINE = 4_000_000, 12
+SUBWORDS = 8000
+TRAINING_MINUTES = 0.5
 
 
 def make_text(path: Path, words: list[str], size: int) -> None:
-    """Lines of random words, the same few megabytes again and again."""
+    """Writes about `size` bytes: lines of random words, the same few megabytes again and again."""
     random = np.random.default_rng(0)
     block = ""
-    while len(block) < 4_000_000:
-        line = random.choice(words, 12)
+    while len(block) < BLOCK_CHARACTERS:
+        line = random.choice(words, WORDS_PER_LINE)
         block += " ".join(line.tolist()) + "\n"
     data = block.encode()
-    with path.open("wb") as out:
+    with path.open("wb") as handle:
         for _ in range(max(1, size // len(data))):
-            out.write(data)
+            handle.write(data)
 
 
-def _peak() -> int:
-    """Bytes of memory that this process had at most."""
+def peak_bytes() -> int:
+    """The most memory that this process has had, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def encode(path: str, kind: str) -> None:
-    """Encode one file and print characters, seconds and peak memory in bytes."""
+def encode(path: str, tokenizer_name: str) -> None:
+    """Encodes a file; prints characters, seconds, seconds of the tokenizer, and peak memory."""
     from chargen.text.corpus import open_corpus
     from chargen.text.reader import Reading
     from chargen.text.store import build_tokenizer, encode_corpus
 
     began = time.perf_counter()
-    corpus = open_corpus([path], reading=Reading(as_bytes=kind == "byte"))
-    tokenizer, (fingerprints,) = build_tokenizer(corpus, kind, 8000 if kind == "subword" else None)
-    learned = time.perf_counter()
+    corpus = open_corpus([path], reading=Reading(as_bytes=tokenizer_name == "byte"))
+    vocab_size = SUBWORDS if tokenizer_name == "subword" else None
+    tokenizer, (fingerprints,) = build_tokenizer(corpus, tokenizer_name, vocab_size)
+    tokenizer_seconds = time.perf_counter() - began
     encode_corpus(corpus, tokenizer, fingerprints)
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     characters = sum(len(piece) for piece in corpus.pieces() if piece)
-    print(characters, took, learned - began, _peak())
+    print(characters, seconds, tokenizer_seconds, peak_bytes())
 
 
-def train(path: str, kind: str) -> None:
-    """Train for half a minute and print tokens learned, seconds, those before, and peak memory."""
+def train(path: str, tokenizer_name: str) -> None:
+    """Trains for half a minute.
+
+    Prints tokens, seconds, seconds before the first step was done, peak memory, and peak memory
+    after torch was imported.
+    """
     import torch
 
-    with_torch = _peak()
+    torch_bytes = peak_bytes()
     torch.ones(2, 2) @ torch.ones(2, 2)
     import chargen
 
-    began, first, tokens = time.perf_counter(), None, 0
-    for event in chargen.train(path, tokenizer=kind, minutes=0.5, out=Path(path).parent / "run"):
-        if type(event).__name__ == "StepDone":
-            first = first or time.perf_counter()
+    began, first_step, tokens = time.perf_counter(), None, 0
+    for event in chargen.train(
+        path, tokenizer=tokenizer_name, minutes=TRAINING_MINUTES, out=Path(path).parent / "run"
+    ):
+        if isinstance(event, chargen.StepDone):
+            first_step = first_step or time.perf_counter()
             tokens = event.tokens
-    print(tokens, time.perf_counter() - began, (first or began) - began, _peak(), with_torch)
+    seconds = time.perf_counter() - began
+    print(tokens, seconds, (first_step or began) - began, peak_bytes(), torch_bytes)
 
 
-def _child(what: str, path: Path, kind: str) -> list[float]:
+def in_own_process(function: str, path: Path, tokenizer_name: str) -> list[float]:
+    """The numbers that `encode` or `train` prints in a process of its own."""
     result = subprocess.run(
-        [sys.executable, __file__, "--child", what, str(path), kind],
+        [sys.executable, __file__, "--child", function, str(path), tokenizer_name],
         env={**os.environ, "CHARGEN_CACHE": str(path.parent)},
         capture_output=True,
         text=True,
         check=True,
     )
-    return [float(one) for one in result.stdout.split()]
+    return [float(number) for number in result.stdout.split()]
+
+
+def encoding_row(path: Path, script: str, tokenizer_name: str) -> list[str]:
+    """A row of the table."""
+    characters, seconds, tokenizer_seconds, peak = in_own_process("encode", path, tokenizer_name)
+    return [
+        script,
+        tokenizer_name,
+        f"{path.stat().st_size / 1e9:.2f} GB",
+        f"{seconds:.1f}",
+        f"{tokenizer_seconds:.1f}",
+        f"{characters / seconds / 1e6:.0f} M",
+        f"{characters / (seconds - tokenizer_seconds) / 1e6:.1f} M",
+        f"{peak / 1e6:.0f} MB",
+    ]
+
+
+def training_note(path: Path, tokenizer_name: str) -> str:
+    """The line below the table about training."""
+    tokens, seconds, before_first, peak, torch_bytes = in_own_process("train", path, tokenizer_name)
+    return (
+        f"Training on the first text for half a minute (`--minutes {TRAINING_MINUTES}`): "
+        f"{tokens / 1e6:.1f} M tokens in {seconds:.0f} s, the first step after "
+        f"{before_first:.1f} s; peak memory {peak / 1e6:.0f} MB, of which importing torch took "
+        f"{torch_bytes / 1e6:.0f} MB. Goal: below 600 MB beside torch."
+    )
 
 
 def main() -> None:
-    """Measure, print and write the table."""
+    """Measures, prints and writes the table."""
     size = int(float(sys.argv[1]) * GIGABYTE) if len(sys.argv) > 1 else GIGABYTE
     rows, notes = [], []
-    for number, (script, kind, share) in enumerate(TEXTS):
+    for script, tokenizer_name, share in RUNS:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "text.txt")
             make_text(path, WORDS[script].split(), int(size * share))
-            characters, took, learned, peak = _child("encode", path, kind)
-            rows.append(
-                [
-                    script,
-                    kind,
-                    f"{path.stat().st_size / 1e9:.2f} GB",
-                    f"{took:.1f}",
-                    f"{learned:.1f}",
-                    f"{characters / took / 1e6:.0f} M",
-                    f"{characters / (took - learned) / 1e6:.1f} M",
-                    f"{peak / 1e6:.0f} MB",
-                ]
-            )
-            if number == 0:
-                tokens, took, before, peak, torch = _child("train", path, kind)
-                notes.append(
-                    f"Training on the first of them for half a minute (`--minutes 0.5`): "
-                    f"{tokens / 1e6:.1f} M tokens in {took:.0f} s, the first after {before:.1f} s; "
-                    f"peak memory {peak / 1e6:.0f} MB, of which importing torch took "
-                    f"{torch / 1e6:.0f} MB. Goal: below 600 MB beside torch."
-                )
+            rows.append(encoding_row(path, script, tokenizer_name))
+            if not notes:
+                notes.append(training_note(path, tokenizer_name))
     report.write(
         "encode",
         "Encoding a large text",
@@ -130,7 +154,7 @@ def main() -> None:
         rows,
         "From the file to the finished token store: hashing, finding the vocabulary, encoding and "
         "writing. Goal: 50 M characters a second with the char tokenizer, at most 600 MB. Subword "
-        "pieces (8,000) are learned from a sample of at most 20 M characters.",
+        f"pieces ({SUBWORDS:,}) are learned from a sample of at most 20 M characters.",
         "",
         *notes,
     )  # fmt: skip

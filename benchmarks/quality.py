@@ -1,10 +1,10 @@
-"""What default settings reach: `chargen train FILE --minutes M`, then two scores of the tail.
+"""The quality of default settings: `chargen train FILE --minutes M`, then two scores of the tail.
 
     python benchmarks/quality.py tinyshakespeare.txt --minutes 2 --minutes 5
 
 The model learns from the first 90 % of the text. Its validation part is the last 10 %, which also
-chooses the best weights; this is nanoGPT's split too. The tail is scored by two protocols, because
-they differ by more than most improvements:
+chooses the best weights; nanoGPT divides the text in the same way. The tail is scored by two
+protocols, because their scores differ by more than most improvements:
 
 - State carried: `chargen eval` reads the tail once, from its beginning to its end, in another
   process. Each prediction can use all the text before it.
@@ -12,15 +12,13 @@ they differ by more than most improvements:
   first character of a window is only read; each of the next 256 is predicted from the characters
   of the window before it, so the first predictions have almost no context.
 
-The training command is one that a person would type. Its wall time includes the start-up.
+The wall time of the training command includes its start-up.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,10 +30,10 @@ import report
 
 import chargen
 
-_CHARGEN = shutil.which("chargen", path=str(Path(sys.executable).parent)) or "chargen"
 NANOGPT_DRAWS = 200 * 64
 """Windows in one estimate of nanoGPT's loss: `eval_iters` batches of `batch_size` windows."""
-ROWS_AT_ONCE = 256
+BATCH_ROWS = 256
+"""Windows that are read side by side."""
 
 
 def cold_window_nats(
@@ -65,8 +63,8 @@ def cold_window_nats(
     offsets = np.arange(length + 1)
     window_nats = np.concatenate(
         [
-            _nats_of_rows(model, ids[starts[first : first + ROWS_AT_ONCE, None] + offsets])
-            for first in range(0, draws, ROWS_AT_ONCE)
+            _nats_of_rows(model, ids[starts[first : first + BATCH_ROWS, None] + offsets])
+            for first in range(0, draws, BATCH_ROWS)
         ]
     )
     per_token = window_nats / length
@@ -90,7 +88,16 @@ def _nats_of_rows(model: chargen.Model, rows: npt.NDArray[np.integer]) -> npt.ND
 def run_once(
     text: str, minutes: float, seed: int, folder: Path, windows: int, draws: int
 ) -> list[str]:
-    """Train and score; a row of the table."""
+    """Trains and scores; returns a row of the table.
+
+    Args:
+        text: the whole text; its last tenth is the tail.
+        minutes: of training.
+        seed: of training.
+        folder: where the run is made.
+        windows: predictions in each cold window.
+        draws: cold windows to draw.
+    """
     run = folder / f"{minutes}-{seed}"
     tail_text = text[int(len(text) * 0.9) :]
     tail = folder / "tail.txt"
@@ -99,13 +106,13 @@ def run_once(
     source.write_text(text, encoding="utf-8", newline="")
     began = time.perf_counter()
     subprocess.run(
-        [_CHARGEN, "train", str(source), "--out", str(run), "--minutes", str(minutes),
+        [report.CHARGEN, "train", str(source), "--out", str(run), "--minutes", str(minutes),
          "--seed", str(seed), "--quiet"],
         check=True,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     scored = subprocess.run(
-        [_CHARGEN, "eval", str(run), str(tail), "--json"],
+        [report.CHARGEN, "eval", str(run), str(tail), "--json"],
         check=True,
         capture_output=True,
         text=True,
@@ -130,8 +137,10 @@ def run_once(
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--minutes", type=float, multiple=True, default=(2.0,))
-@click.option("--seeds", type=int, default=1)
+@click.option(
+    "--minutes", type=float, multiple=True, default=(2.0,), help="May be given several times."
+)
+@click.option("--seeds", type=int, default=1, help="Runs for each of these minutes.")
 @click.option(
     "--windows",
     type=click.IntRange(min=1),
@@ -152,13 +161,13 @@ def run_once(
 def main(
     file: Path, minutes: tuple[float, ...], seeds: int, windows: int, draws: int, name: str
 ) -> None:
-    """Measure, print and write the table."""
+    """Measures, prints and writes the table."""
     text = file.read_text(encoding="utf-8")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for length in minutes:
+        for run_minutes in minutes:
             for seed in range(seeds):
-                rows.append(run_once(text, length, seed, Path(folder), windows, draws))
+                rows.append(run_once(text, run_minutes, seed, Path(folder), windows, draws))
                 print("  ".join(rows[-1]), flush=True)
     report.write(
         name,

@@ -13,7 +13,11 @@ import torch
 BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
 BARE = """
 import runpy, sys
-for name in ("click", "rich", "prompt_toolkit", "platformdirs", "sentencepiece", "datasets"):
+names = ["click", "rich", "prompt_toolkit", "platformdirs", "sentencepiece", "datasets", "psutil"]
+if "--without-filelock" in sys.argv:  # torch installs it, but only the training of a text needs it
+    sys.argv.remove("--without-filelock")
+    names.append("filelock")
+for name in names:
     sys.modules[name] = None
 import report
 report.RESULTS = report.Path("results")
@@ -34,11 +38,22 @@ def run(*arguments):
 
 
 def test_it_needs_nothing_else(tmp_path):
-    done = run("--device", "cpu", "--steps", "1", "--rounds", "1", "--shapes", "[[1, 8]]")
+    sizes = ("--steps", "1", "--rounds", "1", "--shapes", "[[1, 8]]")
+    done = run("--without-filelock", "--device", "cpu", *sizes)
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "results" / "gpu-cpu.md").read_text()
     rows = [line for line in table.splitlines() if " 1x8 " in line]
     assert {row.split()[1] for row in rows} == {"lstm", "gru", "rnn"}
+
+
+def test_a_text_needs_nothing_else_either(tmp_path, prose):
+    text = tmp_path / "novel.txt"
+    text.write_text(prose[:20_000], encoding="utf-8")
+    done = run(str(text), "--seconds", "1", "--device", "cpu", "--shapes", "[]")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "results" / "gpu-cpu.md").read_text()
+    (line,) = [line for line in table.splitlines() if line.startswith("novel.txt, ")]
+    assert "nats a token" in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="no GPU")
