@@ -18,8 +18,7 @@ import report
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate, generate_batch
 from chargen.inference.token_scores import total_nats
-from chargen.text.tokenizer import token_lengths
-from chargen.training.evaluate import score_long_text
+from chargen.training.evaluate import nats_of_long_text
 
 SHAPES = ((1, 448), (2, 512))
 """(Layers, units) of the LSTMs."""
@@ -62,10 +61,9 @@ def score_rows(layers: int, size: int) -> list[list[str]]:
     ids = np.random.default_rng(0).integers(config.vocab_size, size=TEXT_TOKENS).astype(np.uint8)
     products = config.num_parameters - config.vocab_size * config.embedding_size
     flop = 2.0 * TEXT_TOKENS * products
-    lengths = token_lengths(tokenizer)
     ways = {
         "without torch": partial(total_nats, stepper, ids),
-        "as `chargen eval` does": partial(score_long_text, config, stepper.weights, ids, lengths),
+        "as `chargen eval` does": partial(nats_of_long_text, config, stepper.weights, ids),
     }
     rows = []
     for way, function in ways.items():
