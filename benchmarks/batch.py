@@ -56,7 +56,7 @@ def sample_rows(layers: int, size: int) -> list[list[str]]:
 
 def score_rows(layers: int, size: int) -> list[list[str]]:
     """Rows of the table: scoring a long text."""
-    stepper, tokenizer = random_model.random_stepper(layers, size), random_model.tokenizer()
+    stepper = random_model.random_stepper(layers, size)
     config = stepper.config
     ids = np.random.default_rng(0).integers(config.vocab_size, size=TEXT_TOKENS).astype(np.uint8)
     products = config.num_parameters - config.vocab_size * config.embedding_size
