@@ -83,6 +83,10 @@ _HOMES = {
 _MODULES = {name: f"chargen.{module}" for module, names in _HOMES.items() for name in names}
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from chargen.errors import CorpusError
+from chargen.errors import CorpusError, UsageError, unknown_name
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
@@ -61,9 +62,9 @@ class Model:
             settings: fields of `SampleConfig`. Without a seed, one is drawn.
 
         Raises:
-            UsageError: a setting is out of range.
+            UsageError: a setting is unknown or out of range.
         """
-        config = SampleConfig(**_seeded(settings))
+        config = _sample_config(settings)
         return generate(self.stepper, self.tokenizer, self.encode(prompt, unknown), config)
 
     def generate_batch(
@@ -72,9 +73,9 @@ class Model:
         """Writes several texts side by side: (number of the text, step).
 
         Raises:
-            UsageError: a setting is out of range.
+            UsageError: a setting is unknown or out of range.
         """
-        config = SampleConfig(**_seeded(settings))
+        config = _sample_config(settings)
         ids = self.encode(prompt, unknown)
         return generate_batch(self.stepper, self.tokenizer, ids, config, count)
 
@@ -145,7 +146,10 @@ def draw_seed() -> int:
     return int.from_bytes(os.urandom(4), "little")
 
 
-def _seeded(settings: dict[str, Any]) -> dict[str, Any]:
+def _sample_config(settings: dict[str, Any]) -> SampleConfig:
+    names = {field.name for field in fields(SampleConfig)}
+    for name in settings.keys() - names:
+        raise UsageError(unknown_name("setting", name, names))
     if settings.get("seed") is None:
-        return {**settings, "seed": draw_seed()}
-    return settings
+        settings = {**settings, "seed": draw_seed()}
+    return SampleConfig(**settings)

@@ -98,7 +98,8 @@ def score(
     if way not in WAYS:
         raise ChargenError(unknown_name("way", way, WAYS))
     if len(ids) < 2:
-        raise CorpusError(f"a text of {len(ids)} tokens cannot be scored: give at least two")
+        size = "1 token" if len(ids) == 1 else f"{len(ids)} tokens"
+        raise CorpusError(f"a text of {size} cannot be scored: give at least two")
     nats = WAYS[way](stepper, ids)
     if not math.isfinite(nats):
         raise ChargenError("the model's numbers overflowed: its weights are too large to score")

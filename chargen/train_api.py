@@ -7,6 +7,7 @@ training runs with torch settings of its own, which are swapped in and out aroun
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import fields
@@ -36,6 +37,8 @@ FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
 _FINETUNE_CARD_KEYS = {"base", "base_path", "before", "old_text"}
 """What fine-tuning adds to a card."""
 
+_TORCH = threading.RLock()
+"""Held while torch has the settings of one training."""
 CorpusNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Training = tuple[Callable[[], Iterator[TrainEvent]], Sequence[str]]
 """What starts the training, and what a person should be told about the text."""
@@ -53,6 +56,10 @@ def train(
     **settings: Any,
 ) -> Iterator[TrainEvent]:
     """Trains a model and keeps its run folder up to date; yields events while it goes.
+
+    To stop early, let `should_stop` return true: the run is saved and can be resumed. Leaving the
+    loop by `break` ends it as a crash would: what was saved last, at most about 20 seconds before,
+    is kept.
 
     Args:
         corpus: files, folders, `builtin:NAME`, `hf:DATASET`; nothing is the built-in corpus.
@@ -198,7 +205,8 @@ def training_events(
     """Prepares the text, then trains; tells the notes about the text once the plan is made.
 
     The host may draw random numbers, change the number of threads, or train another model between
-    two events: neither side sees the other's torch settings, also after an error.
+    two events: neither side sees the other's torch settings, also after an error. Trainings in
+    several threads take turns, an event each.
     """
     start, notes = prepare()
     from chargen.training.device import TorchSettings, preserved_torch_settings
@@ -207,7 +215,7 @@ def training_events(
     settings: TorchSettings | None = None
     try:
         while True:
-            with preserved_torch_settings():
+            with _TORCH, preserved_torch_settings():
                 if settings is not None:
                     settings.restore()
                 if events is None:
@@ -223,7 +231,7 @@ def training_events(
             yield event
     finally:
         if isinstance(events, Generator):
-            with preserved_torch_settings():
+            with _TORCH, preserved_torch_settings():
                 events.close()
 
 

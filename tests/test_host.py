@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,15 @@ def test_what_the_host_does_between_two_events_changes_no_weight(text):
         disturbed.append(event)
     assert losses(disturbed) == alone
     assert len(alone) == SETTINGS["steps"]
+
+
+def test_trainings_in_several_threads_are_each_as_if_alone(text):
+    def losses(run):
+        events = chargen.train(text, run=run, **SETTINGS)
+        return [event.loss for event in events if isinstance(event, chargen.StepDone)]
+
+    alone = losses("alone")
+    before = host()
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(losses, ["a", "b", "c"])) == [alone] * 3
+    assert host() == before

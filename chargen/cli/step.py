@@ -53,6 +53,7 @@ def command(
     """Show; see _STEP_HELP."""
     from chargen.api import load
     from chargen.insight.step import states_before_tokens, step_grid
+    from chargen.model.unit_names import describe_layers
     from chargen.repl.app import has_terminal
     from chargen.terminal.step_display import StepView
 
@@ -72,7 +73,7 @@ def command(
     if at is not None and not 1 <= at <= len(ids):
         raise UsageError(f"--at {at}: the text has tokens 1 to {len(ids)}")
     if not 1 <= layer <= model.config.num_layers:
-        raise UsageError(f"--layer {layer}: the model has layers 1 to {model.config.num_layers}")
+        raise UsageError(f"--layer {layer}: {describe_layers(model.config.num_layers)}")
     states = states_before_tokens(model.stepper, ids)
     view = StepView(model.stepper, model.tokenizer, ids, lambda position: states[position])
     view.position, view.layer = len(ids) - 1 if at is None else at - 1, layer - 1

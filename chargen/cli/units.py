@@ -103,6 +103,8 @@ def command(
             write_json(terminal, _finding_record(finding, model, bits))
     elif pictures.target is None:
         _show_findings(findings, properties, model, bits, terminal)
+    if not named and pictures.target is not None:
+        terminal.complain(f"{pictures.target}: not written, because no unit passed the test")
     if named and (pictures.target is not None or not as_json):
         rows = [f"{finding.name} {finding.unit.spelled(model.config)}" for finding in named]
         if pictures.target is None:
@@ -152,7 +154,7 @@ def _show_findings(
             worth = "" if cost is None else f"; worth {cost:.4f} bits a token"
             result = f"{unit}, {score}{low}, {chance}{worth}"
         else:
-            result = f"no unit; the best, {unit}, has {score} on the second half ({chance})"
+            result = f"no unit is certain; the best is {unit}, {score} on the second half, {chance}"
         terminal.write_line(safe_line(f"{finding.name:<{width}}  {result}"))
     searched = {finding.name for finding in findings}
     for name in properties:

@@ -129,7 +129,7 @@ def _find_position(at: str | None, model: Model, ids: Tokens, name: str) -> int:
         else:
             position = int(line) - 1
     if not 1 <= position < len(ids):
-        raise UsageError(f"--at {at}: must be from 2 to the {len(ids):,} tokens of the text")
+        raise UsageError(f"--at {at}: must be from 2 to {len(ids):,}, the tokens of the text")
     return position
 
 

@@ -16,7 +16,7 @@ from chargen.errors import UsageError, unknown_name
 from chargen.inference.engine import Array
 from chargen.insight.trace import Trace
 from chargen.model.config import Cell
-from chargen.model.unit_names import Unit
+from chargen.model.unit_names import Unit, describe_layers
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
 GATED = frozenset({"input", "forget", "output", "reset", "update"})
@@ -145,7 +145,7 @@ def build_view(name: str, trace: Trace, options: ViewOptions) -> Grid:
     view = find_view(name, trace.cell)
     layers = trace.states.shape[1]
     if not 0 <= options.layer < layers:
-        raise UsageError(f"layer {options.layer + 1}: the model has layers 1 to {layers}")
+        raise UsageError(f"layer {options.layer + 1}: {describe_layers(layers)}")
     if options.order not in ORDERS:
         raise UsageError(unknown_name("order", options.order, ORDERS))
     return view.build(trace, options)

@@ -60,7 +60,8 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
         raise ModelFileError(f"{name}: cannot be read ({reason})") from error
     if without_model is not None:
         raise ModelFileError(
-            f"{without_model}: a folder without {MODEL}; no model was saved there, name another run"
+            f"{without_model}: there is no {MODEL} yet: its run may still be training, or stopped "
+            "before its first score; go on with it (chargen resume), or name another run"
         )
     runs = [run.name for run in list_runs(folder)]
     if "/" in name or name.endswith(".safetensors") or not runs:

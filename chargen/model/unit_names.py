@@ -68,12 +68,19 @@ def parse_unit(text: str, config: ModelConfig, names: Mapping[str, Unit] | None 
     layer, index, name = int(spelling[1]), int(spelling[2]), spelling[3] or "hidden"
     states = config.cell_row.states
     if not 1 <= layer <= config.num_layers:
-        raise UsageError(f"unit '{text}': the model has layers 1 to {config.num_layers}")
+        raise UsageError(f"unit '{text}': {describe_layers(config.num_layers)}")
     if index >= config.hidden_size:
-        raise UsageError(f"unit '{text}': its layers have units 0 to {config.hidden_size - 1}")
+        raise UsageError(
+            f"unit '{text}': the layers of this model have units 0 to {config.hidden_size - 1}"
+        )
     if name not in states:
         raise UsageError(f"unit '{text}': its states are {', '.join(states)}")
     return Unit(layer - 1, index, states.index(name))
+
+
+def describe_layers(count: int) -> str:
+    """Which layers a model has, for an error about a layer that it lacks."""
+    return "the model has one layer" if count == 1 else f"the model has layers 1 to {count}"
 
 
 def names_path(model: Path) -> Path:

@@ -76,7 +76,7 @@ class TrainConfig:
     evaluations: int = 20
     """How often the validation part is scored during the run."""
     evaluation_tokens: int = 65_536
-    """Tokens of the validation part scored each time, from places spread over it."""
+    """Tokens of the validation part scored each time, spread over the part."""
     final_tokens: int = 10**12
     """Tokens of the validation part that the best weights are scored on at the end."""
     patience: int = 10

@@ -276,7 +276,7 @@ def run_lock(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
     Raises:
         UsageError: another process is training this run.
     """
-    reason = "another process is training this run; wait for it, or choose another --run NAME"
+    reason = "this run is being trained already; wait for it, or choose another --run NAME"
     with locked(folder, reason) if ranks.is_first else nullcontext():
         try:
             yield

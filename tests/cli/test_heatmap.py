@@ -95,7 +95,7 @@ def test_exports_of_every_kind_of_view(cli, cycle, view):
         (["-p", ""], 3, "the text is empty"),
         (["text.txt", "--view", "reset"], 2, "view 'reset': LSTM has no such thing"),
         (["text.txt", "--view", "hiden"], 2, "did you mean 'hidden'"),
-        (["text.txt", "--layer", "2"], 2, "layer 2: the model has layers 1 to 1"),
+        (["text.txt", "--layer", "2"], 2, "layer 2: the model has one layer"),
         (["text.txt", "--unit", "L1:2"], 2, "--unit L1:2: is for --view unit"),
         (["text.txt", "--view", "unit", "--unit", "L1:99"], 2, "units 0 to 27"),
         (["text.txt", "--length", "0"], 2, "--length 0: must be from 1 to 20,000"),

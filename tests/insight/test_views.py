@@ -115,7 +115,7 @@ def test_views_that_a_cell_lacks_are_refused():
         build_view("forget", trace, options)
     with pytest.raises(UsageError, match="did you mean 'reset'"):
         build_view("rest", trace, options)
-    with pytest.raises(UsageError, match="layer 2: the model has layers 1 to 1"):
+    with pytest.raises(UsageError, match="layer 2: the model has one layer"):
         build_view("hidden", trace, dataclasses.replace(options, layer=1))
     with pytest.raises(UsageError, match="unknown order"):
         build_view("hidden", trace, dataclasses.replace(options, order="size"))

@@ -261,10 +261,10 @@ def test_views_of_the_text(talk):
     ("line", "message"),
     [
         ("/heat reset", "view 'reset': LSTM has no such thing"),
-        ("/heat L3", "heat L3: the model has layers 1 to 1"),
+        ("/heat L3", "heat L3: the model has one layer"),
         ("/heat gates", "heat gates: this view is not a map of units; /gates shows it"),
         ("/heat sideways", "unknown view 'sideways'"),
-        ("/unit L9:1", "unit 'L9:1': the model has layers 1 to 1"),
+        ("/unit L9:1", "unit 'L9:1': the model has one layer"),
         ("/watch 4", "unit '4': write it as L1:41"),
         (
             "/pin L1:2=much",
@@ -456,7 +456,7 @@ def test_two_models_write_from_the_same_draws(talk):
     assert answer[0] == "both begin with: mnopqrstuv"
     assert answer[1] == "the first 10 of 10 characters agree; then:"
     answer = talk("/ab other.safetensors").split("\n")
-    assert answer[0] == "the first 0 of 10 characters agree; then:"
+    assert answer[0] == "the texts differ from the first character on:"
     assert answer[1].split() == ["cycle", "other"]
     assert answer[2].startswith("mnopqrstuv")
     talk.session.model.card["base_path"] = "other.safetensors"
@@ -468,7 +468,7 @@ def test_what_is_accepted_is_learned_and_forgotten_again():
     talk = Talk(Model(make_model()))
     talk("/set length 40")
     assert talk("/learn on") == (
-        "learning is on: the model learns the text that you continue; 0 tokens learned"
+        "learning is on: the model learns a text once you continue it; 0 tokens learned"
     )
     file = {name: tensor.copy() for name, tensor in talk.session.model.file.weights.items()}
     talk("abcabcabc")

@@ -25,7 +25,7 @@ from chargen.insight.views import (
     views_for,
 )
 from chargen.insight.why import CAUSES, cause_view, find_cause
-from chargen.model.unit_names import Unit
+from chargen.model.unit_names import Unit, describe_layers
 from chargen.repl.commands import Context, whole_number
 from chargen.repl.live import HEAT_ROWS
 from chargen.repl.session import MAX_CLAMP_VALUE, MAX_SHOWN_TOKENS, NO_TEXT
@@ -64,7 +64,7 @@ def heat(context: Context, argument: str) -> None:
         command = f"/{view}" if view in _TEXT_COMMANDS else f"chargen heatmap --view {view}"
         raise UsageError(f"heat {view}: this view is not a map of units; {command} shows it")
     if not 0 <= layer < config.num_layers:
-        raise UsageError(f"heat L{layer + 1}: the model has layers 1 to {config.num_layers}")
+        raise UsageError(f"heat L{layer + 1}: {describe_layers(config.num_layers)}")
     session.heat.set_view(view=view, layer=layer, order=order)
     if live is not None:
         session.heat_on = live

@@ -80,7 +80,10 @@ def ab(context: Context, argument: str) -> None:
     label = name if other.path is None else run_name(other.path)
     if shared:
         screen.line(f"both begin with: {first[:shared]}", "dim")
-    screen.line(f"the first {shared} of {len(first)} characters agree; then:", "dim")
+    if shared:
+        screen.line(f"the first {shared} of {len(first)} characters agree; then:", "dim")
+    else:
+        screen.line("the texts differ from the first character on:", "dim")
     screen.columns(first[shared:], second[shared:], (session.name, label))
 
 
@@ -97,7 +100,7 @@ def learn(context: Context, argument: str) -> None:
         session.swap(Stepper(session.model.config, session.model.file.weights))
     elif argument:
         raise UsageError(f"learn {argument}: must be on, off or forget")
-    state = "on: the model learns the text that you continue" if session.learning else "off"
+    state = "on: the model learns a text once you continue it" if session.learning else "off"
     screen.line(f"learning is {state}; {session.learned_tokens:,} tokens learned", "dim")
 
 
