@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,16 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's mallopt(3)."""
 _MAX_KEPT_BLOCK_BYTES, _MAX_KEPT_BYTES = 1 << 25, 1 << 30
 """Largest block, and memory in all, that waits for the next step."""
+_OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory"
+    r"|(?:CUDA|HIP|XPU|MPS backend) out of memory"
+    r"|(?:CUDA|HIP|XPU) error: out of memory"
+    r"|Cuda failure (?:\d+ )?'out of memory'"
+    r"|\b(?:CUBLAS|CUDNN|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED\b"
+    r"|\AInvalid buffer size: "
+    r"|\Astd::bad_alloc\Z"
+)
+"""What torch's plain RuntimeErrors say when memory runs out: CPU, GPUs, NCCL, libraries, C++."""
 _SUBNORMAL = np.float32(1e-40)
 
 
@@ -108,9 +119,14 @@ def preserved_torch_settings() -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """On the CPU torch raises a plain RuntimeError; only its text says what it is."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text
+    """Whether memory ran out. On the CPU torch raises a plain RuntimeError; only its text tells.
+
+    The words are exact: "illegal memory access" or "unsupported memory format" are other faults,
+    and less memory does not help against them.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 @contextmanager
