@@ -7,10 +7,12 @@ folder. This file does not know what is written.
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _MAX_PLAIN_NUMBER = 1e12
+_UNSUPPORTED = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems answer that lack a function: VirtualBox's, 9p, CIFS, some of FUSE."""
 
 
 @contextmanager
@@ -32,20 +36,21 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     If the block raises, `path` is unchanged and the temporary file is removed.
 
     Raises:
-        ChargenError: the folder is missing, not writable, or the disk is full.
+        ChargenError: the folder is missing, not writable, or the disk is full. If the disk fails
+            after the rename, the message says that the new content may be lost.
     """
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as handle:
             yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        # mkstemp makes the file private; the result follows the umask of the user.
-        os.chmod(temporary, 0o666 & ~_umask())
+            sync_file(handle)
+        # mkstemp makes the file private; the result follows the umask of the user. A file system
+        # without modes, such as vfat, refuses.
+        with suppress(OSError):
+            os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        _sync_folder(path.parent)
     except OSError as error:
         raise ChargenError(
             f"{path}: cannot be written ({error.strerror or error}); what was there is unchanged"
@@ -54,6 +59,35 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+    try:
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ChargenError(
+            f"{path}: was written, but the disk may lose it ({reason_of(error)}); check the disk, "
+            "or write to another"
+        ) from error
+
+
+def sync_file(handle: IO[bytes]) -> None:
+    """Flushes an open file to the disk, if its file system can say when that is done.
+
+    Raises:
+        OSError: the disk is full, or fails.
+    """
+    handle.flush()
+    try:
+        os.fsync(handle.fileno())
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+
+
+def is_unsupported(error: OSError) -> bool:
+    """Whether an error says that the file system lacks the function, not that the disk fails."""
+    number = error.errno
+    if number is None:  # libraries in Rust give the number in the text alone
+        (number,) = map(int, re.findall(r"\(os error (\d+)\)\Z", str(error))[:1] or [0])
+    return number in _UNSUPPORTED
 
 
 def sweep(folder: Path, names: Iterable[str]) -> None:
@@ -202,8 +236,14 @@ def _umask() -> int:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder for fsync, and needs none
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # files can be made in it all the same
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
     finally:
         os.close(descriptor)

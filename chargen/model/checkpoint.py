@@ -14,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ import safetensors
 from safetensors.numpy import save
 
 from chargen.errors import ModelFileError, UsageError, reason_of
-from chargen.files import atomic_writer, parse_json
+from chargen.files import atomic_writer, is_unsupported, parse_json
 from chargen.model.config import ModelConfig
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
@@ -77,8 +79,26 @@ def open_safetensors(
         ModelFileError: the file is of another kind. `errors_about` adds the path to the message.
     """
     _check_header_length(path)
-    with safetensors.safe_open(path, framework="numpy") as handle:
+    with _mapped(path) as handle:
         yield _parse_header(handle.metadata(), key, kind, newest), handle
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Any]:
+    """The handle of safetensors, which maps the file into memory.
+
+    Where the file system cannot do that, a copy in the folder for temporary files is mapped.
+    """
+    with ExitStack() as stack:
+        try:
+            handle = stack.enter_context(safetensors.safe_open(path, framework="numpy"))
+        except OSError as error:
+            if not is_unsupported(error):
+                raise
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chargen-"))
+            copy = shutil.copyfile(path, Path(folder) / "copy.safetensors")
+            handle = stack.enter_context(safetensors.safe_open(copy, framework="numpy"))
+        yield handle
 
 
 def read_tensors(header: Mapping[str, Any], handle: Any, names: Iterable[str]) -> Tensors:

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.files import write_json
+from chargen.files import is_unsupported, sync_file, write_json
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import Corpus, Fingerprints
 from chargen.text.tokenizer import Tokenizer, Tokens, newline_id
@@ -100,8 +100,7 @@ class PartialStore:
                         if time.monotonic() - noted >= _SECONDS_BETWEEN_NOTES:
                             self._note_progress(out)
                             noted = time.monotonic()
-                    out.flush()
-                    os.fsync(out.fileno())
+                    sync_file(out)
                 except KeyboardInterrupt:
                     self._note_progress(out)
                     raise
@@ -144,8 +143,15 @@ def checksum(path: Path, size: int) -> int:
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> Tokens:
-    """A file of ids as a read-only, memory-mapped array (N,)."""
-    return np.memmap(path, dtype, mode="r")
+    """A file of ids as a read-only array (N,): memory-mapped, or read where that is impossible."""
+    try:
+        return np.memmap(path, dtype, mode="r")
+    except OSError as error:
+        if not is_unsupported(error):
+            raise
+    tokens = np.fromfile(path, dtype)
+    tokens.flags.writeable = False
+    return tokens
 
 
 def encoded_batches(

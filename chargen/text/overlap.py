@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import ChargenError
-from chargen.files import atomic_writer
+from chargen.files import atomic_writer, is_unsupported
 from chargen.text.char import code_points
 from chargen.text.tokenizer import StreamDecoder, Tokenizer, Tokens, newline_id
 
@@ -138,7 +138,12 @@ def _cached(folder: Path | None, name: str, make: Callable[[], Symbols]) -> Symb
     path = None if folder is None else folder / f"{name}.npy"
     if path is not None:
         with suppress(OSError, ValueError, EOFError):
-            cached: Symbols = np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                cached: Symbols = np.load(path, mmap_mode="r", allow_pickle=False)
+            except OSError as error:
+                if not is_unsupported(error):
+                    raise
+                cached = np.load(path, allow_pickle=False)
             return cached
     array = make()
     if path is not None:

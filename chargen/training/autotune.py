@@ -10,7 +10,7 @@ from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
 from chargen.training.device import prepare_torch
-from chargen.training.kernels import Kernel, candidates
+from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
 from chargen.training.step import take_step
@@ -29,6 +29,9 @@ def kernels_for(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
     """
     device = prepare_torch(train)
     kernels = candidates(model.cell, device.type, train.kernel, train.precision)
+    problem = native_problem(device.type, train.kernel)
+    if not kernels and train.kernel == "native" and problem is not None:
+        raise ChargenError(f"--kernel native: {problem}; or leave --kernel out")
     if not kernels:
         raise ChargenError(
             f"--kernel {train.kernel} --precision {train.precision}: this machine cannot do that "

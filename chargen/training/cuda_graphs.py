@@ -67,6 +67,7 @@ class GraphedSteps:
         first = training.step + self._recovery.skipped_windows
         windows = self._windows(first, len(rates))
         muon = training.optimizer.muon
+        training.is_updating = True  # until the position knows of these steps
         for number, rate in enumerate(rates):
             self._tokens.copy_(windows[number], non_blocking=True)
             self._rate.fill_(rate)
@@ -89,6 +90,7 @@ class GraphedSteps:
                 self._prefetched = None
                 raise
             training.step += 1
+        training.is_updating = False
         return [(nats, norm) for nats, norm in results]
 
     def _windows(self, first: int, count: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,24 @@ import torch
 from chargen.errors import ChargenError
 from chargen.model.config import CELLS
 from chargen.training.config import TrainConfig
-from chargen.training.kernels import candidates
+from chargen.training.kernels import candidates, native_problem
+from chargen.training.kernels.library import is_parallel
 from chargen.training.launch import this_process
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's mallopt(3)."""
 _MAX_KEPT_BLOCK_BYTES, _MAX_KEPT_BYTES = 1 << 25, 1 << 30
 """Largest block, and memory in all, that waits for the next step."""
+_OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory"
+    r"|(?:CUDA|HIP|XPU|MPS backend) out of memory"
+    r"|(?:CUDA|HIP|XPU) error: out of memory"
+    r"|Cuda failure (?:\d+ )?'out of memory'"
+    r"|\b(?:CUBLAS|CUDNN|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED\b"
+    r"|\AInvalid buffer size: "
+    r"|\Astd::bad_alloc\Z"
+)
+"""What torch's plain RuntimeErrors say when memory runs out: CPU, GPUs, NCCL, libraries, C++."""
 _SUBNORMAL = np.float32(1e-40)
 
 
@@ -44,7 +56,7 @@ def prepare_torch(config: TrainConfig) -> torch.device:
     # Subnormal numbers appear in small states and slow recurrent training many times over.
     torch.set_flush_denormal(True)
     torch.manual_seed(config.seed)
-    name = _default_device() if config.device == "auto" else config.device
+    name = device_name(config)
     if name != "cpu" and not _available_gpus()[name]:
         raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
     if name == "cpu":
@@ -55,6 +67,11 @@ def prepare_torch(config: TrainConfig) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = config.precision != "fp32"
     torch.backends.cudnn.allow_tf32 = config.precision != "fp32"
     return torch.device(name, process.local_rank)
+
+
+def device_name(config: TrainConfig) -> str:
+    """The device that the config asks for, by torch's name, whether it exists or not."""
+    return _default_device() if config.device == "auto" else config.device
 
 
 def keep_memory() -> None:
@@ -108,9 +125,14 @@ def preserved_torch_settings() -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """On the CPU torch raises a plain RuntimeError; only its text says what it is."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text or "invalid buffer size" in text
+    """Whether memory ran out. On the CPU torch raises a plain RuntimeError; only its text tells.
+
+    The words are exact: "illegal memory access" or "unsupported memory format" are other faults,
+    and less memory does not help against them.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 @contextmanager
@@ -151,6 +173,11 @@ def describe_devices() -> list[tuple[str, str]]:
         rows.append(("mps", "Apple's GPU; torch's own recurrences"))
     threads = torch.get_num_threads()
     rows.append(("cpu", f"{os.cpu_count()} cores, {threads} thread{'s' if threads > 1 else ''}"))
+    problem = native_problem("cpu", "auto")
+    if problem is not None:
+        rows.append(("native", f"not there: {problem}"))
+    elif not is_parallel():
+        rows.append(("native", "on one thread only: this torch brings no libgomp"))
     for cell in CELLS:
         labels = [kernel.label for kernel in candidates(cell, "cpu", "auto", "auto")]
         rows.append((f"cpu, {cell}", f"{labels[0]} with --steps; --minutes tries {labels[0]}"

@@ -12,6 +12,7 @@ import atexit
 import gc
 import importlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,6 +28,15 @@ from chargen.training.launch import Process, this_process
 T = TypeVar("T")
 _BUCKET_MEGABYTES = 100
 """Gradients in one message: small models send all at once, which costs least."""
+
+_LOST_PEER = re.compile(
+    r"Connection (?:closed|reset) by peer|Connection refused|Broken pipe|Socket closed"
+    r"|Timed out waiting \d+ms for|Application timeout caused pair closure"
+    r"|Gloo connectFullMesh failed"
+)
+"""What Gloo's errors say when another process is gone."""
+_OWN_NCCL_ERROR = re.compile(r"ncclInvalidUsage|ncclInvalidArgument|ncclUnhandledCudaError")
+"""What NCCL's errors say when this process made the mistake."""
 
 
 class Ranks:
@@ -201,7 +211,13 @@ def peer_errors() -> Iterator[None]:
 
 
 def is_peer_error(error: Exception) -> bool:
-    """Whether an error says that another process does not answer."""
-    text = str(error).lower()
-    words = ("connection", "peer", "gloo", "nccl", "timed out", "store", "rendezvous")
-    return isinstance(error, distributed.DistError) or any(word in text for word in words)
+    """Whether an error says that another process does not answer.
+
+    Gloo raises plain RuntimeErrors; only their exact words tell. NCCL raises one type for all
+    its errors, and some of them are about this process alone.
+    """
+    if isinstance(error, distributed.DistBackendError):
+        return not _OWN_NCCL_ERROR.search(str(error))
+    if isinstance(error, distributed.DistError):
+        return True
+    return type(error) is RuntimeError and bool(_LOST_PEER.search(str(error)))

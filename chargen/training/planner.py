@@ -17,6 +17,8 @@ from chargen.errors import ModelFileError, UsageError
 from chargen.model.config import CELLS, ModelConfig
 from chargen.training import autotune
 from chargen.training.config import TrainConfig
+from chargen.training.device import device_name
+from chargen.training.kernels import native_problem
 
 DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
@@ -135,6 +137,9 @@ def make_plan(
             f"{step_tokens / seconds:,.0f} tokens a second on this machine "
             f"({kernel.label}, {settings['threads']} thread{plural})"
         )
+    problem = native_problem(device_name(draft), draft.kernel)
+    if problem is not None:
+        reasons.append(f"the faster kernel in C is not used: {problem}")
     settings["kernel"], settings["precision"] = kernel.name, "bf16" if kernel.bf16 else "fp32"
     passes = settings["steps"] * step_tokens / train_tokens
     settings.setdefault("dropout", _dropout(passes, model.group_size))

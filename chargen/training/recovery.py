@@ -50,6 +50,7 @@ class Recovery:
     _copy: dict[str, Tensor] = field(default_factory=dict)
     _copied_step: int = -1
     _copied_counts: tuple[int, int] = (0, 0)
+    _copied_loss_ema: float = 0.0
 
     def counters(self) -> dict[str, float | int]:
         """Plain values, under the names that saved states use."""
@@ -82,6 +83,7 @@ class Recovery:
             self._copy = {name: tensor.detach().clone() for name, tensor in live.items()}
         updates = training.ema.updates if training.ema else 0
         self._copied_counts = updates, training.optimizer.muon.steps
+        self._copied_loss_ema = self.loss_ema
 
     def check(self, training: TrainingState, loss: float, norm: float) -> None:
         """Looks at a step before its update.
@@ -97,7 +99,6 @@ class Recovery:
             raise Diverged(f"the loss jumped from {self.loss_ema:.3f} to {loss:.3f}")
         self.loss_ema = loss if not self.loss_ema else 0.95 * self.loss_ema + 0.05 * loss
 
-    @torch.no_grad()
     def go_back(self, training: TrainingState, problem: Diverged) -> str:
         """Puts the copy back, skips the window and halves the rate; says so in a line.
 
@@ -111,23 +112,32 @@ class Recovery:
                 f"step {failed}: {problem}, for the {_MAX_FAILURES}rd time in a row; weights saved "
                 "before are kept; lower --learning-rate or --clip"
             )
-        training.optimizer.forget_gradients()
-        live = training.tensors()
-        for name, copy in self._copy.items():
-            live[name].copy_(copy)
+        self._put_back(training)
         self.skipped_windows += failed - self._copied_step
-        training.step = self._copied_step
-        updates, training.optimizer.muon.steps = self._copied_counts
-        if training.ema:
-            training.ema.updates = updates
         self.rate /= 2
         return (
             f"step {failed}: {problem}; back to step {self._copied_step} with half the learning "
             "rate"
         )
 
+    @torch.no_grad()
+    def _put_back(self, training: TrainingState) -> None:
+        """Puts the copy back, and the position that it was made at."""
+        training.optimizer.forget_gradients()
+        live = training.tensors()
+        for name, copy in self._copy.items():
+            live[name].copy_(copy)
+        training.step = self._copied_step
+        updates, training.optimizer.muon.steps = self._copied_counts
+        if training.ema:
+            training.ema.updates = updates
+        training.is_updating = False
+
     def split(self, training: TrainingState, error: Exception) -> str:
         """Halves the rows that are read at a time; says so in a line.
+
+        If memory ran out while the weights changed, the copy is put back first: a second update
+        on top of half a first one would be another step than the one that was asked for.
 
         Raises:
             Exception: `error` is about something else, or a single row is too much.
@@ -135,8 +145,14 @@ class Recovery:
         batch_size = training.config.batch_size
         if not is_out_of_memory(error) or self.micro_batches >= batch_size:
             raise error
+        failed, back = training.step + 1, ""
+        if training.is_updating:
+            self._put_back(training)
+            self.loss_ema = self._copied_loss_ema
+            back = f"back to step {training.step}, "
         training.optimizer.forget_gradients()
         native.release()  # memory for windows of the full width
         self.micro_batches = min(batch_size, self.micro_batches * 2)
         rows = math.ceil(batch_size / self.micro_batches)
-        return f"step {training.step + 1}: out of memory; {rows} batch rows at a time from now on"
+        plural = "s" if rows > 1 else ""
+        return f"step {failed}: out of memory; {back}{rows} batch row{plural} at a time from now on"

@@ -10,7 +10,6 @@ and tried again with the next event. `run_lock` keeps the folder to one process.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -21,7 +20,7 @@ from typing import IO, Any
 
 from chargen._version import __version__
 from chargen.errors import ChargenError
-from chargen.files import locked, write_json
+from chargen.files import locked, sync_file, write_json
 from chargen.model.checkpoint import ModelFile, Tensors, save_model
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.tokenizer import TokenizerState
@@ -90,7 +89,7 @@ class Recorder:
         self._write_lines()
         assert self._metrics is not None
         try:
-            os.fsync(self._metrics.fileno())  # the state counts these bytes
+            sync_file(self._metrics)  # the state counts these bytes
         except OSError as error:
             raise ChargenError(
                 f"{self.folder / METRICS}: cannot be written ({error.strerror}); "

@@ -22,7 +22,7 @@ from chargen.training.device import enough_memory, prepare_torch
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
 from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
-from chargen.training.kernels import Kernel, candidates
+from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.run_folder import Recorder, Saver, run_lock
@@ -145,6 +145,7 @@ def resume_run(
         began = started - snapshot.position["seconds"]
         trainer = make_trainer(plan, text, began, ranks=ranks)
         restore(trainer, snapshot)
+        plan = replace(plan, reasons=(*plan.reasons, *_other_kernel(plan, trainer)))
         if dict(card) != snapshot.card:
             trainer.recovery.loss_ema = 0.0  # another text: its losses are not comparable
         if given:
@@ -172,6 +173,20 @@ def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int)
     return replace(plan, train=longer, reasons=(f"goes on from step {position['step']:,}",))
 
 
+def _planned_kernel(plan: Plan) -> Kernel:
+    return Kernel(plan.train.kernel, bf16=plan.train.precision == "bf16")
+
+
+def _other_kernel(plan: Plan, trainer: Trainer) -> list[str]:
+    """In words: that the run goes on with another kernel than it began with, and why."""
+    planned, used = _planned_kernel(plan).label, trainer.network.kernel.label
+    if planned == used:
+        return []
+    problem = native_problem(trainer.device.type, plan.train.kernel)
+    why = f": {problem}" if problem else ""
+    return [f"goes on with the kernel {used}, because {planned} is not on this machine{why}"]
+
+
 def make_trainer(
     plan: Plan,
     text: RunText,
@@ -182,7 +197,7 @@ def make_trainer(
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base."""
     device = prepare_torch(plan.train)
-    kernel = Kernel(plan.train.kernel, bf16=plan.train.precision == "bf16")
+    kernel = _planned_kernel(plan)
     available = candidates(plan.model.cell, device.type, "auto", "auto")
     network = RecurrentLM(
         plan.model,

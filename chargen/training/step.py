@@ -114,6 +114,9 @@ class TrainingState:
         self.network, self.config, self.batches, self.ranks = network, config, batches, ranks
         self.step = 0
         """Steps taken."""
+        self.is_updating = False
+        """Whether weights may have changed since `step` last did: between the two, an error
+        leaves half a step behind."""
         self.local_rows = ranks.local_rows(config.batch_size)
         """Which rows of the batch this process reads."""
         self.state = network.zero_state(self.local_rows.stop - self.local_rows.start)

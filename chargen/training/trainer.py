@@ -60,6 +60,7 @@ class EagerSteps:
             nonlocal result
             length = norm.item()
             result = self._check(loss.item(), length), length
+            training.is_updating = True
 
         inputs, targets = training.batches.window(training.step + recovery.skipped_windows)
         _, _, training.state = take_step(
@@ -78,6 +79,7 @@ class EagerSteps:
         if training.ema:
             training.ema.update()
         training.step += 1
+        training.is_updating = False
         return [result]
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from chargen.training.kernels import native, torch_kernels
 from chargen.training.kernels.build import cpu_limits
+from chargen.training.kernels.library import is_parallel
 from chargen.training.kernels.torch_kernels import LayerWeights, State
 
 _STOCK_FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -137,9 +138,28 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
             kernels.insert(0, Kernel("native", bf16=False))
         if native.has_bf16():
             kernels.insert(0, Kernel("native", bf16=True))
-    return [
+    chosen = [
         candidate
         for candidate in kernels
         if kernel in ("auto", candidate.name)
         and precision in ("auto", "bf16" if candidate.bf16 else "fp32")
     ]
+    if torch.get_num_threads() > 1 and not is_parallel():
+        # On one thread, C loses against kernels that use all. With one thread it may still win,
+        # so it comes second: what is measured is the first kernel and the first of another make.
+        others = [candidate for candidate in chosen if candidate.name != "native"]
+        serial = [candidate for candidate in chosen if candidate.name == "native"]
+        return [*others[:1], *serial, *others[1:]]
+    return chosen
+
+
+def native_problem(device: str, kernel: str) -> str | None:
+    """Why the kernel in C is not used, although it may be wanted; None when it can be.
+
+    Args:
+        device: torch's name.
+        kernel: what was asked for: a name of `KERNELS`.
+    """
+    if device != "cpu" or kernel not in ("auto", "native"):
+        return None
+    return native.problem()

@@ -11,32 +11,18 @@ Shape letters: T time, B batch, H hidden_size, G gates, V vocabulary, I input si
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import threading
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.training.kernels.build import build_recurrences, cpu_limits
+from chargen.training.kernels.library import NUMBERS, Window, has_bf16, library, problem
+
+__all__ = ["has_bf16", "library", "linear", "problem", "recurrence", "release"]
 
 _CELLS = ("rnn", "rnn-relu", "lstm", "gru")  # the numbers of `enum cell`
-_NUMBERS = ("cell", "bf16", "threads", "steps", "batch", "size", "vocab")
-_POINTERS = (
-    *("tokens", "table", "packed", "bias", "gates", "products", "hidden", "cells", "operands"),
-    *("d_hidden", "d_state", "d_cell", "d_gates", "d_inputs", "d_table", "d_bias"),
-)
-
-
-class _Window(ctypes.Structure):
-    """`struct window` of recurrence.c."""
-
-    _fields_ = [  # ctypes wants a plain list
-        *((name, ctypes.c_int64) for name in _NUMBERS),
-        *((name, ctypes.c_void_p) for name in _POINTERS),
-    ]
 
 
 class _Pool(threading.local):
@@ -73,31 +59,6 @@ _POOL = _Pool(limit=24)
 def release() -> None:
     """Gives back the memory that waits for the next window, because training is over."""
     _POOL.clear()
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled recurrences, built on first use; None where building fails."""
-    try:
-        loaded = ctypes.CDLL(str(build_recurrences()))
-    except (OSError, subprocess.SubprocessError):
-        return None
-    long, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-    loaded.packed_elements.restype = long
-    loaded.packed_elements.argtypes = [long, long, flag]
-    loaded.pack.argtypes = [long, long, pointer, long, long, pointer, flag, flag]
-    loaded.product.argtypes = [long, long, long, *[pointer] * 4, flag, flag]
-    loaded.to_operand.argtypes = [long, long, pointer, pointer, flag, flag]
-    for function in (loaded.forward, loaded.backward):
-        function.argtypes = [ctypes.POINTER(_Window)]
-        function.restype = None
-    return loaded
-
-
-def has_bf16() -> bool:
-    """Whether the compiled recurrences can multiply in bfloat16 on this CPU."""
-    loaded = library()
-    return loaded is not None and bool(loaded.has_bf16()) and cpu_limits().bf16
 
 
 def recurrence(
@@ -214,7 +175,7 @@ class _Recurrence(torch.autograd.Function):
             if not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
                 raise IndexError(f"a token is outside of the vocabulary of {vocab}")
         numbers = (_CELLS.index(cell), bf16, min(threads, batch), steps, batch, size, vocab)
-        ctx.numbers = dict(zip(_NUMBERS, map(int, numbers), strict=True))
+        ctx.numbers = dict(zip(NUMBERS, map(int, numbers), strict=True))
         _call("forward", ctx.numbers, tensors)
         _POOL.give(tensors.pop("packed"))
         ctx.tensors, ctx.weights = tensors, (weight_ih, weight_hh)
@@ -270,7 +231,8 @@ def _call(name: str, numbers: dict[str, int], tensors: dict[str, Tensor]) -> Non
     loaded = library()
     assert loaded is not None
     pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
-    getattr(loaded, name)(ctypes.byref(_Window(**numbers, **pointers)))
+    if getattr(loaded, name)(ctypes.byref(Window(**numbers, **pointers))):
+        raise MemoryError("not enough memory for a window of the kernel in C")
 
 
 def _give_back(tensors: dict[str, Tensor], inputs: Tensor | None) -> None:
