@@ -14,7 +14,7 @@ import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
 from chargen.errors import UsageError, reason_of
-from chargen.inference.filters import SETTINGS, SampleConfig
+from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeStream, safe
 from chargen.text.tokenizer import UNKNOWN_POLICIES, utf8
@@ -32,7 +32,7 @@ space included, and is part of the output.
 \b
   chargen sample
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
-  chargen sample bard -n 5 --temperature 0.6 --stop $'\\n\\n' > five.txt
+  chargen sample bard -n 5 --temperature 0.6 --stop '\\n\\n' > five.txt
 
 A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
 keeps them apart even if they contain empty lines.
@@ -66,7 +66,12 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 @_setting("top_p", "P")
 @_setting("min_p", "P")
 @_setting("repetition_penalty", "R")
-@click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; repeatable.")
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help=r"Stop before this text; \n is a line end, \t a tab, \\ a backslash; repeatable.",
+)
 @click.option("--seed", type=int, metavar="N", help="Seed; the same seed writes the same.")
 @click.option(
     "--unknown",
@@ -91,17 +96,20 @@ def command(
 ) -> None:
     """Write; see _SAMPLE_HELP."""
     from chargen.api import draw_seed, load
+    from chargen.inference.generate import impossible_stops
 
     if not 1 <= count <= _MAX_TEXTS:
         raise UsageError(f"--count {count}: must be from 1 to {_MAX_TEXTS:,}")
     settings = {name: value for name, value in given.items() if value is not None}
     settings.setdefault("seed", draw_seed())
+    settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
     text = _read_prompt(prompt, prompt_file)
     loaded = load(model)
-    config.check_vocabulary(loaded.config.vocab_size)
     loaded.encode(text, unknown)  # refuses unknown characters before anything is written
     note_unseen(loaded, text, terminal, unknown)
+    for line in impossible_stops(config.stop, loaded.tokenizer):
+        terminal.note(line)
     request = _Request(loaded, text, unknown, config.seed, settings, echo)
     if as_json:
         _write_json(request, count, terminal)

@@ -98,12 +98,7 @@ class Composer:
         return self.logits(self.start(node, empty=True))
 
     def write(self, node: int, config: SampleConfig, number: int = 0) -> Writing:
-        """Begins to write after a node; draws from (seed, number).
-
-        Raises:
-            UsageError: a setting does not fit the model.
-        """
-        config.check_vocabulary(self.tokenizer.vocab_size)
+        """Begins to write after a node; draws from (seed, number)."""
         return Writing(self, self.start(node, empty=True), config, number)
 
 

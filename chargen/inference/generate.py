@@ -20,7 +20,7 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
-from chargen.text.tokenizer import StreamDecoder, Tokenizer
+from chargen.text.tokenizer import StreamDecoder, Tokenizer, utf8
 
 IMPOSSIBLE = -1e30
 """A logit whose likelihood is zero. Unlike -inf, it can be multiplied by that zero."""
@@ -180,11 +180,7 @@ def generate(
         prompt: ids to read first (N,); may be empty where there is no `state`.
         config: how to draw.
         state: the state before the prompt; None starts a text (see `beginning`).
-
-    Raises:
-        UsageError: a setting does not fit the model.
     """
-    config.check_vocabulary(tokenizer.vocab_size)
     writer = Writer(tokenizer, config, 0)
     ids = beginning(prompt, tokenizer) if state is None else prompt
     state = stepper.read(ids[:-1], stepper.zero_state() if state is None else state)
@@ -204,11 +200,7 @@ def generate_batch(
     """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
 
     Text k draws from (seed, k) and does not depend on `count`.
-
-    Raises:
-        UsageError: a setting does not fit the model.
     """
-    config.check_vocabulary(tokenizer.vocab_size)
     writers = [Writer(tokenizer, config, number) for number in range(count)]
     recents = [recent_tokens(prompt) for _ in range(count)]
     ids = beginning(prompt, tokenizer)
@@ -255,4 +247,12 @@ def recent_tokens(ids: TokenIds) -> deque[int]:
 
 def encode_stops(config: SampleConfig) -> list[bytes]:
     """The stop texts as bytes."""
-    return [stop.encode("utf-8", "replace") for stop in config.stop]
+    return [utf8(stop) for stop in config.stop]
+
+
+def impossible_stops(stops: Sequence[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """A line for each stop text that cannot come, because the model never saw its characters."""
+    for stop in stops:
+        unseen = tokenizer.unseen(stop)
+        if unseen:
+            yield f"stop {stop!r} cannot come: the model never saw {', '.join(map(repr, unseen))}"
