@@ -6,16 +6,18 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
-from chargen.errors import UsageError, reason_of
+from chargen.errors import ChargenError, UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.terminal.context import Terminal
+from chargen.terminal.progress import reading_line
 from chargen.terminal.safetext import SafeStream, safe
 from chargen.text.tokenizer import UNKNOWN_POLICIES, utf8
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from chargen.api import Model
     from chargen.inference.generate import Step
 
+T = TypeVar("T")
 _SAMPLE_HELP = """Write with a model.
 
 MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
@@ -96,6 +99,7 @@ def command(
 ) -> None:
     """Write; see _SAMPLE_HELP."""
     from chargen.api import draw_seed, load
+    from chargen.inference.batched_read import tokens_before_end
     from chargen.inference.generate import impossible_stops
 
     if not 1 <= count <= _MAX_TEXTS:
@@ -106,7 +110,10 @@ def command(
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
     text = _read_prompt(prompt, prompt_file)
     loaded = load(model)
-    loaded.encode(text, unknown)  # refuses unknown characters before anything is written
+    tokens = len(loaded.encode(text, unknown))  # refuses unknown characters before it writes
+    read = tokens_before_end(loaded.stepper, tokens)
+    if read < tokens:
+        terminal.note(f"the prompt has {tokens:,} tokens; reads the last {read:,}")
     note_unseen(loaded, text, terminal, unknown)
     for line in impossible_stops(config.stop, loaded.tokenizer):
         terminal.note(line)
@@ -135,25 +142,34 @@ class _Request:
         self.settings = settings
         self.echoed = prompt if echo else ""
 
-    def steps(self) -> Iterator[Step]:
-        """The steps of one text."""
-        return self.model.generate(self.prompt, unknown=self.unknown, **self.settings)
+    def steps(self, terminal: Terminal) -> Iterator[Step]:
+        """The steps of one text; shows how much of a long prompt is read."""
+        return self._after_prompt(self.model.generate, terminal, self.prompt)
 
-    def texts(self, count: int) -> list[list[Step]]:
-        """All steps of several texts, which are written as one batch."""
-        texts: list[list[Step]] = [[] for _ in range(count)]
-        for number, step in self.model.generate_batch(
-            self.prompt, count, unknown=self.unknown, **self.settings
-        ):
-            texts[number].append(step)
-        return texts
+    def steps_of_texts(self, count: int, terminal: Terminal) -> Iterator[tuple[int, Step]]:
+        """The steps of several texts, each with the number of its text; else as `steps`."""
+        return self._after_prompt(self.model.generate_batch, terminal, self.prompt, count)
+
+    def _after_prompt(
+        self, write: Callable[..., Iterator[T]], terminal: Terminal, *arguments: object
+    ) -> Iterator[T]:
+        """What `write` yields; its first step reads the prompt, under a line of progress."""
+        size = len(utf8(self.prompt))
+        with reading_line(terminal) as report:
+            steps = write(
+                *arguments,
+                unknown=self.unknown,
+                progress=lambda share: report("reading the prompt", int(share * size), size),
+                **self.settings,
+            )
+            # A model that cannot write fails here, before anything is shown.
+            first_step = next(steps)
+        return chain((first_step,), steps)
 
 
 def _stream(request: _Request, terminal: Terminal) -> None:
     """Write one text, each token as soon as it is there."""
-    steps = request.steps()
-    first_step = next(steps)  # a model that cannot write fails here, before anything is shown
-    steps = chain((first_step,), steps)
+    steps = request.steps(terminal)
     if not terminal.shows_text:
         terminal.write_bytes(utf8(request.echoed))
         for step in steps:
@@ -171,30 +187,76 @@ def _stream(request: _Request, terminal: Terminal) -> None:
         out.flush()
 
 
+class _Draft:
+    """What is written of one text so far. It keeps no step: each has a copy of the state."""
+
+    def __init__(self) -> None:
+        self.text, self.data = StringIO(), BytesIO()
+        self.tokens, self.logprob = 0, 0.0
+        self.finish: str | None = None
+
+    def add(self, step: Step) -> None:
+        self.text.write(step.text)
+        self.data.write(step.data)
+        self.tokens += 1
+        self.logprob += step.logprob
+        self.finish = step.finish
+
+
+def _write_in_order(
+    request: _Request, count: int, terminal: Terminal, write: Callable[[int, _Draft], None]
+) -> None:
+    """Write several texts in the order of their numbers, each as soon as it is complete.
+
+    When Ctrl-C or an error ends the writing, the texts that have begun are written as they are.
+    """
+    drafts: dict[int, _Draft] = {}
+    first_missing = 0
+    try:
+        for number, step in request.steps_of_texts(count, terminal):
+            drafts.setdefault(number, _Draft()).add(step)
+            while first_missing in drafts and drafts[first_missing].finish:
+                write(first_missing, drafts.pop(first_missing))
+                first_missing += 1
+    except (KeyboardInterrupt, ChargenError):
+        for number in sorted(drafts):
+            write(number, drafts[number])
+        raise
+
+
 def _write_texts(request: _Request, count: int, terminal: Terminal) -> None:
     """Write several texts: under headings on a terminal, else with an empty line between them."""
-    for number, steps in enumerate(request.texts(count)):
+
+    def write(number: int, draft: _Draft) -> None:
         if terminal.shows_text:
             divider = f"{'-' if terminal.ascii else '─'}" * 20
             terminal.write_line(f"{divider} {number + 1} of {count}")
-            terminal.write_line(safe(request.echoed + "".join(step.text for step in steps)))
+            terminal.write_line(safe(request.echoed + draft.text.getvalue()))
+            terminal.out.flush()
         else:
             terminal.write_bytes(b"\n\n" if number else b"")
-            terminal.write_bytes(utf8(request.echoed) + b"".join(step.data for step in steps))
+            terminal.write_bytes(utf8(request.echoed) + draft.data.getvalue())
+
+    _write_in_order(request, count, terminal, write)
 
 
 def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
-    for number, steps in enumerate(request.texts(count)):
+    """Write each text as one line of JSON; `finish` is null where the writing was interrupted."""
+
+    def write(number: int, draft: _Draft) -> None:
         value = {
             "prompt": utf8(request.prompt).decode("utf-8", "replace"),
-            "text": "".join(step.text for step in steps),
-            "tokens": len(steps),
-            "finish": steps[-1].finish,
-            "nats_per_token": -sum(step.logprob for step in steps) / len(steps),
+            "text": draft.text.getvalue(),
+            "tokens": draft.tokens,
+            "finish": draft.finish,
+            "nats_per_token": -draft.logprob / draft.tokens,
             "seed": request.seed,
             "number": number,
         }
         write_json(terminal, value)
+        terminal.out.flush()
+
+    _write_in_order(request, count, terminal, write)
 
 
 def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
