@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO
 from itertools import chain
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
+from chargen.cli.standard_input import UNREAD, has_unread_input, read_standard_input
 from chargen.errors import ChargenError, UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.terminal.context import Terminal
@@ -29,12 +27,14 @@ T = TypeVar("T")
 _SAMPLE_HELP = """Write with a model.
 
 MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
-prompt comes from -p, from --prompt-file, or from standard input. It is used exactly as it is, white
-space included, and is part of the output.
+prompt comes from -p or from --prompt-file. With - for either of them it is standard input, which is
+read only then; so a loop over the lines of a file keeps its lines. The prompt is used exactly as it
+is, white space included, and is part of the output.
 
 \b
   chargen sample
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
+  echo -n "To be" | chargen sample bard -p -
   chargen sample bard -n 5 --temperature 0.6 --stop '\\n\\n' > five.txt
 
 A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
@@ -58,7 +58,9 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 
 @click.command(help=_SAMPLE_HELP)
 @click.argument("model", required=False, type=MODEL)
-@click.option("-p", "--prompt", metavar="TEXT", help="Prompt: the beginning of the text.")
+@click.option(
+    "-p", "--prompt", metavar="TEXT", help="Prompt: the beginning of the text; - is standard input."
+)
 @click.option("--prompt-file", metavar="FILE", help="File with the prompt; - is standard input.")
 @click.option(
     "-n", "--count", type=int, default=1, show_default=True, metavar="N", help="Texts to write."
@@ -108,7 +110,7 @@ def command(
     settings.setdefault("seed", draw_seed())
     settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
-    text = _read_prompt(prompt, prompt_file)
+    text = _read_prompt(prompt, prompt_file, terminal)
     loaded = load(model)
     tokens = len(loaded.encode(text, unknown))  # refuses unknown characters before it writes
     read = tokens_before_end(loaded.stepper, tokens)
@@ -259,18 +261,20 @@ def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
     _write_in_order(request, count, terminal, write)
 
 
-def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """The prompt, from the option, the file or a pipe; empty without any of them.
+def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal) -> str:
+    """The prompt: a text, a file, or standard input where one of them is `-`; else empty.
 
     Raises:
         UsageError: both options are given, or the file cannot be read or is too long.
     """
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file: give one of them")
-    if prompt is not None:
+    if prompt is not None and prompt != "-":
         return prompt
     raw = b""
-    if prompt_file is not None and prompt_file != "-":
+    if "-" in (prompt, prompt_file):
+        raw = read_standard_input(terminal, limit=_MAX_PROMPT_BYTES)
+    elif prompt_file is not None:
         try:
             path = Path(prompt_file)
             if path.exists() and not (path.is_file() or path.is_fifo()):
@@ -280,19 +284,10 @@ def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
         except (OSError, ValueError) as error:
             reason = reason_of(error)
             raise UsageError(f"--prompt-file {prompt_file}: cannot be read ({reason})") from error
-    elif prompt_file == "-" or _is_piped():
-        raw = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    elif has_unread_input():
+        terminal.note(UNREAD)
     if len(raw) > _MAX_PROMPT_BYTES:
         raise UsageError(
             f"the prompt is longer than {_MAX_PROMPT_BYTES:,} bytes; give only its end"
         )
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _is_piped() -> bool:
-    """Whether standard input is a pipe or a file, and not a terminal, a device or closed."""
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
