@@ -13,8 +13,13 @@ from chargen.cli.main import run
 from chargen.errors import ChargenError
 from chargen.inference import batched_read, generate
 from chargen.inference.batched_read import read_to_end
+from chargen.inference.composer import Composer
+from chargen.inference.engine import Stepper
 from chargen.inference.generate import Step
+from chargen.inference.tree import ROOT, TextTree
+from chargen.model.unit_names import Unit
 from tests.conftest import CELLS, make_model
+from tests.repl.conftest import talk  # noqa: F401 - a fixture
 
 OPTIONS = ("-l", "3", "--seed", "1")
 
@@ -161,3 +166,64 @@ def test_a_long_prompt_tells_how_far_it_is(model_path, monkeypatch, capfd):
     out, err = capfd.readouterr()
     assert out.startswith(prompt)
     assert err == "the prompt has 7,200 tokens; reads the last 2,161\n"
+
+
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("before", [[], [1, 2, 3, 4]])
+@pytest.mark.parametrize("clamped", [False, True])
+def test_a_long_paste_is_read_in_rows(documents, before, clamped, monkeypatch):
+    file = make_model("gru", 2, documents=documents)
+    text = np.random.default_rng(0).integers(0, 9, 9_000).tolist()
+    results = []
+    for limit in (9_001, 9_000):
+        monkeypatch.setattr(batched_read, "MIN_TOKENS_IN_ROWS", limit)
+        stepper = Stepper(file.config, file.weights)
+        tree = TextTree(stepper)
+        composer = Composer(stepper, file.build_tokenizer(), tree)
+        start = composer.read(ROOT, before)
+        if clamped:
+            composer.clamp({Unit(layer=0, state=0, index=3): 0.9})
+        shares: list[float] = []
+        end = composer.read(start, text, progress=shares.append)
+        path = tree.path(end, after=start)
+        assert [tree.token(node) for node in path] == text
+        assert tree.position(end) == len(before) + len(text)
+        assert all(tree.clamps(node) == composer.clamps for node in path)
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+        nodes = [start, path[0], path[2047], path[2048], path[5_000], path[-2], end]
+        states = [tree.state(node) for node in nodes]
+        results.append((states, [tree.logprob(node) for node in path], tree.states_kept))
+    (exact, logprobs, _), (states, logprobs_in_rows, kept) = results
+    assert kept < 2048 + 30
+    np.testing.assert_allclose(states, exact, atol=1e-5)
+    np.testing.assert_allclose(logprobs_in_rows, logprobs, atol=1e-4)
+
+
+def test_a_long_paste_tells_how_far_it_is(talk, monkeypatch):  # noqa: F811
+    reported = []
+
+    class Line:
+        def __init__(self, terminal):
+            pass
+
+        def __enter__(self):
+            return lambda job, done, total: reported.append((job, done, total))
+
+        def __exit__(self, *error):
+            reported.append("closed")
+
+    monkeypatch.setattr("chargen.repl.commands.write.reading_line", Line)
+    talk("abc" * 200)
+    assert reported == [("reading", done, 600) for done in (0, 256, 512, 600)] + ["closed"]
+
+
+def test_a_short_paste_into_a_huge_model_is_read_one_by_one(monkeypatch):
+    monkeypatch.setattr(batched_read, "MIN_TOKENS_IN_ROWS", 0)
+    file = make_model()
+    stepper = Stepper(file.config, file.weights)
+    composer = Composer(stepper, file.build_tokenizer(), TextTree(stepper))
+    end = composer.read(ROOT, [1, 2, 3] * 700)
+    assert composer.tree.position(end) == 2_100
+    exact = stepper.read(np.array([1, 2, 3] * 700), stepper.zero_state())
+    np.testing.assert_allclose(composer.tree.state(end), exact, atol=1e-5)
