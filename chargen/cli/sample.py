@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
-from chargen.cli.standard_input import UNREAD, has_unread_input, read_standard_input
+from chargen.cli.standard_input import (
+    UNREAD,
+    has_unread_input,
+    read_standard_input,
+    waiting_told,
+)
 from chargen.errors import ChargenError, UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.terminal.context import Terminal
@@ -279,7 +285,9 @@ def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal
             path = Path(prompt_file)
             if path.exists() and not (path.is_file() or path.is_fifo()):
                 raise UsageError(f"--prompt-file {prompt_file or repr('')}: not a file")
-            with path.open("rb") as stream:
+            waiting = f"waiting for {prompt_file}; it is a pipe, and another program must write it"
+            told = waiting_told(terminal, waiting) if path.is_fifo() else nullcontext()
+            with told, path.open("rb") as stream:
                 raw = stream.read(_MAX_PROMPT_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = reason_of(error)

@@ -7,10 +7,12 @@ A command that reads standard input unasked takes the lines of a loop around it:
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader
 from typing import Protocol, cast
 
@@ -34,18 +36,38 @@ class Timer(Protocol):
         """Do not call the function, unless it was called already."""
 
 
+MakeTimer = Callable[[float, Callable[[], None]], Timer]
+"""Makes a timer from seconds and a function."""
+
+
+@contextmanager
+def waiting_told(
+    terminal: Terminal, text: str, timer: MakeTimer = threading.Timer
+) -> Iterator[threading.Event]:
+    """Writes a line if what is done inside takes longer than a second; the event is set then."""
+    told = threading.Event()
+
+    def tell() -> None:
+        told.set()
+        terminal.note(text)
+
+    waiting = timer(SECONDS_UNTIL_TOLD, tell)
+    waiting.start()
+    try:
+        yield told
+    finally:
+        waiting.cancel()
+
+
 def read_standard_input(
-    terminal: Terminal,
-    *,
-    limit: int | None = None,
-    timer: Callable[[float, Callable[[], None]], Timer] = threading.Timer,
+    terminal: Terminal, *, limit: int | None = None, timer: MakeTimer = threading.Timer
 ) -> bytes:
     """All bytes of standard input; says once that it waits, when nothing comes for a second.
 
     Args:
         terminal: where it says so.
         limit: stops after more bytes than this; None reads to the end.
-        timer: makes a timer from seconds and a function.
+        timer: makes the timer of that second.
 
     Raises:
         UsageError: standard input is closed.
@@ -53,29 +75,25 @@ def read_standard_input(
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
         raise UsageError("'-' (standard input): it is closed; give a file or a text instead")
     stream = cast(BufferedReader, sys.stdin.buffer)
-    told = threading.Event()
-
-    def tell() -> None:
-        if not told.is_set():
-            told.set()
-            terminal.note(WAITING)
-
     blocks: list[bytes] = []
-    size = 0
+    size, told = 0, threading.Event()
     while limit is None or size <= limit:
-        waiting = None if told.is_set() else timer(SECONDS_UNTIL_TOLD, tell)
-        try:
-            if waiting is not None:
-                waiting.start()
+        with nullcontext(told) if told.is_set() else waiting_told(terminal, WAITING, timer) as told:
             block = stream.read1(_BLOCK_BYTES)  # what has come; waits for the first byte
-        finally:
-            if waiting is not None:
-                waiting.cancel()
         if not block:
             break
         blocks.append(block)
         size += len(block)
     return b"".join(blocks)
+
+
+def wait_for_standard_input(terminal: Terminal, timer: MakeTimer = threading.Timer) -> None:
+    """Returns when standard input has something to read, or ends; reads nothing.
+
+    Returns at once where the system cannot tell.
+    """
+    with waiting_told(terminal, WAITING, timer), suppress(OSError, ValueError, AttributeError):
+        select.select([sys.stdin.fileno()], [], [])
 
 
 def has_unread_input() -> bool:

@@ -15,6 +15,7 @@ from chargen.cli.standard_input import (
     WAITING,
     has_unread_input,
     read_standard_input,
+    wait_for_standard_input,
 )
 from chargen.errors import UsageError
 from chargen.terminal.context import Terminal
@@ -65,17 +66,75 @@ def read_slowly(monkeypatch, blocks, *, quiet=False, limit=None):
     return data, terminal.err.getvalue()
 
 
-def test_a_second_without_input_is_told_once(monkeypatch):
+def test_a_second_without_input_is_told(monkeypatch):
     assert read_slowly(monkeypatch, [b"ab", b"c", b""]) == (b"abc", "")
     told = WAITING + "\n"
     assert read_slowly(monkeypatch, [None, b""]) == (b"", told)
     assert read_slowly(monkeypatch, [None, b"ab", b"c", b""]) == (b"abc", told)
     assert read_slowly(monkeypatch, [b"ab", None, b"c", b""]) == (b"abc", told)
+    assert read_slowly(monkeypatch, [None, b"ab", b"c", b"d", b""]) == (b"abcd", told)
     assert read_slowly(monkeypatch, [None, b"ab", b""], quiet=True) == (b"ab", "")
 
 
 def test_a_limit_ends_an_endless_pipe(monkeypatch):
     assert read_slowly(monkeypatch, [b"abc"] * 9, limit=5)[0] == b"abcabc"
+
+
+def test_waiting_for_a_pipe_reads_nothing_of_it(monkeypatch):
+    timers: list[ManualTimer] = []
+    reading, writing = os.pipe()
+    terminal = Terminal(err=io.StringIO())
+
+    class Timer(ManualTimer):
+        made = timers
+
+        def start(self):  # nothing has come for a second; then the other program writes
+            assert not has_unread_input()
+            self.function()
+            os.write(writing, b"abc")
+
+    with os.fdopen(reading) as stream, os.fdopen(writing, "wb"):
+        monkeypatch.setattr("sys.stdin", stream)
+        wait_for_standard_input(terminal, Timer)
+        assert terminal.err.getvalue() == WAITING + "\n"
+        assert [timer.cancelled for timer in timers] == [True]
+        assert os.read(reading, 9) == b"abc"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    wait_for_standard_input(terminal, type("Timer", (ManualTimer,), {"made": timers}))
+
+
+@pytest.mark.parametrize("command", ["eval", "surprise"])
+def test_commands_that_read_a_dash_as_a_file_wait_audibly(model_path, monkeypatch, command):
+    waits: list[str] = []
+    monkeypatch.setattr(
+        "chargen.cli.options.wait_for_standard_input", lambda terminal: waits.append("-")
+    )
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abcabcabc" * 9)))
+    assert run([command, str(model_path), "-"]) == 0
+    assert waits == ["-"]
+
+
+def test_a_named_pipe_as_prompt_file_tells_that_it_waits(model_path, monkeypatch, capfd):
+    os.mkfifo("prompt")
+    told = []
+
+    class Told:
+        def __init__(self, terminal, text):
+            told.append(text)
+            # Another program opens the pipe at last.
+            self.writer = os.open("prompt", os.O_RDWR)
+            os.write(self.writer, b"abc")
+
+        def __enter__(self):
+            monkeypatch.setattr("chargen.cli.sample._MAX_PROMPT_BYTES", 2)
+
+        def __exit__(self, *error):
+            os.close(self.writer)
+
+    monkeypatch.setattr("chargen.cli.sample.waiting_told", Told)
+    assert run(["sample", str(model_path), "--prompt-file", "prompt"]) == 2
+    assert told == ["waiting for prompt; it is a pipe, and another program must write it"]
+    assert "the prompt is longer than 2 bytes" in capfd.readouterr().err
 
 
 def test_an_interrupted_wait_leaves_no_timer(monkeypatch):
