@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
@@ -51,7 +52,12 @@ class Model:
         return self.tokenizer.encode(text, unknown)
 
     def generate(
-        self, prompt: str = "", *, unknown: str = "nearest", **settings: Any
+        self,
+        prompt: str = "",
+        *,
+        unknown: str = "nearest",
+        progress: ProgressCallback = ignore_progress,
+        **settings: Any,
     ) -> Iterator[Step]:
         """Writes after a prompt, step by step; joined, the steps' texts are the continuation.
 
@@ -59,25 +65,33 @@ class Model:
             prompt: read first; without one, the text begins as a document begins.
             unknown: what happens to characters that the model never saw: `nearest`, `skip` or
                 `error`.
+            progress: called with the share of the prompt that is read, from 0 to 1.
             settings: fields of `SampleConfig`. Without a seed, one is drawn.
 
         Raises:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
-        return generate(self.stepper, self.tokenizer, self.encode(prompt, unknown), config)
+        ids = self.encode(prompt, unknown)
+        return generate(self.stepper, self.tokenizer, ids, config, progress=progress)
 
     def generate_batch(
-        self, prompt: str, count: int, *, unknown: str = "nearest", **settings: Any
+        self,
+        prompt: str,
+        count: int,
+        *,
+        unknown: str = "nearest",
+        progress: ProgressCallback = ignore_progress,
+        **settings: Any,
     ) -> Iterator[tuple[int, Step]]:
-        """Writes several texts side by side: (number of the text, step).
+        """Writes several texts side by side: (number of the text, step); see `generate`.
 
         Raises:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
         ids = self.encode(prompt, unknown)
-        return generate_batch(self.stepper, self.tokenizer, ids, config, count)
+        return generate_batch(self.stepper, self.tokenizer, ids, config, count, progress=progress)
 
     def score(self, text: str | bytes, way: str = "numpy") -> Score:
         """How well the model predicts a text, read once from a zero state to its end.

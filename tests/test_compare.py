@@ -149,9 +149,9 @@ def test_a_verdict_over_several_seeds_uses_their_spread():
     runs = [finished_run("gru", 2.0 + d, s) for s, d in enumerate((0.0, 0.3))]
     runs += [finished_run("lstm", 1.9 + d, s) for s, d in enumerate((0.0, 0.3))]
     sentence = verdict(runs, "so")
-    # Standard errors 0.15 each: 2 * sqrt(0.15² + 0.15²) = 0.424 is more than the gap of 0.1.
+    # Standard errors 0.15 each and 2 degrees of freedom: 4.303 * sqrt(0.15² + 0.15²) = 0.913.
     assert "cannot be told apart" in sentence
-    assert "0.100 ± 0.424 apart (over 2 seeds)" in sentence
+    assert "0.100 ± 0.913 apart (95% confidence by Student's t, over 2 seeds)" in sentence
 
 
 def test_unfinished_runs_have_no_verdict():

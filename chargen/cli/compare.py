@@ -125,7 +125,8 @@ def command(
             write_json(terminal, compared.to_json())
         write_json(terminal, {"verdict": result})
     pictures.export(comparison_figure(runs, (result,)))
-    for line in () if as_json else (*comparison_table(runs), _LEGEND, result):
+    legend = _LEGEND if seeds == 1 else f"{_LEGEND}; ±: standard deviation over the seeds"
+    for line in () if as_json else (*comparison_table(runs), legend, result):
         terminal.write_line(line.replace("±", "+-") if terminal.ascii else line)
     return ExitCode.DONE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from chargen.cli.options import (
     write_json,
 )
 from chargen.cli.pictures import Pictures, picture_options
+from chargen.cli.standard_input import read_standard_input
 from chargen.errors import CorpusError, UsageError, reason_of
 from chargen.insight.views import ORDERS, VIEWS
 from chargen.terminal.context import Terminal
@@ -36,8 +36,8 @@ _TEXT_VIEWS = ("unit", "surprise", "entropy")
 """Views that colour the text itself, and so fill several lines of the terminal."""
 _HEATMAP_HELP = """Draw a model's memory while it reads a text.
 
-The text is FILE, or - for standard input, or TEXT of -p. With one argument, the model is the
-newest run.
+The text is FILE or TEXT of -p; - for either of them is standard input. With one argument, the model
+is the newest run.
 
 \b
   chargen heatmap bard scene.txt                       units over the end of the text
@@ -103,11 +103,10 @@ def command(
         raise UsageError(f"--length {length}: must be from 1 to {_MAX_SHOWN_TOKENS:,}")
     if rows < 1:
         raise UsageError(f"--rows {rows}: must be at least 1")
-    file = None if typed_text is not None else names[-1] if names else "-"
-    if len(names) == 1 and file is not None and is_model(file):
-        if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError(f"{file}: name the FILE to read after the model, or -p TEXT")
-        names, file = (file, "-"), "-"
+    if typed_text is None and (not names or (len(names) == 1 and is_model(names[0]))):
+        after = f"{names[0]}: name the FILE to read after the model" if names else "name the FILE"
+        raise UsageError(f"{after}, or give -p TEXT; - reads standard input")
+    file = names[-1] if typed_text is None else "-" if typed_text == "-" else None
     model = load(names[0] if len(names) == 2 or (typed_text is not None and names) else None)
     chosen_unit = None if unit is None else parse_unit(unit, model.config)
     if chosen_unit is not None and view != "unit":
@@ -117,7 +116,7 @@ def command(
             length = _EXPORTED_TOKENS
         else:
             length = _TEXT_VIEW_TOKENS if view in _TEXT_VIEWS else pictures.width
-    text = _read(file, model) if file is not None else typed_text or ""
+    text = _read(file, model, terminal) if file is not None else typed_text or ""
     if isinstance(text, str):
         note_unseen(model, text, terminal)
     grid = _build_grid(
@@ -152,10 +151,10 @@ def _build_grid(model: Model, text: str | bytes, view: str, length: int, **optio
     return build_view(view, trace, view_options)
 
 
-def _read(name: str, model: Model) -> str | bytes:
+def _read(name: str, model: Model, terminal: Terminal) -> str | bytes:
     """The text of a file, or of standard input for -; bytes if the model reads bytes."""
     try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        raw = read_standard_input(terminal) if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CorpusError(f"{name}: cannot be read ({reason})") from error

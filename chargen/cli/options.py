@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from chargen.cli.standard_input import wait_for_standard_input
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import COLOR_MODES, Terminal
 
@@ -258,6 +259,8 @@ def read_tokens(
     from chargen.text.store import token_dtype
     from chargen.text.tokenizer import describe_unseen
 
+    if name == "-":
+        wait_for_standard_input(terminal)
     documents = model.card.get("documents")
     corpus = open_corpus(
         [name],

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
-from chargen.errors import UsageError, reason_of
-from chargen.inference.filters import SETTINGS, SampleConfig
+from chargen.cli.standard_input import (
+    UNREAD,
+    has_unread_input,
+    read_standard_input,
+    waiting_told,
+)
+from chargen.errors import ChargenError, UsageError, reason_of
+from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.terminal.context import Terminal
+from chargen.terminal.progress import reading_line
 from chargen.terminal.safetext import SafeStream, safe
 from chargen.text.tokenizer import UNKNOWN_POLICIES, utf8
 
@@ -23,16 +29,19 @@ if TYPE_CHECKING:
     from chargen.api import Model
     from chargen.inference.generate import Step
 
+T = TypeVar("T")
 _SAMPLE_HELP = """Write with a model.
 
 MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
-prompt comes from -p, from --prompt-file, or from standard input. It is used exactly as it is, white
-space included, and is part of the output.
+prompt comes from -p or from --prompt-file. With - for either of them it is standard input, which is
+read only then; so a loop over the lines of a file keeps its lines. The prompt is used exactly as it
+is, white space included, and is part of the output.
 
 \b
   chargen sample
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
-  chargen sample bard -n 5 --temperature 0.6 --stop $'\\n\\n' > five.txt
+  echo -n "To be" | chargen sample bard -p -
+  chargen sample bard -n 5 --temperature 0.6 --stop '\\n\\n' > five.txt
 
 A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
 keeps them apart even if they contain empty lines.
@@ -55,7 +64,9 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 
 @click.command(help=_SAMPLE_HELP)
 @click.argument("model", required=False, type=MODEL)
-@click.option("-p", "--prompt", metavar="TEXT", help="Prompt: the beginning of the text.")
+@click.option(
+    "-p", "--prompt", metavar="TEXT", help="Prompt: the beginning of the text; - is standard input."
+)
 @click.option("--prompt-file", metavar="FILE", help="File with the prompt; - is standard input.")
 @click.option(
     "-n", "--count", type=int, default=1, show_default=True, metavar="N", help="Texts to write."
@@ -66,7 +77,12 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 @_setting("top_p", "P")
 @_setting("min_p", "P")
 @_setting("repetition_penalty", "R")
-@click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; repeatable.")
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help=r"Stop before this text; \n is a line end, \t a tab, \\ a backslash; repeatable.",
+)
 @click.option("--seed", type=int, metavar="N", help="Seed; the same seed writes the same.")
 @click.option(
     "--unknown",
@@ -91,17 +107,24 @@ def command(
 ) -> None:
     """Write; see _SAMPLE_HELP."""
     from chargen.api import draw_seed, load
+    from chargen.inference.batched_read import tokens_before_end
+    from chargen.inference.generate import impossible_stops
 
     if not 1 <= count <= _MAX_TEXTS:
         raise UsageError(f"--count {count}: must be from 1 to {_MAX_TEXTS:,}")
     settings = {name: value for name, value in given.items() if value is not None}
     settings.setdefault("seed", draw_seed())
+    settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
-    text = _read_prompt(prompt, prompt_file)
+    text = _read_prompt(prompt, prompt_file, terminal)
     loaded = load(model)
-    config.check_vocabulary(loaded.config.vocab_size)
-    loaded.encode(text, unknown)  # refuses unknown characters before anything is written
+    tokens = len(loaded.encode(text, unknown))  # refuses unknown characters before it writes
+    read = tokens_before_end(loaded.stepper, tokens)
+    if read < tokens:
+        terminal.note(f"the prompt has {tokens:,} tokens; reads the last {read:,}")
     note_unseen(loaded, text, terminal, unknown)
+    for line in impossible_stops(config.stop, loaded.tokenizer):
+        terminal.note(line)
     request = _Request(loaded, text, unknown, config.seed, settings, echo)
     if as_json:
         _write_json(request, count, terminal)
@@ -127,25 +150,34 @@ class _Request:
         self.settings = settings
         self.echoed = prompt if echo else ""
 
-    def steps(self) -> Iterator[Step]:
-        """The steps of one text."""
-        return self.model.generate(self.prompt, unknown=self.unknown, **self.settings)
+    def steps(self, terminal: Terminal) -> Iterator[Step]:
+        """The steps of one text; shows how much of a long prompt is read."""
+        return self._after_prompt(self.model.generate, terminal, self.prompt)
 
-    def texts(self, count: int) -> list[list[Step]]:
-        """All steps of several texts, which are written as one batch."""
-        texts: list[list[Step]] = [[] for _ in range(count)]
-        for number, step in self.model.generate_batch(
-            self.prompt, count, unknown=self.unknown, **self.settings
-        ):
-            texts[number].append(step)
-        return texts
+    def steps_of_texts(self, count: int, terminal: Terminal) -> Iterator[tuple[int, Step]]:
+        """The steps of several texts, each with the number of its text; else as `steps`."""
+        return self._after_prompt(self.model.generate_batch, terminal, self.prompt, count)
+
+    def _after_prompt(
+        self, write: Callable[..., Iterator[T]], terminal: Terminal, *arguments: object
+    ) -> Iterator[T]:
+        """What `write` yields; its first step reads the prompt, under a line of progress."""
+        size = len(utf8(self.prompt))
+        with reading_line(terminal) as report:
+            steps = write(
+                *arguments,
+                unknown=self.unknown,
+                progress=lambda share: report("reading the prompt", int(share * size), size),
+                **self.settings,
+            )
+            # A model that cannot write fails here, before anything is shown.
+            first_step = next(steps)
+        return chain((first_step,), steps)
 
 
 def _stream(request: _Request, terminal: Terminal) -> None:
     """Write one text, each token as soon as it is there."""
-    steps = request.steps()
-    first_step = next(steps)  # a model that cannot write fails here, before anything is shown
-    steps = chain((first_step,), steps)
+    steps = request.steps(terminal)
     if not terminal.shows_text:
         terminal.write_bytes(utf8(request.echoed))
         for step in steps:
@@ -163,66 +195,107 @@ def _stream(request: _Request, terminal: Terminal) -> None:
         out.flush()
 
 
+class _Draft:
+    """What is written of one text so far. It keeps no step: each has a copy of the state."""
+
+    def __init__(self) -> None:
+        self.text, self.data = StringIO(), BytesIO()
+        self.tokens, self.logprob = 0, 0.0
+        self.finish: str | None = None
+
+    def add(self, step: Step) -> None:
+        self.text.write(step.text)
+        self.data.write(step.data)
+        self.tokens += 1
+        self.logprob += step.logprob
+        self.finish = step.finish
+
+
+def _write_in_order(
+    request: _Request, count: int, terminal: Terminal, write: Callable[[int, _Draft], None]
+) -> None:
+    """Write several texts in the order of their numbers, each as soon as it is complete.
+
+    When Ctrl-C or an error ends the writing, the texts that have begun are written as they are.
+    """
+    drafts: dict[int, _Draft] = {}
+    first_missing = 0
+    try:
+        for number, step in request.steps_of_texts(count, terminal):
+            drafts.setdefault(number, _Draft()).add(step)
+            while first_missing in drafts and drafts[first_missing].finish:
+                write(first_missing, drafts.pop(first_missing))
+                first_missing += 1
+    except (KeyboardInterrupt, ChargenError):
+        for number in sorted(drafts):
+            write(number, drafts[number])
+        raise
+
+
 def _write_texts(request: _Request, count: int, terminal: Terminal) -> None:
     """Write several texts: under headings on a terminal, else with an empty line between them."""
-    for number, steps in enumerate(request.texts(count)):
+
+    def write(number: int, draft: _Draft) -> None:
         if terminal.shows_text:
             divider = f"{'-' if terminal.ascii else '─'}" * 20
             terminal.write_line(f"{divider} {number + 1} of {count}")
-            terminal.write_line(safe(request.echoed + "".join(step.text for step in steps)))
+            terminal.write_line(safe(request.echoed + draft.text.getvalue()))
+            terminal.out.flush()
         else:
             terminal.write_bytes(b"\n\n" if number else b"")
-            terminal.write_bytes(utf8(request.echoed) + b"".join(step.data for step in steps))
+            terminal.write_bytes(utf8(request.echoed) + draft.data.getvalue())
+
+    _write_in_order(request, count, terminal, write)
 
 
 def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
-    for number, steps in enumerate(request.texts(count)):
+    """Write each text as one line of JSON; `finish` is null where the writing was interrupted."""
+
+    def write(number: int, draft: _Draft) -> None:
         value = {
             "prompt": utf8(request.prompt).decode("utf-8", "replace"),
-            "text": "".join(step.text for step in steps),
-            "tokens": len(steps),
-            "finish": steps[-1].finish,
-            "nats_per_token": -sum(step.logprob for step in steps) / len(steps),
+            "text": draft.text.getvalue(),
+            "tokens": draft.tokens,
+            "finish": draft.finish,
+            "nats_per_token": -draft.logprob / draft.tokens,
             "seed": request.seed,
             "number": number,
         }
         write_json(terminal, value)
+        terminal.out.flush()
+
+    _write_in_order(request, count, terminal, write)
 
 
-def _read_prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """The prompt, from the option, the file or a pipe; empty without any of them.
+def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal) -> str:
+    """The prompt: a text, a file, or standard input where one of them is `-`; else empty.
 
     Raises:
         UsageError: both options are given, or the file cannot be read or is too long.
     """
     if prompt is not None and prompt_file is not None:
         raise UsageError("--prompt and --prompt-file: give one of them")
-    if prompt is not None:
+    if prompt is not None and prompt != "-":
         return prompt
     raw = b""
-    if prompt_file is not None and prompt_file != "-":
+    if "-" in (prompt, prompt_file):
+        raw = read_standard_input(terminal, limit=_MAX_PROMPT_BYTES)
+    elif prompt_file is not None:
         try:
             path = Path(prompt_file)
             if path.exists() and not (path.is_file() or path.is_fifo()):
                 raise UsageError(f"--prompt-file {prompt_file or repr('')}: not a file")
-            with path.open("rb") as stream:
+            waiting = f"waiting for {prompt_file}; it is a pipe, and another program must write it"
+            told = waiting_told(terminal, waiting) if path.is_fifo() else nullcontext()
+            with told, path.open("rb") as stream:
                 raw = stream.read(_MAX_PROMPT_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = reason_of(error)
             raise UsageError(f"--prompt-file {prompt_file}: cannot be read ({reason})") from error
-    elif prompt_file == "-" or _is_piped():
-        raw = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    elif has_unread_input():
+        terminal.note(UNREAD)
     if len(raw) > _MAX_PROMPT_BYTES:
         raise UsageError(
             f"the prompt is longer than {_MAX_PROMPT_BYTES:,} bytes; give only its end"
         )
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _is_piped() -> bool:
-    """Whether standard input is a pipe or a file, and not a terminal, a device or closed."""
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chargen.cli.options import MODEL, json_option, note_unseen, terminal_options, write_json
 from chargen.cli.pictures import Pictures, picture_options
+from chargen.cli.standard_input import read_standard_input
 from chargen.errors import CorpusError, UsageError
 from chargen.terminal.context import Terminal
 
@@ -23,8 +23,7 @@ _STEP_HELP = """Show one time step, equation by equation.
 
 Each line is an equation, a strip with the values of all units, and the units whose values are
 furthest from zero. The logits and the probabilities after softmax follow. On a terminal, the arrow
-keys move through the text and the layers. Without MODEL, the model is the newest run; without -p,
-the text is standard input.
+keys move through the text and the layers. Without MODEL, the model is the newest run.
 
 \b
   chargen step bard -p "To be, or not to b"
@@ -35,7 +34,7 @@ the text is standard input.
 
 @click.command(help=_STEP_HELP)
 @click.argument("name", metavar="[MODEL]", required=False, type=MODEL)
-@click.option("-p", "--text", "typed_text", metavar="TEXT", help="The text.")
+@click.option("-p", "--text", "typed_text", metavar="TEXT", help="The text; - is standard input.")
 @click.option("--at", type=int, metavar="N", help="Which token, from 1; default: the last.")
 @click.option("--layer", type=int, default=1, show_default=True, metavar="L", help="Which layer.")
 @json_option
@@ -58,12 +57,11 @@ def command(
     from chargen.terminal.step_display import StepView
 
     model = load(name)
-    if typed_text is not None:
-        text = typed_text
-    elif sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("give the text with -p TEXT, or on standard input")
-    else:
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    if typed_text is None:
+        raise UsageError("give the text with -p TEXT; -p - reads standard input")
+    text = typed_text
+    if text == "-":
+        text = read_standard_input(terminal).decode("utf-8", "replace")
     note_unseen(model, text, terminal)
     ids = model.encode(text)
     if not len(ids):

@@ -23,7 +23,12 @@ from chargen.text.tokenizer import Tokens
 MAX_ROWS, MIN_ROWS = 64, 8
 WARM_UP_TOKENS = 2048
 """Tokens that a row reads before its part: many times more than such a model remembers."""
+MIN_TOKENS_IN_ROWS = 1 << 18
+"""Tokens from which a whole text is read in rows."""
+_MIN_PRODUCTS_IN_ROWS = 4e11
+"""Tokens times parameters from which a whole text is read in rows, for large models."""
 _STEPS_PER_REPORT = 64
+_TOKENS_PER_REPORT = 2048
 
 ProgressCallback = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
@@ -31,6 +36,47 @@ ProgressCallback = Callable[[float], None]
 
 def ignore_progress(share: float) -> None:
     """A `ProgressCallback` that does nothing."""
+
+
+def is_read_in_rows(stepper: Stepper, tokens: int) -> bool:
+    """Whether a whole text of so many tokens is read in rows: one row would take minutes."""
+    products = tokens * stepper.config.num_parameters
+    return tokens >= MIN_TOKENS_IN_ROWS or products >= _MIN_PRODUCTS_IN_ROWS
+
+
+def tokens_before_end(stepper: Stepper, tokens: int) -> int:
+    """How many of the last tokens of a text `read_to_end` reads; all unless it is very long."""
+    if not is_read_in_rows(stepper, tokens):
+        return tokens
+    return min(tokens, WARM_UP_TOKENS + -(-tokens // MAX_ROWS))
+
+
+def read_to_end(
+    stepper: Stepper,
+    ids: TokenIds | Tokens,
+    state: Array,
+    *,
+    progress: ProgressCallback = ignore_progress,
+) -> Array:
+    """The state after reading a text (T,) from `state`.
+
+    A text that would take minutes is read as the last row of `read_in_rows` reads it: the warm-up
+    and the last part, from a zero state. So it takes no longer than to score the text.
+
+    Args:
+        stepper: the model.
+        ids: the text.
+        state: the state (L, S, H) before it; stays as it is.
+        progress: called with the share that is read.
+    """
+    count = tokens_before_end(stepper, len(ids))
+    if count < len(ids):
+        state = stepper.zero_state()
+    for start in range(len(ids) - count, len(ids), _TOKENS_PER_REPORT):
+        end = min(start + _TOKENS_PER_REPORT, len(ids))
+        state = stepper.read(np.asarray(ids[start:end], np.int64), state)
+        progress(1 - (len(ids) - end) / count)
+    return state.copy()
 
 
 @dataclass(frozen=True, kw_only=True)

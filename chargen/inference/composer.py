@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from chargen.inference.engine import Array, Clamps, Stepper, check_finite, log_softmax
+from chargen.inference.batched_read import (
+    WARM_UP_TOKENS,
+    ProgressCallback,
+    ignore_progress,
+    is_read_in_rows,
+    read_in_rows,
+)
+from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_finite, log_softmax
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig
 from chargen.inference.generate import (
     IMPOSSIBLE,
@@ -26,6 +33,9 @@ from chargen.model.unit_names import Unit
 from chargen.text.tokenizer import Tokenizer
 
 _TAIL_MARGIN_BYTES = 64
+_TOKENS_PER_REPORT = 256
+_POSITIONS_PER_STATE = 1024
+"""In a text that is read in rows, one position of so many has a stored state."""
 
 
 class Composer:
@@ -70,18 +80,63 @@ class Composer:
             )
         return self._beginning
 
-    def read(self, node: int, tokens: Iterable[int]) -> int:
-        """Reads tokens after a node; the node at their end."""
+    def read(
+        self, node: int, tokens: Iterable[int], *, progress: ProgressCallback = ignore_progress
+    ) -> int:
+        """Reads tokens after a node; the node at their end.
+
+        Args:
+            node: the end of the text before them.
+            tokens: ids.
+            progress: called with the share that is read.
+        """
         ids = list(tokens)
         if not ids:
             return node
         node = self.start(node, empty=False)
+        if len(ids) > 2 * WARM_UP_TOKENS and is_read_in_rows(self.stepper, len(ids)):
+            # The state before counts for the first tokens only; they are read one by one.
+            node = self.read(node, ids[:WARM_UP_TOKENS])
+            return self._read_in_rows(node, np.array(ids), WARM_UP_TOKENS, progress)
         logits = None if node == ROOT else self.logits(node)
-        for token in ids:
+        for number, token in enumerate(ids):
+            if number % _TOKENS_PER_REPORT == 0:
+                progress(number / len(ids))
             logprob = 0.0 if logits is None else float(log_softmax(logits)[token])
             state = np.empty_like(self.tree.state(node))
             logits = self.stepper.step(token, self.tree.state(node), state, self.clamps)
             node = self.tree.append(node, token, state, logprob=logprob, clamps=self.clamps)
+        progress(1.0)
+        return node
+
+    def _read_in_rows(
+        self, node: int, text: TokenIds, first: int, progress: ProgressCallback
+    ) -> int:
+        """Reads a very long text (T,) as `eval` does; the tree gets the state of some positions.
+
+        Args:
+            node: the node of position `first - 1`.
+            text: ids; those before `first` are only the warm-up.
+            first: the first position that gets a node.
+            progress: called with the share that is read.
+        """
+        tree, last = self.tree, len(text) - 1
+        logprobs = np.zeros(len(text) + 1, np.float32)
+        states: dict[int, Array] = {}
+        for step in read_in_rows(self.stepper, text, clamps=self.clamps, progress=progress):
+            positions = step.counted_positions
+            following = text[np.minimum(positions + 1, last)]
+            scores = log_softmax(step.logits[step.counts])
+            logprobs[positions + 1] = scores[np.arange(len(following)), following]
+            stored = (step.positions % _POSITIONS_PER_STATE == 0) | (step.positions == last)
+            for row in np.flatnonzero(step.counts & stored & (step.positions >= first)):
+                states[int(step.positions[row])] = step.state[:, :, row].copy()
+        for position in range(first, last + 1):
+            logprob = float(logprobs[position])
+            node = tree.restore(node, int(text[position]), logprob, self.clamps, hidden=False)
+            if position in states:
+                tree.store_state(node, states[position])
+        progress(1.0)
         return node
 
     def logits(self, node: int) -> Array:
@@ -98,12 +153,7 @@ class Composer:
         return self.logits(self.start(node, empty=True))
 
     def write(self, node: int, config: SampleConfig, number: int = 0) -> Writing:
-        """Begins to write after a node; draws from (seed, number).
-
-        Raises:
-            UsageError: a setting does not fit the model.
-        """
-        config.check_vocabulary(self.tokenizer.vocab_size)
+        """Begins to write after a node; draws from (seed, number)."""
         return Writing(self, self.start(node, empty=True), config, number)
 
 

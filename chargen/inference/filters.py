@@ -10,6 +10,7 @@ Shape letter: V vocabulary.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -96,7 +97,7 @@ class SampleConfig:
     temperature: float = 0.8
     """Logits are divided by it; 0 is greedy."""
     top_k: int = 0
-    """Only this many of the most likely tokens; 0 keeps all."""
+    """Only this many of the most likely tokens; 0, or more than the model has, keeps all."""
     top_p: float = 1.0
     """Only the most likely tokens that together reach this probability; 1 keeps all."""
     min_p: float = 0.0
@@ -112,6 +113,9 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         """Check every setting and report all problems at once."""
+        given = cast("str | Sequence[str]", self.stop)
+        # A single text is one stop text, not one for each of its characters.
+        object.__setattr__(self, "stop", (given,) if isinstance(given, str) else tuple(given))
         checks = [row.problem(name, getattr(self, name)) for name, row in SETTINGS.items()]
         problems = [problem for problem in checks if problem]
         if "" in self.stop:
@@ -121,17 +125,24 @@ class SampleConfig:
         if problems:
             raise UsageError("; ".join(problems))
 
-    def check_vocabulary(self, vocab_size: int) -> None:
-        """Check what depends on the model.
 
-        Raises:
-            UsageError: top_k is larger than the vocabulary.
-        """
-        if self.top_k > vocab_size:
-            raise UsageError(
-                f"top-k {self.top_k}: the model has {vocab_size} tokens; "
-                f"choose 1 to {vocab_size}, or 0 for all"
-            )
+_STOP_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "|": "|"}
+"""What a character means after a backslash in a typed stop text."""
+
+
+def parse_stop(typed: str) -> str:
+    r"""The stop text that a person typed: \n, \t, \r, \\ and \| are escapes; others stay."""
+
+    def meant(match: re.Match[str]) -> str:
+        return _STOP_ESCAPES.get(match[1], match[0])
+
+    return re.sub(r"\\(.)", meant, typed, flags=re.DOTALL)
+
+
+def show_stop(stop: str) -> str:
+    """A stop text as a person types it; `parse_stop` reads it back."""
+    typed = {text: f"\\{letter}" for letter, text in _STOP_ESCAPES.items()}
+    return "".join(typed.get(character, character) for character in stop)
 
 
 RECENT_TOKENS = 64

@@ -18,12 +18,15 @@ from typing import NamedTuple
 import numpy as np
 
 from chargen.errors import ChargenError
+from chargen.inference.batched_read import ProgressCallback, ignore_progress, read_to_end
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
-from chargen.text.tokenizer import StreamDecoder, Tokenizer
+from chargen.text.tokenizer import StreamDecoder, Tokenizer, utf8
 
 IMPOSSIBLE = -1e30
 """A logit whose likelihood is zero. Unlike -inf, it can be multiplied by that zero."""
+TEXTS_PER_BATCH = 64
+"""Texts that are written side by side; more rows would make a step of the batch hardly cheaper."""
 _UNIFORMS_PER_CALL = 64
 
 
@@ -171,6 +174,8 @@ def generate(
     prompt: TokenIds,
     config: SampleConfig,
     state: Array | None = None,
+    *,
+    progress: ProgressCallback = ignore_progress,
 ) -> Iterator[Step]:
     """Writes one text after a prompt.
 
@@ -180,14 +185,12 @@ def generate(
         prompt: ids to read first (N,); may be empty where there is no `state`.
         config: how to draw.
         state: the state before the prompt; None starts a text (see `beginning`).
-
-    Raises:
-        UsageError: a setting does not fit the model.
+        progress: called with the share of the prompt that is read.
     """
-    config.check_vocabulary(tokenizer.vocab_size)
     writer = Writer(tokenizer, config, 0)
     ids = beginning(prompt, tokenizer) if state is None else prompt
-    state = stepper.read(ids[:-1], stepper.zero_state() if state is None else state)
+    before = stepper.zero_state() if state is None else state
+    state = read_to_end(stepper, ids[:-1], before, progress=progress)
     logits = stepper.step(int(ids[-1]), state, state)
     recent = recent_tokens(prompt)
     while not writer.done:
@@ -199,23 +202,50 @@ def generate(
 
 
 def generate_batch(
-    stepper: Stepper, tokenizer: Tokenizer, prompt: TokenIds, config: SampleConfig, count: int
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    prompt: TokenIds,
+    config: SampleConfig,
+    count: int,
+    *,
+    progress: ProgressCallback = ignore_progress,
 ) -> Iterator[tuple[int, Step]]:
     """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
 
-    Text k draws from (seed, k) and does not depend on `count`.
+    Text k draws from (seed, k) and does not depend on `count`. Of many texts, `TEXTS_PER_BATCH` are
+    written at a time, so the first are complete long before the last begin.
 
-    Raises:
-        UsageError: a setting does not fit the model.
+    Args:
+        stepper: the model.
+        tokenizer: its tokenizer.
+        prompt: ids to read first (P,); may be empty.
+        config: how to draw.
+        count: how many texts.
+        progress: called with the share of the prompt that is read.
     """
-    config.check_vocabulary(tokenizer.vocab_size)
-    writers = [Writer(tokenizer, config, number) for number in range(count)]
-    recents = [recent_tokens(prompt) for _ in range(count)]
     ids = beginning(prompt, tokenizer)
-    before = stepper.read(ids[:-1], stepper.zero_state())
+    before = read_to_end(stepper, ids[:-1], stepper.zero_state(), progress=progress)
+    for first in range(0, count, TEXTS_PER_BATCH):
+        numbers = range(first, min(first + TEXTS_PER_BATCH, count))
+        writers = [Writer(tokenizer, config, number) for number in numbers]
+        recents = [recent_tokens(prompt) for _ in numbers]
+        for row, step in _write_rows(stepper, tokenizer, int(ids[-1]), before, writers, recents):
+            yield numbers[row], step
+
+
+def _write_rows(
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    token: int,
+    before: Array,
+    writers: Sequence[Writer],
+    recents: Sequence[deque[int]],
+) -> Iterator[tuple[int, Step]]:
+    """Writes one text in each batch row, all after the state `before` and one more token."""
+    count = len(writers)
     state = np.repeat(before[:, :, None], count, axis=2)
     batched = stepper.batched(count)
-    logits = batched.step(np.full(count, ids[-1]), state, state)
+    logits = batched.step(np.full(count, token), state, state)
     while not all(writer.done for writer in writers):
         forbid_unknown(logits, tokenizer)
         draws = []
@@ -255,4 +285,12 @@ def recent_tokens(ids: TokenIds) -> deque[int]:
 
 def encode_stops(config: SampleConfig) -> list[bytes]:
     """The stop texts as bytes."""
-    return [stop.encode("utf-8", "replace") for stop in config.stop]
+    return [utf8(stop) for stop in config.stop]
+
+
+def impossible_stops(stops: Sequence[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """A line for each stop text that cannot come, because the model never saw its characters."""
+    for stop in stops:
+        unseen = tokenizer.unseen(stop)
+        if unseen:
+            yield f"stop {stop!r} cannot come: the model never saw {', '.join(map(repr, unseen))}"

@@ -14,16 +14,13 @@ from chargen.inference.batched_read import (
     WARM_UP_TOKENS,
     ProgressCallback,
     ignore_progress,
+    is_read_in_rows,
     read_in_rows,
 )
 from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_finite, log_softmax
 from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 
-MIN_TOKENS_IN_ROWS = 1 << 18
-"""Tokens from which the total is computed in rows."""
-_MIN_PRODUCTS_IN_ROWS = 4e11
-"""Tokens times parameters from which the total is computed in rows, for large models."""
 _MIN_TOKENS_PREDICTED_IN_ROWS = 1 << 14
 """Tokens from which single tokens are predicted in rows: one row would take seconds."""
 _PREDICTION_WARM_UP_TOKENS = 512
@@ -38,8 +35,7 @@ def total_nats(stepper: Stepper, ids: TokenIds | Tokens) -> float:
     Reading starts at a zero state. A text that would take minutes is read in rows, each with its
     own state.
     """
-    products = len(ids) * stepper.config.num_parameters
-    if len(ids) >= MIN_TOKENS_IN_ROWS or products >= _MIN_PRODUCTS_IN_ROWS:
+    if is_read_in_rows(stepper, len(ids)):
         nats = 0.0
         for positions, logprobs in _predict_in_rows(stepper, ids, WARM_UP_TOKENS):
             nats -= float(_of_next(ids, positions, logprobs).sum(dtype=np.float64))

@@ -104,10 +104,14 @@ class TextTree:
             hidden: whether the token is not part of the text, but read before a text.
         """
         node = self.restore(parent, token, logprob, clamps or _NO_CLAMPS, hidden)
+        self.store_state(node, state)
+        return node
+
+    def store_state(self, node: int, state: Array) -> None:
+        """Stores the state (L, S, H) after a node; the tree keeps this array, not a copy."""
         self._states[node] = state
         if len(self._states) > self._max_states:
             self._drop_old_states()
-        return node
 
     def restore(self, parent: int, token: int, logprob: float, clamps: Clamps, hidden: bool) -> int:
         """Adds a node as `append` does; its state is computed when it is needed."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from chargen.files import finite_or_none
+from chargen.insight.confidence import CONFIDENCE, margin, margin_of_difference
 from chargen.insight.plot import Numbers
 from chargen.model.config import CELLS, ModelConfig
 
@@ -58,6 +59,10 @@ class ComparedRun:
         first_tokens, first_seconds = self.timed_from
         if seconds > first_seconds:
             self.tokens_per_second = (tokens - first_tokens) / (seconds - first_seconds)
+
+    def snapshot(self) -> ComparedRun:
+        """A copy for another thread: its lists do not grow while the run goes on."""
+        return replace(self, seconds=list(self.seconds), curve=list(self.curve))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None for a number that is not finite."""
@@ -118,8 +123,8 @@ def rankings(runs: Sequence[ComparedRun]) -> list[Ranking]:
 def verdict(runs: Sequence[ComparedRun], how: str) -> str:
     """A sentence: which cell predicts best, by how much, and how sure that is.
 
-    Over several seeds, the standard error comes from the seeds; with one seed each, from the
-    differences over the blocks of the text.
+    The margin is a confidence interval by Student's t: over several seeds, from the scores of the
+    seeds; with one seed each, from the differences over the blocks of the text.
 
     Args:
         runs: the compared runs.
@@ -136,19 +141,20 @@ def verdict(runs: Sequence[ComparedRun], how: str) -> str:
     gap = second.bits_per_byte - best.bits_per_byte
     seeds = min(len(best.runs), len(second.runs))
     if seeds > 1:
-        error = math.sqrt(best.spread**2 / len(best.runs) + second.spread**2 / len(second.runs))
+        scores = [[run.bits_per_byte for run in row.runs] for row in (best, second)]
+        around = margin_of_difference(*scores)
         source = f"over {seeds} seeds"
     else:
-        difference = second.runs[0].blocks - best.runs[0].blocks
-        error = float(difference.std(ddof=1) / math.sqrt(len(difference)))
+        around = margin(second.runs[0].blocks - best.runs[0].blocks)
         source = "by this text; one seed each; --seeds 3 would show what chance adds"
+    source = f"{CONFIDENCE:.0%} confidence by Student's t, {source}"
     other = CELLS[second.cell].label
-    if gap <= 2 * error:
+    if gap > around:
         return (
-            f"{label} and {other} cannot be told apart {how}: {best.bits_per_byte:.3f} and "
-            f"{second.bits_per_byte:.3f} bits a byte, {gap:.3f} ± {2 * error:.3f} apart ({source})"
+            f"{label} predicts best {how}: {best.bits_per_byte:.3f} bits a byte, {gap:.3f} ± "
+            f"{around:.3f} fewer than {other} ({source})"
         )
     return (
-        f"{label} predicts best {how}: {best.bits_per_byte:.3f} bits a byte, {gap:.3f} ± "
-        f"{2 * error:.3f} fewer than {other} ({source})"
+        f"{label} and {other} cannot be told apart {how}: {best.bits_per_byte:.3f} and "
+        f"{second.bits_per_byte:.3f} bits a byte, {gap:.3f} ± {around:.3f} apart ({source})"
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from chargen.api import Model, draw_seed, training_text
 from chargen.errors import ModelFileError, UsageError
+from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.composer import Composer, Writing
 from chargen.inference.engine import Array, Stepper
 from chargen.inference.tree import ROOT, TextTree
@@ -133,8 +134,12 @@ class Session:
         """Returns the text of each node's token."""
         return token_labels(self.model.tokenizer, (self.tree.token(node) for node in nodes))
 
-    def append(self, text: str) -> list[str]:
+    def append(self, text: str, progress: ProgressCallback = ignore_progress) -> list[str]:
         """Reads a text at the end of the branch.
+
+        Args:
+            text: what to read.
+            progress: called with the share that is read.
 
         Returns:
             Lines that name the characters that the model has never seen.
@@ -146,7 +151,8 @@ class Session:
         ids = self.model.encode(text, policy)
         unseen = tokenizer.unseen(text)
         self.starts.append((self.tree.tip, False))
-        self.tree.branches[self.tree.branch] = self.composer.read(self.tree.tip, map(int, ids))
+        tip = self.composer.read(self.tree.tip, ids.tolist(), progress=progress)
+        self.tree.branches[self.tree.branch] = tip
         return list(describe_unseen(unseen, Counter(text), len(text), policy))
 
     def begin(self) -> Writing:

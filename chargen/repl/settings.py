@@ -9,12 +9,13 @@ value to `test_every_setting_reads_back_what_was_written` in tests/repl/test_com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from chargen.errors import UsageError, unknown_name
-from chargen.inference.filters import SETTINGS, SampleConfig
+from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop, show_stop
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
@@ -133,15 +134,15 @@ def _sample_row(name: str) -> Setting:
 
     return Setting(
         help=f"{SETTINGS[name].help} ({SETTINGS[name].range()})",
-        read=lambda settings: f"{getattr(settings.sample, name):g}",
+        read=lambda settings: str(getattr(settings.sample, name)).removesuffix(".0"),
         write=write,
     )
 
 
 def _set_stop(settings: Settings, text: str) -> None:
-    r"""Sets the texts between bars as stop texts; \n is a line end, `off` sets none."""
-    stops = () if text == "off" else tuple(filter(None, text.split("|")))
-    stops = tuple(stop.replace("\\n", "\n") for stop in stops)
+    r"""Sets the texts between bars as stop texts, read by `parse_stop`; `off` sets none."""
+    typed = [] if text == "off" else re.findall(r"(?:\\.|[^|])+", text, re.DOTALL)
+    stops = tuple(map(parse_stop, typed))
     settings.sample = change_sample(settings.sample, stop=stops)
 
 
@@ -199,7 +200,7 @@ TABLE: dict[str, Setting] = {
     **{setting_name(name): _sample_row(name) for name in SETTINGS},
     "stop": Setting(
         help=r"Texts that end the writing, with | between them; \n is a line end; off: none",
-        read=lambda settings: "|".join(settings.sample.stop).replace("\n", "\\n") or "off",
+        read=lambda settings: "|".join(map(show_stop, settings.sample.stop)) or "off",
         write=_set_stop,
         choices=("off",),
     ),

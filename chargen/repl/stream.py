@@ -27,7 +27,7 @@ from chargen.terminal.heatmap import column_label, render
 from chargen.terminal.panel import Panel
 from chargen.terminal.safetext import SafeStream, SafeText
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch
-from chargen.text.tokenizer import StreamDecoder
+from chargen.text.tokenizer import StreamDecoder, utf8
 
 _FRAME_SECONDS = 1 / 60
 _WRITE_SECONDS = 0.03
@@ -102,7 +102,7 @@ class Stream:
             0.0 if has_picture else time.monotonic() + _HINT_SECONDS - _PICTURE_SECONDS
         )
         stops = session.settings.sample.stop
-        self._lag = max((len(stop.encode()) for stop in stops), default=0)
+        self._lag = max((len(utf8(stop)) for stop in stops), default=0)
         """Tokens that wait at least, while the writing goes on."""
         if self._copies is not None:
             self._restart_copies(self._shown)

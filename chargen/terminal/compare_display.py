@@ -122,8 +122,11 @@ class LiveComparison:
         self._started = False
 
     def show(self, runs: Sequence[ComparedRun]) -> None:
-        """Keep the runs for the next refresh of rich's timer."""
-        self._runs = runs
+        """Keep the runs as they are now for the next refresh.
+
+        rich's timer draws in a thread of its own, while the runs go on changing here.
+        """
+        self._runs = tuple(run.snapshot() for run in runs)
         if not self._started:
             self._started = True
             self._live.start(refresh=True)

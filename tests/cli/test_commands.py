@@ -242,7 +242,10 @@ def test_prompts_from_files_and_pipes(cli, model_path, monkeypatch):
     )
     with Path("p.txt").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        assert cli("sample", model_path, "-l", "5", "--seed", "1") == from_option
+        assert cli("sample", model_path, "-p", "-", "-l", "5", "--seed", "1") == from_option
+        stream.seek(0)
+        arguments = ("--prompt-file", "-", "-l", "5", "--seed", "1")
+        assert cli("sample", model_path, *arguments) == from_option
 
 
 def test_eval_of_unseen_characters_says_so(cli, model_path):

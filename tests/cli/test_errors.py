@@ -143,7 +143,6 @@ def test_an_output_folder_that_cannot_be_written(fails, prose):
         (["--length", "0"], "length 0: must be at least 1"),
         (["--temperature", "-0.5"], "temperature -0.5"),
         (["--temperature", "nan"], "temperature nan"),
-        (["--top-k", "11"], "top-k 11: the model has 10 tokens"),
         (["--top-k", "-1"], "top-k -1"),
         (["--top-p", "0"], "top-p 0"),
         (["--min-p", "1.5"], "min-p 1.5"),

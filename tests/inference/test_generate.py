@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.errors import UsageError
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import StopMatcher, beginning, generate, generate_batch
@@ -205,10 +204,13 @@ def test_the_unknown_piece_is_never_written(prose):
     assert all(math.isfinite(step.logprob) and math.isfinite(step.entropy) for step in steps)
 
 
-def test_top_k_beyond_the_vocabulary_is_refused(parts):
+def test_top_k_beyond_the_vocabulary_keeps_all(parts):
     stepper, tokenizer = parts
-    with pytest.raises(UsageError, match="top-k 11: the model has 10 tokens"):
-        next(generate(stepper, tokenizer, tokenizer.encode("a"), SampleConfig(top_k=11)))
+    texts = [
+        text_of(generate(stepper, tokenizer, tokenizer.encode("a"), SampleConfig(top_k=top_k)))
+        for top_k in (0, 11)
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_texts_without_a_prompt_begin_like_a_line():

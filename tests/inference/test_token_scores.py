@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from chargen.inference import token_scores
+from chargen.inference import batched_read, token_scores
 from chargen.inference.batched_read import read_in_rows
 from chargen.inference.engine import Stepper
 from chargen.inference.token_scores import token_logprobs, total_nats
@@ -22,7 +22,7 @@ def test_the_total_in_rows_equals_the_total_of_one_reading(cell, length, monkeyp
     stepper = Stepper(model.config, model.weights)
     ids = np.random.default_rng(0).integers(10, size=length).astype(np.uint8)
     expected = total_nats(stepper, ids)
-    monkeypatch.setattr(token_scores, "MIN_TOKENS_IN_ROWS", 600)
+    monkeypatch.setattr(batched_read, "MIN_TOKENS_IN_ROWS", 600)
     monkeypatch.setattr(token_scores, "WARM_UP_TOKENS", 300)
     assert total_nats(stepper, ids) == pytest.approx(expected, rel=1e-5)
 

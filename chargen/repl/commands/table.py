@@ -10,6 +10,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from chargen.errors import UsageError
+from chargen.inference.generate import impossible_stops
 from chargen.insight.why import CAUSES
 from chargen.repl.commands import Command, Context, files, inspect, learn, write
 from chargen.repl.settings import TABLE, find_setting, set_value, setting_name
@@ -59,6 +60,9 @@ def set_command(context: Context, argument: str) -> None:
     set_value(settings, name, value if name == "stop" else value.strip())
     screen.set_background(settings.background)
     screen.line(f"{name} {row.read(settings)}", "dim")
+    if name == "stop":
+        for line in impossible_stops(settings.sample.stop, context.session.model.tokenizer):
+            screen.line(line)
 
 
 def show_command(context: Context, argument: str) -> None:

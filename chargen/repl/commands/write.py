@@ -19,8 +19,9 @@ from chargen.repl.commands.learn import learn_accepted
 from chargen.repl.session import branches_by_age
 from chargen.repl.stream import Stream, shown_whitespace
 from chargen.terminal.heatmap import column_label, one_line
-from chargen.terminal.progress import plural
+from chargen.terminal.progress import plural, reading_line
 from chargen.terminal.safetext import SafeText, safe
+from chargen.text.tokenizer import utf8
 
 _MAX_LINE_TOKENS = 60
 """Tokens of the text's last line that are shown again before a continuation."""
@@ -38,7 +39,10 @@ def read_and_write(context: Context, text: str) -> None:
     session, tree = context.session, context.session.tree
     learn_accepted(session)
     before, start = _last_line(context), tree.tip
-    for line in session.append(text):
+    size = len(utf8(text))
+    with reading_line(context.screen.terminal) as report:
+        lines = session.append(text, lambda share: report("reading", int(share * size), size))
+    for line in lines:
         context.screen.line(line, "dim")
     read = "".join(session.labels(tree.path(tree.tip, after=start)))
     _write_on(context, before, read)
