@@ -1,4 +1,4 @@
-"""The GPU's benchmark runs where nothing but torch, numpy and safetensors is installed."""
+"""The GPU's benchmark runs where only torch, with what it brings, numpy and safetensors are."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
 BARE = """
 import runpy, sys
 names = ["click", "rich", "prompt_toolkit", "platformdirs", "sentencepiece", "datasets", "psutil"]
-if "--without-filelock" in sys.argv:  # torch installs it, but only the training of a text needs it
-    sys.argv.remove("--without-filelock")
-    names.append("filelock")
 for name in names:
     sys.modules[name] = None
 import report
@@ -39,7 +36,7 @@ def run(*arguments):
 
 def test_it_needs_nothing_else(tmp_path):
     sizes = ("--steps", "1", "--rounds", "1", "--shapes", "[[1, 8]]")
-    done = run("--without-filelock", "--device", "cpu", *sizes)
+    done = run("--device", "cpu", *sizes)
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "results" / "gpu-cpu.md").read_text()
     rows = [line for line in table.splitlines() if " 1x8 " in line]
