@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training import autotune
+from chargen.training import autotune, planner
 from chargen.training.config import TrainConfig, check_settings
 from chargen.training.kernels import Kernel, candidates
 from chargen.training.planner import flop_per_token, make_plan
@@ -54,6 +54,8 @@ def machine(monkeypatch):
     """Simulates a machine of so many FLOP a second, with the same kernels everywhere."""
     kernels = [Kernel("native", bf16=True), Kernel("stock", bf16=False)]
     monkeypatch.setattr(autotune, "candidates", lambda *_: kernels)
+    for module in (autotune, planner):
+        monkeypatch.setattr(module, "native_problem", lambda *_: None)
 
     def of(flops):
         def seconds(model, train, kernel, threads, count):
@@ -137,6 +139,7 @@ def test_the_kernel_is_timed_for_a_plan_by_minutes_and_fixed_for_a_plan_by_steps
 
 def test_a_kernel_that_this_machine_lacks_is_an_error(monkeypatch):
     monkeypatch.setattr(autotune, "candidates", lambda *_: [])
+    monkeypatch.setattr(autotune, "native_problem", lambda *_: None)
     with pytest.raises(ChargenError, match="--kernel native --precision bf16: this machine cannot"):
         plan(steps=3, kernel="native", precision="bf16")
 
