@@ -53,6 +53,10 @@ SMALL: dict[str, Any] = {
 }
 
 
+FOUND = 4
+"""Exit code of `surprise --max-bits` when it lists positions."""
+
+
 def made_up_text(sentences: int, seed: int = 7) -> str:
     """Sentences that read like English and repeat themselves like English, made on the spot."""
     generator = random.Random(seed)
@@ -171,11 +175,22 @@ def display_values() -> Iterator[tuple[str, Any]]:
     from chargen.cli.main import run
 
     model, grouped = "lstm-stock-fp32-muon-1", "gru-stock-fp32-muon-2"
-    views = ("hidden", "cell", "input", "forget", "output", "candidate", "gates", "surprise")
+    views = (
+        "hidden",
+        "cell",
+        "input",
+        "forget",
+        "output",
+        "candidate",
+        "gates",
+        "surprise",
+        "entropy",
+    )
     lines = [
         *(["heatmap", model, "other.txt", "--view", view, "--json"] for view in views),
         ["heatmap", model, "other.txt", "--view", "unit", "--unit", "L2:7", "--json"],
         ["heatmap", grouped, "other.txt", "--view", "reset", "--json"],
+        ["heatmap", grouped, "other.txt", "--view", "update", "--json"],
         ["heatmap", grouped, "other.txt", "--view", "predict", "--json"],
         *(["step", name, "-p", "The sailor kept", "--json"] for name in (model, grouped)),
         *(["gradients", name, "--corpus", "book.txt", "--back", "40", "--json"]
@@ -184,7 +199,7 @@ def display_values() -> Iterator[tuple[str, Any]]:
         ["saturation", grouped, "book.txt", "--json"],
         ["units", model, "book.txt", "--json"],
         *(["why", model, "other.txt", "--at", "120", "--by", way, "--json"]
-          for way in ("input", "state", "recent")),
+          for way in ("omission", "input", "gradient")),
         ["surprise", model, "other.txt", "--json"],
         ["surprise", model, "other.txt", "--max-bits", "4", "--json"],
         ["eval", model, "other.txt", "--dynamic", "--json"],
@@ -196,7 +211,10 @@ def display_values() -> Iterator[tuple[str, Any]]:
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
             code = run([*arguments, "--quiet"])
-        yield "chargen " + " ".join(arguments), [int(code), output.getvalue().splitlines()]
+        name = "chargen " + " ".join(arguments)
+        if code not in (0, FOUND) or not output.getvalue():
+            raise SystemExit(f"{name}: exit code {int(code)}; a refusal proves nothing")
+        yield name, [int(code), output.getvalue().splitlines()]
 
 
 def collect() -> dict[str, Any]:

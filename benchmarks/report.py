@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import pty
 import shutil
 import sys
 import time
@@ -70,6 +71,29 @@ def interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> list[
 ComparedRun = Callable[[], Callable[[], object]]
 """Makes the function to measure. It is sent to another process, so it must be a function of a
 module, or a `functools.partial` of one."""
+
+
+def seconds_to_first_byte(arguments: list[str], **environ: str) -> float:
+    """Seconds from the start of a process to its first byte on a pseudo-terminal.
+
+    Args:
+        arguments: the command.
+        environ: environment variables that are set for it.
+    """
+    began = time.perf_counter()
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        os.execve(arguments[0], arguments, {**os.environ, **environ})
+    os.read(descriptor, 1)
+    took = time.perf_counter() - began
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except OSError:
+        pass  # Linux reports the end of a pseudo-terminal as an error
+    os.close(descriptor)
+    os.waitpid(pid, 0)
+    return took
 
 
 def between_processes(runs: Sequence[ComparedRun], rounds: int) -> list[list[float]]:

@@ -5,8 +5,6 @@ python benchmarks/startup.py
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
 import tempfile
@@ -22,24 +20,6 @@ from chargen.model.checkpoint import save_model
 ROUNDS = 15
 SHAPES = ((1, 320), (2, 512))
 """(Layers, units) of the LSTMs."""
-
-
-def seconds_to_first_byte(arguments: list[str]) -> float:
-    """Seconds from the start of the process to its first byte on a pseudo-terminal."""
-    began = time.perf_counter()
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        os.execv(arguments[0], arguments)
-    os.read(descriptor, 1)
-    took = time.perf_counter() - began
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except OSError:
-        pass  # Linux reports the end of a pseudo-terminal as an error
-    os.close(descriptor)
-    os.waitpid(pid, 0)
-    return took
 
 
 def seconds_to_end(arguments: list[str]) -> float:
@@ -62,7 +42,7 @@ def main() -> None:
             path = Path(folder, f"{layers}x{size}.safetensors")
             save_model(path, random_model(layers, size))
             arguments = [report.CHARGEN, "sample", str(path), "--no-echo", "-p", "A", "-l", "50"]
-            took = median(seconds_to_first_byte(arguments) for _ in range(ROUNDS))
+            took = median(report.seconds_to_first_byte(arguments) for _ in range(ROUNDS))
             rows.append([f"first sampled character, LSTM {layers}x{size}", f"{took:.3f}", "0.5"])
     header = ["what", f"seconds (median of {ROUNDS})", "goal"]
     report.write("startup", "Start-up", header, rows)

@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pty
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
@@ -91,25 +89,6 @@ def run(checkout: Path, code: str, *arguments: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def seconds_to_first_byte(checkout: Path, *arguments: str) -> float:
-    """Seconds from the start of `chargen ARGUMENTS` to its first byte on a pseudo-terminal."""
-    began = time.perf_counter()
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        os.environ["PYTHONPATH"] = str(checkout)
-        os.execv(sys.executable, [sys.executable, "-m", "chargen", *arguments])
-    os.read(descriptor, 1)
-    took = time.perf_counter() - began
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except OSError:
-        pass  # Linux reports the end of a pseudo-terminal as an error
-    os.close(descriptor)
-    os.waitpid(pid, 0)
-    return took
-
-
 def measure(checkouts: list[Path], rounds: int) -> dict[str, list[list[float]]]:
     """Figures of each checkout, by name: one list of rounds for each."""
     figures: dict[str, list[list[float]]] = {}
@@ -117,7 +96,10 @@ def measure(checkouts: list[Path], rounds: int) -> dict[str, list[list[float]]]:
     def note(name: str, number: int, value: float) -> None:
         figures.setdefault(name, [[] for _ in checkouts])[number].append(value)
 
-    sample = ("sample", "speed", "-p", "the", "--length", "20")
+    starts = {
+        "chargen --help": ["--help"],
+        "first character, LSTM 2x512": ["sample", "speed", "-p", "the", "--length", "20"],
+    }
     for _ in range(rounds):
         for shape, settings in SHAPES.items():
             for number, checkout in enumerate(checkouts):
@@ -127,9 +109,10 @@ def measure(checkouts: list[Path], rounds: int) -> dict[str, list[list[float]]]:
             note("writing, LSTM 2x512: characters a second", number, run(checkout, WRITE))
             note("scoring, LSTM 2x512: characters a second", number, run(checkout, SCORE))
             for _ in range(3):
-                note("chargen --help: seconds", number, seconds_to_first_byte(checkout, "--help"))
-                first = seconds_to_first_byte(checkout, *sample)
-                note("first character, LSTM 2x512: seconds", number, first)
+                for name, arguments in starts.items():
+                    command = [sys.executable, "-m", "chargen", *arguments]
+                    took = report.seconds_to_first_byte(command, PYTHONPATH=str(checkout))
+                    note(f"{name}: seconds", number, took)
     return figures
 
 

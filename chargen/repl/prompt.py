@@ -58,10 +58,10 @@ class Completions(Completer):
                 if command.startswith(name):
                     yield Completion(command, -len(name), display_meta=row.help)
             return
-        begun = argument.rpartition(" ")[2]
+        typed = argument.rpartition(" ")[2]
         for word in self._words(name, argument):
-            if word.startswith(begun):
-                yield Completion(safe_line(word), -len(begun))
+            if word.startswith(typed):
+                yield Completion(safe_line(word), -len(typed))
 
     def _words(self, name: str, argument: str) -> tuple[str, ...]:
         setting, blank, _ = argument.partition(" ")
