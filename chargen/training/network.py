@@ -172,8 +172,8 @@ class RecurrentLM(nn.Module):
             if number:
                 hidden, ids = self._drop(hidden, self.dropout), None
             # Each group reads the embedding, or its own units of the layer below.
-            inputs = hidden.chunk(groups, -1) if number else [hidden] * groups
-            before = (part[number : number + 1].chunk(groups, -1) for part in state)
+            inputs = _divided(hidden, groups) if number else [hidden] * groups
+            before = (_divided(part[number : number + 1], groups) for part in state)
             outputs, states = [], []
             for group in zip(inputs, layer.weights, zip(*before, strict=True), strict=True):
                 output, state_after = kernel.recurrence(
@@ -219,6 +219,11 @@ class RecurrentLM(nn.Module):
             parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))
         if self.config.groups > 1:
             parameters["head.weight"].mul_(self.config.groups)
+
+
+def _divided(units: Tensor, groups: int) -> Sequence[Tensor]:
+    """The units of each group; a single group is passed on, without a step in the graph."""
+    return (units,) if groups == 1 else units.chunk(groups, -1)
 
 
 def _joined(groups: Sequence[Tensor]) -> Tensor:
