@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/chargen demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 coverage: $(READY)
 	$(BIN)/coverage erase

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+
+# Set before numpy and torch are loaded, and inherited by the processes that tests start. Models of
+# tests are so small that a second thread only waits, and two tests run side by side.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -23,6 +30,16 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
+
+def pytest_configure():
+    """Gives signals their usual meaning: what nohup or `&` ignores, the tests send on purpose."""
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows lacks two of them
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(number, usual)
+
+
 CELLS = ("lstm", "gru", "rnn", "rnn-relu")
 SHAPES = list(itertools.product(CELLS, (1, 2, 3)))
 
@@ -38,7 +55,8 @@ def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for variable in ("NO_COLOR", "COLUMNS", "LINES"):  # pytest-xdist sets the last two
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     yield
     if "torch" in sys.modules:  # training flushes subnormal numbers to zero; other tests need them

@@ -26,7 +26,8 @@ GUISES: dict[str, dict[str, str]] = {
     },
     "no-bf16": {"CHARGEN_CPU": "no-bf16"},
     "no-compiler": {"CHARGEN_CPU": "no-compiler"},
-    "one-thread": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    # Tests compute on one thread unless they are told otherwise (tests/conftest.py).
+    "two-threads": {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
 }
 TESTS = (
     "tests/training/test_kernels.py",
