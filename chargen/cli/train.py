@@ -89,7 +89,8 @@ continues from there, and also after a crash or a power cut.
     metavar="KIND",
     help="; ".join(f"{name}: {kind.help}" for name, kind in TOKENIZERS.items()) + ".",
 )
-@click.option("--vocab-size", type=int, metavar="V", help="Pieces of a subword tokenizer.")
+@click.option("--vocab-size", type=int, metavar="V", help="Most tokens of subwords, words, ...")
+@click.option("--pattern", metavar="REGEX", help="Finds the tokens of --tokenizer regex.")
 @click.option(
     "--documents",
     type=click.Choice(DOCUMENT_MODES),

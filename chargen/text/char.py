@@ -142,9 +142,9 @@ class CharTokenizer:
 
 
 class CharBuilder:
-    """Collects the distinct code points of a corpus; ignores `vocab_size`."""
+    """Collects the distinct code points of a corpus."""
 
-    def __init__(self, vocab_size: int | None = None) -> None:
+    def __init__(self) -> None:
         self._seen_ascii = b""
         self._seen = np.zeros(0x110000, bool)
 

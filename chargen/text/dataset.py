@@ -23,7 +23,7 @@ from chargen.text.corpus import (
     unwatched,
 )
 from chargen.text.reader import Reading
-from chargen.text.registry import tokenizer_kind
+from chargen.text.registry import TOKENIZERS, check_tokenizer
 from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, find_store
 from chargen.text.tokenizer import Tokenizer, Tokens
 
@@ -46,7 +46,9 @@ class TextOptions:
     tokenizer: str = "char"
     """A row of `TOKENIZERS`."""
     vocab_size: int | None = None
-    """Pieces of a subword tokenizer."""
+    """The most tokens, for tokenizers that choose them; None is the tokenizer's default."""
+    pattern: str | None = None
+    """The regular expression that finds the tokens of the `regex` tokenizer."""
     documents: str = "whole"
     """`whole`, `files` or `lines`."""
     encoding: str | None = None
@@ -60,17 +62,15 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         """Checks everything that can be checked before anything is read."""
-        tokenizer_kind(self.tokenizer)
         problems = []
+        try:
+            check_tokenizer(self.tokenizer, vocab_size=self.vocab_size, pattern=self.pattern)
+        except UsageError as error:
+            problems.append(str(error))
         if self.documents not in DOCUMENT_MODES:
             problems.append(unknown_name("documents", self.documents, DOCUMENT_MODES))
         if not 0 <= self.valid_fraction < 1:
             problems.append(f"valid-fraction {self.valid_fraction}: must be at least 0 and below 1")
-        if self.vocab_size is not None and not self.tokenizer.startswith("subword"):
-            problems.append(
-                f"vocab-size {self.vocab_size}: has no effect on the {self.tokenizer} tokenizer; "
-                "leave it out, or use --tokenizer subword"
-            )
         if [*self.corpus, self.valid].count("-") > 1:
             problems.append("'-' (standard input) can be read only once; name it once")
         if problems:
@@ -111,7 +111,7 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
         CorpusError: the value does not hold options.
     """
     value = {key: setting for key, setting in value.items() if key != REPLAY}
-    optional_texts = ("tokenizer", "documents", "encoding", "column", "valid")
+    optional_texts = ("tokenizer", "pattern", "documents", "encoding", "column", "valid")
     corpus = value.get("corpus")
     valid = isinstance(corpus, list) and all(isinstance(name, str) for name in corpus)
     valid &= all(isinstance(value.get(name), str | None) for name in optional_texts)
@@ -159,7 +159,11 @@ def open_dataset(options: TextOptions, watcher: Watcher = unwatched) -> Dataset:
     """
     corpora = options.open_all(watcher)
     tokenizer, fingerprints = build_tokenizer(
-        corpora[0], options.tokenizer, options.vocab_size, *corpora[1:]
+        corpora[0],
+        options.tokenizer,
+        options.vocab_size,
+        *corpora[1:],
+        pattern=options.pattern,
     )
     stores = [
         encode_corpus(corpus, tokenizer, read)
@@ -326,7 +330,8 @@ def make_dataset(
         split = {"valid_fraction": options.valid_fraction}
     notes = list(notes)
     if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
-        notes.append(f"the corpus gives {tokenizer.vocab_size} subwords, not {options.vocab_size}")
+        unit = TOKENIZERS[options.tokenizer].unit
+        notes.append(f"the corpus gives {tokenizer.vocab_size} {unit}, not {options.vocab_size}")
     if 0 < len(valid) < _FEW_VALID_TOKENS:
         notes.append(f"the validation part has only {len(valid)} tokens: its score says little")
     split |= {"train_tokens": len(train), "valid_tokens": len(valid)}

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from chargen.errors import CorpusError, UsageError
 from chargen.text.char import CharTokenizer
 from chargen.text.nearest import relative
+from chargen.text.pieces import PieceTokenizer, divide, is_piece
 from chargen.text.subword import SubwordTokenizer
-from chargen.text.tokenizer import ByteTokenizer, Tokenizer, TokenizerState
+from chargen.text.tokenizer import ByteTokenizer, Tokenizer, TokenizerState, newline_id
 
 _MAX_REPORTED = 12
 """New tokens that the report names."""
@@ -134,6 +135,64 @@ def _shorten(names: list[str], separator: str) -> str:
 
 
 def extend_pieces(
+    tokenizer: PieceTokenizer,
+    counts: Mapping[str, int],
+    text: str,
+    count: int,
+    *,
+    documents: bool,
+    add_characters: bool = True,
+) -> VocabExtension:
+    """Extends a tokenizer of pieces with the characters and the frequent pieces of another text.
+
+    Args:
+        tokenizer: the tokenizer; all of its characters and pieces stay.
+        counts: how often each character occurs in the other text.
+        text: the other text, or the beginning of it.
+        count: the most pieces to add.
+        documents: whether the other text needs an end-of-document token.
+        add_characters: False adds neither characters nor pieces that have new ones.
+
+    Raises:
+        CorpusError: the tokenizer knows no character of the text, nor a relative of one.
+    """
+    letters = extend_characters(
+        tokenizer.letters, counts, documents=False, add_characters=add_characters
+    )
+    assert isinstance(letters.tokenizer, CharTokenizer)
+    characters = letters.tokenizer.characters
+    found = Counter(divide(tokenizer.pattern, text)) if count else Counter[str]()
+    new = [
+        piece
+        for piece, times in found.items()
+        if times > 1 and is_piece(piece) and set(piece) <= set(characters)
+    ]
+    new = sorted(set(new) - set(tokenizer.pieces), key=lambda piece: (-found[piece], piece))[:count]
+    documents = documents or tokenizer.eos_id is not None
+    extended = PieceTokenizer(
+        tokenizer.kind,
+        tokenizer.pattern.pattern,
+        characters,
+        (*tokenizer.pieces, *new),
+        documents=documents,
+    )
+    known_count = len(tokenizer.letters.characters)
+    old = [*letters.old, *range(known_count, known_count + len(tokenizer.pieces))]
+    donors = dict(letters.donors)
+    for piece in new:
+        donors[len(old)] = tuple(map(int, tokenizer.encode(piece)))
+        old.append(-1)
+    if documents:
+        old.append(-1 if tokenizer.eos_id is None else tokenizer.eos_id)
+        if tokenizer.eos_id is None:
+            line_end = newline_id(tokenizer)
+            donors[len(old) - 1] = tuple(range(known_count)) if line_end is None else (line_end,)
+    shown = ", ".join(piece.strip() for piece in new[:_MAX_REPORTED])
+    report = (*letters.report, *([f"{len(new)} new pieces: {shown}"] if new else []))
+    return VocabExtension(tokenizer=extended, old=tuple(old), donors=donors, report=report)
+
+
+def extend_subwords(
     tokenizer: SubwordTokenizer, text: str, count: int, *, documents: bool
 ) -> VocabExtension:
     """Extends a subword tokenizer with the words of another text that cost it the most tokens.

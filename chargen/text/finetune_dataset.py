@@ -21,7 +21,9 @@ from chargen.text.extend_vocab import (
     extend_bytes,
     extend_characters,
     extend_pieces,
+    extend_subwords,
 )
+from chargen.text.pieces import PieceTokenizer
 from chargen.text.store import encode_corpus
 from chargen.text.subword import SubwordTokenizer
 from chargen.text.tokenizer import ByteTokenizer, Tokenizer, describe_unseen
@@ -56,7 +58,7 @@ def open_finetune_dataset(
         options: what to read and how; their tokenizer is of the kind of `tokenizer`.
         tokenizer: the tokenizer of the base model.
         vocabulary: `extend` adds new characters, `keep` maps them to the nearest known ones.
-        pieces: how many pieces to add to a subword tokenizer.
+        pieces: how many pieces to add to a tokenizer of subwords, words or other pieces.
         watcher: is called with the progress.
 
     Raises:
@@ -64,9 +66,9 @@ def open_finetune_dataset(
             knows.
         UsageError: `pieces` for another kind of tokenizer.
     """
-    if pieces and not isinstance(tokenizer, SubwordTokenizer):
+    if pieces and not isinstance(tokenizer, SubwordTokenizer | PieceTokenizer):
         raise UsageError(
-            f"--extend-vocab {pieces}: adds pieces to subword models; this one reads "
+            f"--extend-vocab {pieces}: adds pieces to models of subwords or words; this one reads "
             f"{'bytes' if isinstance(tokenizer, ByteTokenizer) else 'characters'}"
         )
     corpora = options.open_all(watcher)
@@ -125,11 +127,17 @@ def _extend(
         return extend_characters(tokenizer, counts, documents=documents, add_characters=extend)
     if isinstance(tokenizer, ByteTokenizer):
         return extend_bytes(tokenizer, documents=documents)
-    assert isinstance(tokenizer, SubwordTokenizer)
     text = ""
     if pieces:
         for piece in corpus.pieces():
             text += piece if isinstance(piece, str) else ""
             if len(text) > _MAX_SAMPLE_CHARACTERS:
                 break
-    return extend_pieces(tokenizer, text, pieces, documents=documents)
+    if isinstance(tokenizer, PieceTokenizer):
+        if not counts:
+            raise CorpusError(f"{corpus.name}: the corpus is empty")
+        return extend_pieces(
+            tokenizer, counts, text, pieces, documents=documents, add_characters=extend
+        )
+    assert isinstance(tokenizer, SubwordTokenizer)
+    return extend_subwords(tokenizer, text, pieces, documents=documents)

@@ -63,7 +63,8 @@ def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None
         tokenizer: the tokenizer of the ids.
         folder: where the index is cached; None keeps it in memory.
     """
-    subword = tokenizer.kind == "subword"
+    # Other tokens divide a text in more than one way, so their text is compared, not their ids.
+    subword = tokenizer.kind not in ("char", "byte")
     newline = ord("\n") if subword else newline_id(tokenizer)
     symbols = tokens
     if subword:

@@ -24,7 +24,7 @@ from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import cache_folder, locked, make_folder, sweep, write_json
 from chargen.text.corpus import Corpus, Fingerprint, Fingerprints
 from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
-from chargen.text.registry import tokenizer_kind
+from chargen.text.registry import tokenizer_builder
 from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
 _FORMAT = 2
@@ -88,15 +88,20 @@ class TokenStore:
 
 
 def build_tokenizer(
-    corpus: Corpus, kind: str, vocab_size: int | None, *extra: Corpus
+    corpus: Corpus,
+    kind: str,
+    vocab_size: int | None,
+    *extra: Corpus,
+    pattern: str | None = None,
 ) -> tuple[Tokenizer, list[Fingerprints]]:
     """Reads the corpus once and makes a tokenizer for it.
 
     Args:
         corpus: the text; it decides whether there is an end-of-document token.
         kind: a row of `TOKENIZERS`.
-        vocab_size: pieces of a subword tokenizer.
+        vocab_size: the most tokens; None is the tokenizer's default.
         extra: texts whose characters the tokenizer must know as well.
+        pattern: the regular expression of the `regex` tokenizer.
 
     Returns:
         The tokenizer, and the fingerprints of `corpus` and of each of `extra`.
@@ -105,7 +110,7 @@ def build_tokenizer(
         UsageError: no such tokenizer.
         CorpusError: a corpus cannot be read, is empty, or has too few distinct characters.
     """
-    builder = tokenizer_kind(kind).builder(vocab_size)
+    builder = tokenizer_builder(kind, vocab_size=vocab_size, pattern=pattern)
     fingerprints = []
     for text in (corpus, *extra):
         empty = True

@@ -1,7 +1,7 @@
 """What every tokenizer can do, the byte tokenizer, and decoding token by token.
 
-A tokenizer does not know models, corpora or files. The other tokenizers are in char.py and
-subword.py, the table of all of them in registry.py.
+A tokenizer does not know models, corpora or files. The other tokenizers are in char.py,
+pieces.py and subword.py, the table of all of them in registry.py.
 
 Shape letters: V vocabulary, N tokens.
 """
@@ -43,9 +43,14 @@ class TokenizerState:
 class Tokenizer(Protocol):
     """Text to ids and back."""
 
-    kind: ClassVar[str]
-    reads_bytes: ClassVar[bool]
-    """True if the tokenizer reads a corpus as raw bytes instead of decoded text."""
+    @property
+    def kind(self) -> str:
+        """A row of `TOKENIZERS`."""
+
+    @property
+    def reads_bytes(self) -> bool:
+        """True if the tokenizer reads a corpus as raw bytes instead of decoded text."""
+
     vocab_size: int
     eos_id: int | None
     """The end-of-document token; None for a tokenizer that was made for one whole text."""
@@ -123,9 +128,9 @@ class ByteTokenizer:
 
 
 class ByteBuilder:
-    """Makes a byte tokenizer, which depends on no corpus; ignores `vocab_size`."""
+    """Makes a byte tokenizer, which depends on no corpus."""
 
-    def __init__(self, vocab_size: int | None = None) -> None:
+    def __init__(self) -> None:
         self._distinct: set[int] = set()
 
     def feed(self, chunk: str | bytes) -> None:

@@ -13,7 +13,7 @@ from chargen.errors import CorpusError, UsageError
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.model.extend_weights import extend_weights, lineage
 from chargen.text.char import CharTokenizer
-from chargen.text.extend_vocab import extend_bytes, extend_characters, extend_pieces
+from chargen.text.extend_vocab import extend_bytes, extend_characters, extend_subwords
 from chargen.text.subword import SubwordBuilder
 from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import make_model
@@ -129,7 +129,7 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     builder.feed(prose)
     tokenizer = builder.finish(documents=False)
     text = "Der Straßenbahnfahrer grüßt den Straßenbahnfahrer. " * 20
-    extension = extend_pieces(tokenizer, text, 3, documents=False)
+    extension = extend_subwords(tokenizer, text, 3, documents=False)
     grown = extension.tokenizer
     assert grown.vocab_size == tokenizer.vocab_size + 3
     assert "Straßenbahnfahrer" in extension.report[0]
@@ -139,7 +139,7 @@ def test_pieces_are_added_for_words_that_cost_much(prose, algorithm):
     for token, donors in extension.donors.items():
         assert b"".join(map(tokenizer.token_bytes, donors)) == grown.token_bytes(token)
     with pytest.raises(UsageError, match="leave --documents out"):
-        extend_pieces(tokenizer, text, 0, documents=True)
+        extend_subwords(tokenizer, text, 0, documents=True)
 
 
 def test_a_chain_of_bases_ends_after_twenty():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chargen.errors import CorpusError, ModelFileError, UsageError
 from chargen.text.char import CharBuilder, CharTokenizer
-from chargen.text.registry import TOKENIZERS, tokenizer_from_state, tokenizer_kind
+from chargen.text.registry import TOKENIZERS, tokenizer_builder, tokenizer_from_state
 from chargen.text.subword import SubwordBuilder, SubwordTokenizer
 from chargen.text.tokenizer import (
     ByteTokenizer,
@@ -101,7 +101,11 @@ def test_a_character_cut_at_the_end_is_shown_as_replacement():
 @pytest.mark.parametrize("kind", sorted(TOKENIZERS))
 @pytest.mark.parametrize("documents", [False, True])
 def test_state_rebuilds_the_same_tokenizer(kind, documents, prose):
-    builder = tokenizer_kind(kind).builder(400 if kind.startswith("subword") else None)
+    builder = tokenizer_builder(
+        kind,
+        vocab_size=400 if kind.startswith("subword") else None,
+        pattern=r"\w+" if kind == "regex" else None,
+    )
     builder.feed(prose)
     tokenizer = builder.finish(documents=documents)
     again = tokenizer_from_state(tokenizer.to_state())
@@ -146,7 +150,7 @@ def test_surrogate_escapes_of_the_shell_become_their_bytes():
 
 def test_a_corpus_of_one_character_is_refused():
     for kind, size in (("char", None), ("byte", None), ("subword", 400)):
-        builder = tokenizer_kind(kind).builder(size)
+        builder = tokenizer_builder(kind, vocab_size=size)
         builder.feed(b"aaaa" if kind == "byte" else "aaaa")
         with pytest.raises(CorpusError):
             builder.finish(documents=False)
@@ -190,4 +194,4 @@ def test_too_few_subwords_and_unknown_kinds_are_refused():
     with pytest.raises(UsageError, match="--vocab-size 100: must be from 320"):
         SubwordBuilder(100)
     with pytest.raises(UsageError, match="did you mean 'byte'"):
-        tokenizer_kind("bytes")
+        tokenizer_builder("bytes")

@@ -256,7 +256,7 @@ def base_file(**changes) -> str:
         ("abc de\n" * 50, ["--layers", "3"], 2, "--layers 3: the base has 1"),
         ("abc", [], 3, "at least 16 are needed"),
         ("", [], 3, "the corpus is empty"),
-        ("abc de\n" * 50, ["--extend-vocab", "5"], 2, "adds pieces to subword models"),
+        ("abc de\n" * 50, ["--extend-vocab", "5"], 2, "adds pieces to models of subwords or words"),
         ("abc de\n" * 50, ["--replay", "gone.txt"], 3, "gone.txt"),
         ("abc de\n" * 50, ["--replay-share", "0.5"], 2, "say which text with --replay"),
         ("abc de\n" * 50, ["--replay-share", "2", "--replay", "a.txt"], 2, "replay-share 2"),
