@@ -96,6 +96,8 @@ def finetune(
             raise UsageError(f"{problem}; leave it out, or train a model of its own")
         documents = base.card.get("documents")
         text_settings.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
+        if kind == "regex":
+            text_settings.setdefault("pattern", base.file.tokenizer.settings.get("pattern"))
         options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
         folder = choose_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
         tuned = open_finetune_dataset(

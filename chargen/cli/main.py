@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 import warnings
-from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -18,6 +17,7 @@ import click
 from chargen._version import __version__
 from chargen.errors import ChargenError, ExitCode, unknown_name
 from chargen.terminal.context import Terminal
+from chargen.terminal.messages import silence
 from chargen.terminal.safetext import safe
 from chargen.training.launch import this_process
 
@@ -90,7 +90,14 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     # If the weights of a model overflow, the engine raises an error; numpy's warning adds nothing.
     warnings.simplefilter("ignore", RuntimeWarning)
-    sys.exit(run(sys.argv[1:] if args is None else args))
+    code = run(sys.argv[1:] if args is None else args)
+    # Python flushes both again at exit; a failure there would change the exit code to 120.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            silence(stream)
+    sys.exit(code)
 
 
 def run(args: list[str]) -> int:
@@ -107,8 +114,12 @@ def run(args: list[str]) -> int:
         # Not cli.main(): it would end the process with code 1 when a pipe is closed.
         with cli.make_context("chargen", list(args)) as group:
             result: object = cli.invoke(group)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else ExitCode.DONE
+        code = result if isinstance(result, int) else ExitCode.DONE
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            silence(sys.stdout)
+        return code
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -127,10 +138,10 @@ def run(args: list[str]) -> int:
             terminal.err.write("\n")  # the terminal has written ^C on this line
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()  # the reader of the pipe has closed it
+        silence(sys.stdout)  # the reader of the pipe has closed it
         return ExitCode.DONE
     except OSError as error:
-        _silence_stdout()
+        silence(sys.stdout)
         problem = f"{error.filename}: cannot be used" if error.filename else "cannot write"
         return _fail(terminal, f"{problem} ({error.strerror or error})", ExitCode.FAILURE, args)
     except Exception as error:
@@ -147,12 +158,6 @@ def _fail(terminal: Terminal, message: str, code: int, args: list[str]) -> int:
         terminal.err.write(safe(traceback.format_exc()))
     terminal.complain(f"chargen: {' '.join(message.split(chr(10))).strip()}")
     return int(code)
-
-
-def _silence_stdout() -> None:
-    """Discard what could not be written; otherwise Python reports it again at exit."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams() -> None:

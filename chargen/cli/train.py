@@ -22,9 +22,10 @@ from chargen.cli.options import (
     terminal_options,
     write_json,
 )
-from chargen.errors import ExitCode
+from chargen.errors import ExitCode, reason_of
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
+from chargen.terminal.messages import silence
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
@@ -176,15 +177,13 @@ def show_events(
     from chargen.terminal.progress import reading_line
     from chargen.training.events import event_record
 
-    view, is_closed = TrainingView(terminal), False
+    view = TrainingView(terminal)
     with (
         Interrupts(view.notice) as interrupts,
         closing(view),
         reading_line(terminal) as on_reading,
     ):
-        events = begin(
-            should_stop=lambda: is_closed or interrupts.stop_requested(), on_reading=on_reading
-        )
+        events = begin(should_stop=interrupts.stop_requested, on_reading=on_reading)
         for event in events:
             interrupts.begin_waiting()
             view.show(event)
@@ -192,8 +191,11 @@ def show_events(
                 try:
                     write_json(terminal, event_record(event))
                     terminal.out.flush()
-                except OSError:
-                    # Nobody reads stdout any more, or the disk is full: save the run and stop.
-                    as_json, is_closed = False, True
+                except OSError as error:
+                    # Nobody reads stdout any more, or the disk is full.
+                    as_json = False
+                    silence(terminal.out)
+                    if not isinstance(error, BrokenPipeError):
+                        view.notice(f"stdout: {reason_of(error)}; training goes on without --json")
     view.summarise()
     return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE

@@ -60,7 +60,8 @@ class Interrupts:
         """Install the handlers."""
         for name in _SIGNALS:
             number = getattr(signal, name, None)
-            if number is not None:
+            # nohup, cron and `&` start a process with signals that it must go on to ignore.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._received)
         return self
 
@@ -107,6 +108,8 @@ class TrainingView:
         self._display = open_display(terminal, self._progress)
         self._planned: Planned | None = None
         self._finished: Finished | None = None
+        self._problem: str | None = None
+        """Why the last save failed; None if it did not."""
 
     def close(self) -> None:
         """Stop the display and leave the terminal as it was; may be called twice."""
@@ -150,7 +153,12 @@ class TrainingView:
         elif isinstance(event, Recovered):
             self.notice(event.what)
         elif event.problem is not None:
-            self.notice(f"not saved: {event.problem}")
+            if self._problem != event.problem:
+                self.notice(f"not saved, will be tried again: {event.problem}")
+            self._problem = event.problem
+        elif self._problem is not None:
+            self.notice("saved again")
+            self._problem = None
 
     def summarise(self) -> None:
         """Write the summary: where the model is, how good it is, what to do next."""

@@ -15,6 +15,7 @@ from chargen.insight.comparison import ComparedRun
 from chargen.insight.plot import Figure
 from chargen.terminal.charts import Chart
 from chargen.terminal.context import Terminal
+from chargen.terminal.live_block import LiveBlock
 from chargen.terminal.palette import make_palette
 from chargen.terminal.progress import size
 from chargen.terminal.safetext import rich_text, safe_line
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LINE_SECONDS = 30.0
-_REFRESHES_PER_SECOND = 2
 _MIN_CHART_ROWS = 20
 """Terminal rows that must be free below the runs for a chart."""
 
@@ -103,22 +103,14 @@ class LiveComparison:
     """The runs and their curves at the bottom of the terminal."""
 
     def __init__(self, terminal: Terminal, draw: Callable[..., Figure]) -> None:
-        from rich.live import Live
-
         self._terminal, self._draw = terminal, draw
-        self._console = terminal.console()
+        self._block = LiveBlock(terminal, self._render)
+        self._console = self._block.console
         self._palette = make_palette(
             self._console.color_system, terminal.environ, ascii=terminal.ascii
         )
         self._runs: Sequence[ComparedRun] = ()
         self._notice = ""
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=_REFRESHES_PER_SECOND,
-            transient=True,
-            vertical_overflow="crop",
-        )
         self._started = False
 
     def show(self, runs: Sequence[ComparedRun]) -> None:
@@ -129,7 +121,7 @@ class LiveComparison:
         self._runs = tuple(run.snapshot() for run in runs)
         if not self._started:
             self._started = True
-            self._live.start(refresh=True)
+            self._block.start()
 
     def note(self, text: str) -> None:
         """Print the line above the display.
@@ -148,7 +140,7 @@ class LiveComparison:
 
     def close(self) -> None:
         """Erase the display and give the cursor back."""
-        self._live.stop()
+        self._block.stop()
 
     def _render(self) -> RenderableType:
         from rich.console import Group

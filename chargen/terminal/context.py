@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
+from chargen.terminal.messages import MessageStream, is_foreground
 from chargen.terminal.safetext import safe, safe_line
 
 if TYPE_CHECKING:
@@ -26,10 +26,16 @@ class Terminal:
 
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     err: IO[str] = field(default_factory=lambda: sys.stderr)
+    """Never fails: `MessageStream` drops what cannot be written."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     color: str = "auto"
     ascii: bool = False
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Wraps `err`, so that no message can end what is being done."""
+        if not isinstance(self.err, MessageStream):
+            self.err = cast(IO[str], MessageStream(self.err))
 
     @property
     def shows_text(self) -> bool:
@@ -39,7 +45,12 @@ class Terminal:
     @property
     def is_live(self) -> bool:
         """Whether progress and displays may redraw themselves on `err`."""
-        return self.err.isatty() and self.environ.get("TERM") != "dumb" and not self.quiet
+        return (
+            self.err.isatty()
+            and self.environ.get("TERM") != "dumb"
+            and not self.quiet
+            and is_foreground(self.err)
+        )
 
     def write_line(self, text: object) -> None:
         """Write a line of results."""
@@ -73,19 +84,21 @@ class Terminal:
 
     def complain(self, text: object) -> None:
         """Write a line for the person to stderr, also with --quiet."""
-        with suppress(OSError):  # a full or closed stderr must not hide the exit code
-            self.err.write(safe_line(text) + "\n")
-            self.err.flush()
+        self.err.write(safe_line(text) + "\n")
+        self.err.flush()
 
-    def console(self, *, results: bool = False) -> Console:
-        """A rich console on `err` or, for results, on `out`; give it only SafeText and drawings."""
+    def console(self, *, results: bool = False, file: object = None) -> Console:
+        """A rich console on `err`, on another stream, or, for results, on `out`.
+
+        Give it only SafeText and drawings.
+        """
         from rich.console import Console
 
         plain = self.color == "never" or (
             self.color == "auto" and bool(self.environ.get("NO_COLOR"))
         )
         return Console(
-            file=self.out if results else self.err,
+            file=cast(IO[str], file or (self.out if results else self.err)),
             force_terminal=True if self.color == "always" else None,
             color_system=None if plain else "auto",
             safe_box=self.ascii,

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from chargen.terminal.context import Terminal
+from chargen.terminal.live_block import LiveBlock
 from chargen.terminal.progress import duration, size
 from chargen.terminal.safetext import rich_text, safe
 
 if TYPE_CHECKING:
     from rich.console import OverflowMethod, RenderableType
 
-_REFRESHES_PER_SECOND = 4
 _LINE_SECONDS = 30.0
 _MAX_SAMPLE_LINES = 6
 _LOSS_DECAY = 0.98
@@ -134,29 +134,22 @@ class LiveDisplay:
     """A block of lines at the bottom of the terminal, redrawn a few times a second."""
 
     def __init__(self, terminal: Terminal, progress: TrainingProgress) -> None:
-        from rich.live import Live
-
         self._progress = progress
-        self._console = terminal.console()
         self._bar = "#-" if terminal.ascii else "━─"
         self._overflow: OverflowMethod = "crop" if terminal.ascii else "ellipsis"
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=_REFRESHES_PER_SECOND,
-            transient=True,
-        )
+        self._block = LiveBlock(terminal, self._render)
+        self._console = self._block.console
 
     def start(self) -> None:
         """Begin to draw."""
-        self._live.start(refresh=True)
+        self._block.start()
 
     def stepped(self) -> None:
         """Nothing: rich's timer draws."""
 
     def stop(self) -> None:
         """Erase the block and show the cursor again."""
-        self._live.stop()
+        self._block.stop()
 
     def _render(self) -> RenderableType:
         from rich.console import Group

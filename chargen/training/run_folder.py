@@ -10,8 +10,11 @@ and tried again with the next event. `run_lock` keeps the folder to one process.
 from __future__ import annotations
 
 import json
+import math
+import os
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from chargen._version import __version__
-from chargen.errors import ChargenError
-from chargen.files import locked, sync_file, write_json
+from chargen.errors import ChargenError, reason_of
+from chargen.files import locked, make_folder, sync_file, write_json
 from chargen.model.checkpoint import ModelFile, Tensors, save_model
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.tokenizer import TokenizerState
@@ -52,14 +55,26 @@ class Recorder:
     """Where the corpus was, and how it was read."""
     resumed: int | None = None
     """Bytes of metrics.jsonl that a resumed run keeps; None for a new run."""
+    clock: Callable[[], float] = time.monotonic
     _plan: Plan | None = None
     _lines: list[str] = field(default_factory=list)
     _metrics: IO[bytes] | None = None
     _written: int = 0
     _unsaved: Evaluated | Finished | None = None
+    _saved: Evaluated | Finished | None = None
+    """The event whose weights are in the model file."""
+    _retry_wait: float = 0.0
+    _retry_at: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Makes the folder absolute: the host may change the working directory."""
+        self.shown = self.folder
+        self.folder = self.folder.absolute()
 
     def record(self, event: TrainEvent) -> None:
         """Writes what the event changes, and what could not be written before.
+
+        After a failure it waits before it tries again, twice as long each time, at most a minute.
 
         Raises:
             ChargenError: a file cannot be written; the files before it are unchanged, and the
@@ -71,12 +86,62 @@ class Recorder:
             self._lines.append(json.dumps(event_record(event)) + "\n")
         if isinstance(event, Finished) or (isinstance(event, Evaluated) and event.best):
             self._unsaved = event
-        if not isinstance(event, StepDone):
-            self._save_model()
-        if self._metrics is not None:
-            self._write_lines()
-        if isinstance(event, Finished):
-            self._describe(event.reason, event)
+        if self.clock() < self._retry_at and not isinstance(event, Finished):
+            return
+        try:
+            if not isinstance(event, StepDone):
+                self._save_model()
+            if self._metrics is not None:
+                self._write_lines()
+            if isinstance(event, Finished):
+                self._describe(event.reason, event)
+        except ChargenError:
+            self._retry_wait = min(max(1.0, 2 * self._retry_wait), _MAX_RETRY_SECONDS)
+            self._retry_at = self.clock() + self._retry_wait
+            raise
+        self._retry_wait, self._retry_at = 0.0, -math.inf
+
+    def return_to_folder(self) -> bool:
+        """Makes the folder anew if it was renamed or removed while the run goes on.
+
+        Returns:
+            Whether it had to be made: then all that was written is written again.
+
+        Raises:
+            ChargenError: it cannot be made.
+        """
+        if self._metrics is None:
+            if self.folder.is_dir():
+                return False
+            make_folder(self.folder)
+            return True
+        if _is_same_file(self._metrics, self.folder / METRICS):
+            return False
+        with suppress(OSError):  # the open file lives on, wherever its folder is
+            self._metrics.seek(0)
+            self._lines.insert(0, self._metrics.read(self._written).decode("utf-8", "replace"))
+        self._metrics.close()
+        self._metrics, self._written, self.resumed = None, 0, None
+        make_folder(self.folder)
+        self._unsaved = self._unsaved or self._saved
+        self._save_model()
+        self._begin()
+        self._write_lines()
+        return True
+
+    def rescue(self, event: Finished) -> Path:
+        """Writes the finished model into the folder for temporary files.
+
+        Raises:
+            ChargenError: it cannot be written there either.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="chargen-"))
+        except OSError as error:
+            raise ChargenError(f"no temporary folder ({reason_of(error)})") from error
+        path = folder / f"{self.folder.name}.safetensors"
+        save_model(path, self._model(event))
+        return path
 
     def save_state(self, tensors: dict[str, Any], position: dict[str, Any]) -> None:
         """Writes training.safetensors.
@@ -156,6 +221,12 @@ class Recorder:
         event = self._unsaved
         if event is None:
             return
+        save_model(self.folder / MODEL, self._model(event))
+        self._saved, self._unsaved = event, None
+        self._begin()
+
+    def _model(self, event: Evaluated | Finished) -> ModelFile:
+        """The model file of an event's weights."""
         assert self._plan is not None
         card = {
             **self.card,
@@ -165,12 +236,9 @@ class Recorder:
             "validation": event.score.to_json() if event.score else None,
             "chargen": __version__,
         }
-        model = ModelFile(
+        return ModelFile(
             config=self._plan.model, tokenizer=self.tokenizer, weights=event.weights, card=card
         )
-        save_model(self.folder / MODEL, model)
-        self._unsaved = None
-        self._begin()
 
     def _describe(self, status: str, finished: Finished | None) -> None:
         assert self._plan is not None
@@ -192,11 +260,21 @@ class Recorder:
         )
 
 
+def _is_same_file(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still what its path leads to."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
 def _is_recorded(event: StepDone) -> bool:
     """About a hundred lines a run, the first step among them."""
     return event.step == 1 or event.step % max(1, event.steps // 100) == 0
 
 
+_MAX_RETRY_SECONDS = 60.0
+"""Between two attempts to write what a full disk refused."""
 _FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 1.0, 20.0
 """Between two saved states: soon at first, then twice as long each time up to the maximum."""
 _WAIT_PER_SAVE = 100

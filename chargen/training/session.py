@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.training.device import enough_memory, prepare_torch
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
-from chargen.training.events import Finished, Planned, Saved, StepDone, TrainEvent
+from chargen.training.events import (
+    Finished,
+    Planned,
+    Recovered,
+    Saved,
+    StepDone,
+    TrainEvent,
+)
 from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
@@ -240,7 +248,7 @@ def run_and_record(
         should_stop: asked after every step.
         ranks: the processes that train together.
     """
-    folder = recorder.folder
+    folder, shown = recorder.folder, recorder.shown
     if ranks.is_first:
         make_folder(folder)
     with run_lock(folder, recorder, ranks), enough_memory():
@@ -249,7 +257,7 @@ def run_and_record(
         if ranks.is_first:
             sweep(folder, (MODEL, TRAINING, METRICS, RUN))
             planned = Planned(
-                folder=folder,
+                folder=shown,
                 model=plan.model,
                 train=plan.train,
                 reasons=plan.reasons,
@@ -263,16 +271,17 @@ def run_and_record(
         if saves_first:
             yield from saver.save()
         for event in trainer.run():
-            is_end = isinstance(event, Finished)
             if isinstance(event, Finished) and text.replay is not None:
                 _score_replay(recorder, trainer, text.replay, event.weights)
             problem = None
             if ranks.is_first:
+                if not isinstance(event, StepDone):
+                    yield from _returned(recorder, trainer)
                 try:
                     recorder.record(event)
                 except ChargenError as error:
-                    if is_end:
-                        raise
+                    if isinstance(event, Finished):
+                        raise _rescued(recorder, event, error) from error
                     problem = str(error)
             if isinstance(event, Finished):
                 interrupted = event.reason == "interrupted"
@@ -287,8 +296,27 @@ def run_and_record(
                 if ranks.count > 1:  # what all processes know now was requested before this step
                     (save, stop), trainer.requests = trainer.agreed, (save, stop)
                 if save:
+                    if ranks.is_first:
+                        yield from _returned(recorder, trainer)
                     yield from saver.save()
                 trainer.stop_requested = stop
+
+
+def _returned(recorder: Recorder, trainer: Trainer) -> Iterator[TrainEvent]:
+    """Makes the run's folder anew if somebody renamed or removed it, and tells so."""
+    with suppress(ChargenError):  # the save that follows fails too, and reports it
+        if recorder.return_to_folder():
+            what = f"{recorder.folder} was moved or removed; the run is kept there anew"
+            yield Recovered(step=trainer.step, what=what, seconds=trainer.seconds())
+
+
+def _rescued(recorder: Recorder, event: Finished, error: ChargenError) -> ChargenError:
+    """The error of a run whose last save failed, after its model was saved elsewhere."""
+    try:
+        path = recorder.rescue(event)
+    except ChargenError as second:
+        return ChargenError(f"{error}; nor can the model be kept elsewhere: {second}")
+    return ChargenError(f"{error}; the finished model is in {path}: move it to where it is safe")
 
 
 def _score_replay(recorder: Recorder, trainer: Trainer, replay: Replay, weights: Weights) -> None:
