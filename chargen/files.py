@@ -30,10 +30,14 @@ _UNSUPPORTED = {errno.EINVAL, errno.ENODEV, errno.ENOSYS, errno.ENOTSUP, errno.E
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_writer(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside `path` and renames it to `path` when the block ends.
 
     If the block raises, `path` is unchanged and the temporary file is removed.
+
+    Args:
+        path: the file.
+        private: only this user may read the file.
 
     Raises:
         ChargenError: the folder is missing, not writable, or the disk is full. If the disk fails
@@ -47,8 +51,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             sync_file(handle)
         # mkstemp makes the file private; the result follows the umask of the user. A file system
         # without modes, such as vfat, refuses.
-        with suppress(OSError):
-            os.chmod(temporary, 0o666 & ~_umask())
+        if not private:
+            with suppress(OSError):
+                os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -162,7 +167,12 @@ def write_json(path: Path, value: Any) -> None:
         ChargenError: the file cannot be written; what was there is unchanged.
     """
     with atomic_writer(path) as handle:
-        handle.write(json.dumps(value, indent=2).encode("ascii") + b"\n")
+        handle.write(json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as indented JSON."""
+    return json.dumps(value, indent=2).encode("ascii") + b"\n"
 
 
 def parse_json(text: str) -> Any:
@@ -225,6 +235,29 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("chargen")
+
+
+def state_folder() -> Path:
+    """The folder for what cannot be made again: CHARGEN_STATE, or the user's state folder."""
+    folder = os.environ.get("CHARGEN_STATE")
+    if folder:
+        return Path(folder)
+    import platformdirs
+
+    return platformdirs.user_state_path("chargen")
+
+
+def open_state_folder() -> Path:
+    """The state folder, which is made if it is missing and which only its user may enter.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    folder = state_folder()
+    make_folder(folder)
+    with suppress(OSError):  # a file system without modes, such as vfat
+        folder.chmod(0o700)
+    return folder
 
 
 def _umask() -> int:

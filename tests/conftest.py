@@ -53,6 +53,7 @@ def empty_folder(tmp_path, tmp_path_factory, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "kernels").symlink_to(kernels)
     monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CHARGEN_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for variable in ("NO_COLOR", "COLUMNS", "LINES"):  # pytest-xdist sets the last two

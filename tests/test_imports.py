@@ -16,6 +16,7 @@ ROOT = Path(chargen.__file__).parent
 FLOORS = (
     ("errors", "_version"),
     ("files",),
+    ("own_files",),
     ("text",),
     ("model",),
     ("training", "inference"),

@@ -59,7 +59,6 @@ CORPUS, the text is the built-in corpus.
     "--seeds", type=int, default=1, show_default=True, metavar="N", help="Runs of each cell."
 )
 @click.option("--run", metavar="NAME", help="Beginning of the names of the runs.")
-@click.option("--overwrite", is_flag=True, help="Replace existing runs of those names.")
 @click.option("--hidden-size", type=int, metavar="H", help="Units in each layer.")
 @click.option("--layers", "num_layers", type=int, metavar="L", help="Recurrent layers.")
 @click.option("--batch-size", type=int, metavar="B", help="Rows of the batch.")
@@ -81,7 +80,6 @@ def command(
     equal: str,
     seeds: int,
     run: str | None,
-    overwrite: bool,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -101,7 +99,7 @@ def command(
         seeds=seeds,
         equal=equal,
         run=run,
-        overwrite=overwrite,
+        overwrite=pictures.overwrite,
         settings={name: value for name, value in settings.items() if value is not None},
     )
     runs: Sequence[ComparedRun] = ()

@@ -1,8 +1,8 @@
 """Where a command's picture goes: to the terminal, or with --export to a file.
 
-The options --export and --background are declared here, and `display_options` adds all options of
-a command that shows a text. What a picture shows is in `chargen.insight`; how it is drawn, in
-`chargen.terminal`.
+The options --export, --overwrite and --background are declared here, and `display_options` adds
+all options of a command that shows a text. What a picture shows is in `chargen.insight`; how it is
+drawn, in `chargen.terminal`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Pictures:
     background: str
     target: Path | None
     """The file to write; None means the terminal."""
+    overwrite: bool = False
+    """Whether what is there may be replaced, whoever wrote it."""
 
     @property
     def width(self) -> int:
@@ -68,7 +70,10 @@ class Pictures:
             return False
         from chargen.terminal.export import export
 
-        export(picture, self.target, dark=is_dark(self.terminal.environ, self.background))
+        export(
+            picture, self.target, dark=is_dark(self.terminal.environ, self.background),
+            overwrite=self.overwrite,
+        )  # fmt: skip
         self.terminal.note(f"written to {self.target}")
         return True
 
@@ -79,21 +84,24 @@ def screen_width(terminal: Terminal) -> int:
 
 
 def picture_options(function: F) -> F:
-    """Add --export and --background; pass `pictures` to a command that has a `terminal`."""
+    """Add --export, --overwrite and --background; pass `pictures` beside the `terminal`."""
 
     @wraps(function)
-    def with_pictures(*args: Any, target: str | None, background: str, **rest: Any) -> Any:
+    def with_pictures(
+        *args: Any, target: str | None, overwrite: bool, background: str, **rest: Any
+    ) -> Any:
         if target is not None:
             from chargen.terminal.export import check_export
 
             try:
-                check_export(Path(target))
+                check_export(Path(target), overwrite=overwrite)
             except UsageError as error:
                 raise UsageError(f"--export {error}") from error
         pictures = Pictures(
             terminal=rest["terminal"],
             background=background,
             target=None if target is None else Path(target),
+            overwrite=overwrite,
         )
         return function(*args, pictures=pictures, **rest)
 
@@ -108,6 +116,7 @@ def picture_options(function: F) -> F:
         click.option(
             "--export", "target", metavar="FILE", help="Write a .svg, .html or .png file instead."
         ),
+        click.option("--overwrite", is_flag=True, help="Replace what is there, whoever wrote it."),
     )
     command: F = decorated(with_pictures, decorators)
     return command

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import ModelFileError, UsageError, unknown_name
-from chargen.files import parse_json, write_json
+from chargen.files import json_bytes, parse_json
 from chargen.model.checkpoint import Weights, tensor_digest
 from chargen.model.config import ModelConfig
 from chargen.model.runs import MODEL
+from chargen.own_files import write_own
 
 _FORMAT = 1
 _NAME = re.compile(r"[^\W_][\w.+-]{0,39}")
@@ -89,7 +90,12 @@ def names_path(model: Path) -> Path:
 
 
 def save_names(
-    path: Path, weights: Weights, config: ModelConfig, named: Mapping[str, tuple[Unit, str]]
+    path: Path,
+    weights: Weights,
+    config: ModelConfig,
+    named: Mapping[str, tuple[Unit, str]],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Writes the names of units.
 
@@ -98,15 +104,27 @@ def save_names(
         weights: the weights of the model.
         config: the configuration of the model.
         named: for each name, the unit and how well it tracks the property, in words.
+        overwrite: whether a file that names no units may be replaced.
 
     Raises:
+        UsageError: a file that names no units is there.
         ChargenError: the file cannot be written.
     """
     units = [
         {"name": name, "unit": unit.spelled(config), "says": says}
         for name, (unit, says) in named.items()
     ]
-    write_json(path, {"format": _FORMAT, "digest": tensor_digest(weights), "units": units})
+    value = {"format": _FORMAT, "digest": tensor_digest(weights), "units": units}
+    write_own(path, json_bytes(value), _is_names, overwrite=overwrite)
+
+
+def _is_names(path: Path) -> bool:
+    """Whether a file names units."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and {"format", "digest", "units"} <= value.keys()
 
 
 def load_names(path: Path, weights: Weights, config: ModelConfig) -> dict[str, Unit]:
@@ -120,10 +138,14 @@ def load_names(path: Path, weights: Weights, config: ModelConfig) -> dict[str, U
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: cannot be read; chargen units makes it anew") from error
+        raise ModelFileError(
+            f"{path}: cannot be read; move it away, and chargen units makes it anew"
+        ) from error
     units = value.get("units") if isinstance(value, dict) else None
     if not isinstance(units, list) or value.get("format") != _FORMAT or len(units) > _MAX_NAMES:
-        raise ModelFileError(f"{path}: does not name units; chargen units makes it anew")
+        raise ModelFileError(
+            f"{path}: does not name units; move it away, and chargen units makes it anew"
+        )
     if value.get("digest") != tensor_digest(weights):
         raise ModelFileError(f"{path}: names units of other weights; chargen units makes it anew")
     return dict(_parse_entry(path, entry, config) for entry in units)

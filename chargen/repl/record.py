@@ -12,13 +12,14 @@ from typing import Any
 
 from chargen.api import Model, load
 from chargen.errors import ChargenError, UsageError
-from chargen.files import parse_json, write_json
+from chargen.files import json_bytes, parse_json
 from chargen.inference.engine import Clamps
 from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
 from chargen.model.checkpoint import tensor_digest
 from chargen.model.config import ModelConfig
 from chargen.model.unit_names import Unit
+from chargen.own_files import write_own
 from chargen.repl.session import MAX_CLAMP_VALUE, Session
 from chargen.repl.settings import TABLE, Settings, set_value
 
@@ -29,12 +30,23 @@ _KIND_BYTES = 200
 """The first bytes of a session file, which have its kind."""
 
 
-def write_session(path: Path, session: Session) -> None:
+def write_session(path: Path, session: Session, *, overwrite: bool = False) -> None:
     """Writes a session to a file: all nodes that some branch reaches, numbered from the root.
 
+    Args:
+        path: the file.
+        session: what is written.
+        overwrite: whether a file that is no session may be replaced.
+
     Raises:
+        UsageError: a file that is no session is there.
         ChargenError: the file cannot be written; the file that was there is unchanged.
     """
+    write_own(path, session_bytes(session), is_session, overwrite=overwrite)
+
+
+def session_bytes(session: Session) -> bytes:
+    """Returns the content of a session file."""
     tree = session.tree
     nodes = sorted({ROOT}.union(*(_nodes_up_to(tree, end) for end in tree.branches.values())))
     number = {node: index for index, node in enumerate(nodes)}
@@ -50,8 +62,7 @@ def write_session(path: Path, session: Session) -> None:
              _LOGPROB_DIGITS), clamps.index(node_clamps), int(hidden)]
         )  # fmt: skip
     model, heat = session.model, session.heat
-    write_json(
-        path,
+    return json_bytes(
         {
             "kind": KIND,
             "format": FORMAT,

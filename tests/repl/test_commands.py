@@ -513,9 +513,7 @@ def test_exports(talk):
 def test_no_other_file_is_written_over_by_a_session(talk):
     Path("run.json").write_text('{"status": "done"}')
     talk("abc")
-    assert talk("/save run.json").endswith(
-        "exists already and is not a session; choose another name"
-    )
+    assert "chargen did not write what it holds" in talk("/save run.json")
     assert Path("run.json").read_text() == '{"status": "done"}'
     talk("/save mine")
     assert talk("/save mine").startswith("saved to mine.json"), "a session may be saved again"
@@ -671,7 +669,7 @@ def test_names_of_other_weights_hinder_nobody(talk):
     Path("m.units.json").write_text("{}")
     talk("/set length 3")
     talk("ab")
-    assert "m.units.json: does not name units; chargen units makes it anew" in talk("/unit vowel")
+    assert "m.units.json: does not name units; move it away" in talk("/unit vowel")
     assert "unit L1:4" in talk("/unit L1:4")
     assert "clamped: L1:4 = 1" in talk("/pin L1:4=1")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
-from chargen.files import atomic_writer, cache_folder, is_plain_number, make_folder
+from chargen.files import cache_folder, is_plain_number, make_folder
 from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_label
+from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
 from chargen.repl.commands.write import show_position
-from chargen.repl.record import is_session, read_session, write_session
+from chargen.repl.record import read_session, write_session
 from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
@@ -29,12 +30,11 @@ _MAX_CLIPBOARD_BYTES = 70_000
 
 def save(context: Context, argument: str) -> None:
     """Saves the texts, branches and settings of the session to a JSON file."""
-    path = _named_file("save", argument)
+    name, overwrite = _split_overwrite(argument)
+    path = _named_file("save", name)
     if path.suffix != ".json":
         path = path.with_name(f"{path.name}.json")
-    if path.exists() and not is_session(path):
-        raise UsageError(f"save {path}: exists already and is not a session; choose another name")
-    write_session(path, context.session)
+    write_session(path, context.session, overwrite=overwrite)
     context.screen.line(f"saved to {path}; /load {path} brings it back", "dim")
 
 
@@ -118,19 +118,29 @@ def models(context: Context, argument: str) -> None:
 def export(context: Context, argument: str) -> None:
     """Writes the text or a view of it to a file; the ending of the name chooses the format."""
     endings = (".txt", *EXPORTS)
+    argument, overwrite = _split_overwrite(argument)
     name, view = _split_at_ending(argument, endings)
     path = _named_file("export", name)
     if path.suffix == ".txt":
-        with atomic_writer(path) as handle:
-            handle.write(utf8(context.session.text()))
+        data = utf8(context.session.text())
+        write_own(path, data, is_noted, overwrite=overwrite)
+        note_text(data)
     elif path.suffix in EXPORTS:
         grid = view_grid(context, view or context.session.heat.view)
-        export_picture(grid, path, dark=context.screen.palette.dark)
+        export_picture(grid, path, dark=context.screen.palette.dark, overwrite=overwrite)
     else:
         raise UsageError(
             f"export {name}: the file's name must end with one of {', '.join(endings)}"
         )
     context.screen.line(f"written to {path}", "dim")
+
+
+def _split_overwrite(argument: str) -> tuple[str, bool]:
+    """Splits `my text.txt --overwrite` into the rest and whether that word is there."""
+    rest = argument.removesuffix(OVERWRITE)
+    if rest != argument and (not rest or rest[-1].isspace()):
+        return rest.rstrip(), True
+    return argument, False
 
 
 def _split_at_ending(argument: str, endings: tuple[str, ...]) -> tuple[str, str]:

@@ -6,42 +6,46 @@ picture.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from chargen.errors import ChargenError, UsageError
-from chargen.files import atomic_writer
+from chargen.errors import UsageError
 from chargen.insight.plot import Figure
 from chargen.insight.views import Grid
+from chargen.own_files import check_own, is_sealed, seal, write_own
 from chargen.terminal.export import figure, grid
 from chargen.terminal.palette import Palette
 
 Picture = Grid | Figure
 
 
-def check_export(path: Path) -> None:
+def check_export(path: Path, *, overwrite: bool = False) -> None:
     """Check before the work that a picture can be written to a path.
 
+    Args:
+        path: the file.
+        overwrite: whether a file that chargen did not write may be replaced.
+
     Raises:
-        UsageError: the name has no ending of `EXPORTS`.
+        UsageError: the name has no ending of `EXPORTS`, or a file of somebody else is there.
         ChargenError: the folder does not exist or cannot be written to.
     """
     _find_format(path)
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ChargenError(f"{path}: cannot be written ({path.parent} is no folder for it)")
+    check_own(path, is_sealed, overwrite=overwrite)
 
 
-def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
+def export(picture: Picture, path: Path, *, dark: bool = True, overwrite: bool = False) -> None:
     """Write a picture to a file.
 
     Args:
         picture: a heatmap's numbers, or curves.
         path: its ending chooses the format.
         dark: whether the background is dark.
+        overwrite: whether a file that chargen did not write may be replaced.
 
     Raises:
-        UsageError: the name has no ending of `EXPORTS`, or is `.png` and matplotlib is missing.
+        UsageError: the name has no ending of `EXPORTS`, or is `.png` and matplotlib is missing, or
+            a file of somebody else is there.
         ChargenError: the file cannot be written.
     """
     encode = _find_format(path)
@@ -49,8 +53,7 @@ def export(picture: Picture, path: Path, *, dark: bool = True) -> None:
         data = encode(picture, Palette(depth=1 << 24, dark=dark))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    with atomic_writer(path) as handle:
-        handle.write(data)
+    write_own(path, seal(data, path.suffix), is_sealed, overwrite=overwrite)
 
 
 def _find_format(path: Path) -> Callable[[Picture, Palette], bytes]:
