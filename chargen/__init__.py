@@ -17,7 +17,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chargen._version import __version__
-from chargen.errors import ChargenError, CorpusError, ModelFileError, NetworkError, UsageError
+from chargen.errors import (
+    ChargenError,
+    CorpusError,
+    ModelFileError,
+    NetworkError,
+    UnseenWarning,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from chargen.api import Model, load
@@ -58,6 +65,7 @@ __all__ = [
     "Trace",
     "TrainConfig",
     "TrainEvent",
+    "UnseenWarning",
     "UsageError",
     "__version__",
     "finetune",

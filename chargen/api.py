@@ -6,12 +6,13 @@ The commands call these functions too. Those that train are in train_api.py.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.errors import CorpusError, UnseenWarning, UsageError, unknown_name
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
@@ -25,6 +26,7 @@ from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.dataset import TextOptions, options_from_json, reopen_store
 from chargen.text.store import TokenStore
 from chargen.text.tokenizer import Tokenizer, Tokens
+from chargen.text.unseen import unseen_lines
 
 
 class Model:
@@ -44,12 +46,19 @@ class Model:
         self.stepper = Stepper(file.config, file.weights)
 
     def encode(self, text: str, unknown: str = "nearest") -> TokenIds:
-        """Ids (N,) of a text.
+        """Ids (N,) of a text; warns (`UnseenWarning`) of characters that the model never saw.
 
         Raises:
             UsageError: `unknown` is `error` and a character has no token.
         """
-        return self.tokenizer.encode(text, unknown)
+        return self._read(text, unknown)
+
+    def _read(self, text: str | bytes, unknown: str = "nearest") -> TokenIds:
+        """Ids (N,) of a text; the warning names the line that called the calling method."""
+        ids = self.tokenizer.encode(text, unknown)
+        for line in unseen_lines(self.tokenizer, [text], unknown):
+            warnings.warn(line, UnseenWarning, stacklevel=3)
+        return ids
 
     def generate(
         self,
@@ -72,7 +81,7 @@ class Model:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
-        ids = self.encode(prompt, unknown)
+        ids = self._read(prompt, unknown)
         return generate(self.stepper, self.tokenizer, ids, config, progress=progress)
 
     def generate_batch(
@@ -90,7 +99,7 @@ class Model:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
-        ids = self.encode(prompt, unknown)
+        ids = self._read(prompt, unknown)
         return generate_batch(self.stepper, self.tokenizer, ids, config, count, progress=progress)
 
     def score(self, text: str | bytes, way: str = "numpy") -> Score:
@@ -104,7 +113,7 @@ class Model:
             CorpusError: the text has fewer than two tokens.
             ChargenError: there is no such way, or the model's numbers overflow.
         """
-        return self.score_tokens(self.tokenizer.encode(text), way)
+        return self.score_tokens(self._read(text), way)
 
     def score_tokens(self, ids: TokenIds | Tokens, way: str = "numpy") -> Score:
         """`score` of ids (N,), which may lie in a memory map."""
@@ -112,7 +121,7 @@ class Model:
 
     def trace(self, text: str, unknown: str = "nearest") -> Trace:
         """Everything that goes on inside while a text is read."""
-        return record(self.stepper, self.encode(text, unknown))
+        return record(self.stepper, self._read(text, unknown))
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Model:

@@ -57,6 +57,10 @@ class NetworkError(ChargenError):
     """A corpus must be downloaded and the network does not answer."""
 
 
+class UnseenWarning(UserWarning):
+    """A text has characters that the model never saw: others are read instead of them."""
+
+
 def reason_of(error: BaseException) -> str:
     """The words of the operating system for an error, without the path; else the error's own.
 

@@ -15,6 +15,7 @@ from chargen.model.runs import choose_folder, run_name
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.dataset import REPLAY, TextOptions, options_to_json
 from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
+from chargen.text.unseen import warn_of_unseen
 from chargen.train_api import (
     FINETUNES_ALONE,
     CorpusNames,
@@ -40,7 +41,7 @@ def finetune(
     vocabulary: str = "extend",
     extend_vocab: int = 0,
     replay: str | os.PathLike[str] | None = None,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
@@ -58,7 +59,8 @@ def finetune(
         extend_vocab: pieces to add to a subword model, for words of the corpus.
         replay: a corpus, best the model's own, that a share of the batch rows (`replay_share`,
             four fifths by default) goes on reading.
-        on_note: is given what a person should know, a line each.
+        on_note: is given what a person should know, a line each; without it, characters that the
+            model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: as for `train`; what decides the model's shape must be the model's.
@@ -109,7 +111,7 @@ def finetune(
             replay_options = replace(options, corpus=(os.fspath(replay),), valid=None)
             replayed = open_replay_dataset(replay_options, dataset.tokenizer, on_reading)
             source[REPLAY] = {"options": options_to_json(replay_options), "card": replayed.card}
-            notes += [f"replay: {note}" for note in replayed.notes]
+            notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)
         dataset.keep_for(folder)
         card = {

@@ -26,6 +26,7 @@ from chargen.text.dataset import (
     reopen_dataset,
 )
 from chargen.text.tokenizer import Tokenizer
+from chargen.text.unseen import warn_of_unseen
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
 from chargen.training.launch import this_process
@@ -50,7 +51,7 @@ def train(
     run: str | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
@@ -66,7 +67,8 @@ def train(
         run: name of the run below `checkpoints`; None makes one from the corpus's name.
         out: a folder instead of `checkpoints`; without `run`, the run's own folder.
         overwrite: replaces a run of that name.
-        on_note: is given what a person should know, a line each.
+        on_note: is given what a person should know, a line each; without it, characters that the
+            model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         settings: fields of `TextOptions`, `ModelConfig` and `TrainConfig`, and `epochs`; what is
@@ -119,7 +121,7 @@ def resume(
     run: str | os.PathLike[str] | None = None,
     *,
     allow_changed_corpus: bool = False,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     minutes: float | None = None,
@@ -131,7 +133,8 @@ def resume(
     Args:
         run: a run's folder, or its name below `checkpoints`; None is the newest.
         allow_changed_corpus: if the corpus changed since, takes it as it is now.
-        on_note: is given what a person should know, a line each.
+        on_note: is given what a person should know, a line each; without it, characters that the
+            model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
         minutes: trains so long from here, with a warm-up and a decay of its own; or
@@ -165,7 +168,7 @@ def resume(
         notes, replayed = list(dataset.notes), None
         if REPLAY in snapshot.text:
             replayed = reopen(*_replay_options(snapshot.text[REPLAY], tokenizer))
-            notes += [f"replay: {note}" for note in replayed.notes]
+            notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)
         if this_process().is_first:
             dataset.keep_for(folder)

@@ -68,7 +68,9 @@ def command(
     model = load(names[0] if len(names) > 1 else None)
     files = names[1:] or names
     for name in files:
-        ids = read_tokens(model, name, terminal, encoding=encoding, column=column)
+        ids = read_tokens(
+            model, name, terminal, encoding=encoding, column=column, result="the score"
+        )
         score = _score(model, ids, name, "auto")
         dynamic_score = _score(model, ids, name, "online") if dynamic else None
         if as_json:

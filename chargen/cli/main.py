@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 from chargen._version import __version__
-from chargen.errors import ChargenError, ExitCode, unknown_name
+from chargen.errors import ChargenError, ExitCode, UnseenWarning, unknown_name
 from chargen.terminal.context import Terminal
 from chargen.terminal.messages import silence
 from chargen.terminal.safetext import safe
@@ -112,7 +112,8 @@ def run(args: list[str]) -> int:
         if "_CHARGEN_COMPLETE" in os.environ:
             cli.main(args, prog_name="chargen")
         # Not cli.main(): it would end the process with code 1 when a pipe is closed.
-        with cli.make_context("chargen", list(args)) as group:
+        with warnings.catch_warnings(), cli.make_context("chargen", list(args)) as group:
+            warnings.simplefilter("ignore", UnseenWarning)  # commands tell it in a line
             result: object = cli.invoke(group)
         code = result if isinstance(result, int) else ExitCode.DONE
         try:

@@ -238,6 +238,7 @@ def read_tokens(
     *,
     encoding: str | None = None,
     column: str | None = None,
+    result: str = "what follows",
 ) -> Tokens:
     """Read a text as tokens (N,) of a model; report the characters that the model never saw.
 
@@ -247,6 +248,7 @@ def read_tokens(
         terminal: shows the report.
         encoding: of the file; None means UTF-8, or what a byte order mark says.
         column: of a table, if the text is one.
+        result: what the command makes of the text, for the report.
 
     Raises:
         CorpusError: the text cannot be read, or is empty.
@@ -257,7 +259,7 @@ def read_tokens(
     from chargen.text.encoding import encoded_batches
     from chargen.text.reader import Reading
     from chargen.text.store import token_dtype
-    from chargen.text.tokenizer import describe_unseen
+    from chargen.text.unseen import unseen_lines
 
     if name == "-":
         wait_for_standard_input(terminal)
@@ -267,17 +269,8 @@ def read_tokens(
         documents=documents if documents in ("files", "lines") else "whole",
         reading=Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes),
     )
-    unseen: dict[str, int] = {}
-    characters = 0
-    for piece in corpus.pieces():
-        if isinstance(piece, str):
-            characters += len(piece)
-            for character in model.tokenizer.unseen(piece):
-                unseen[character] = unseen.get(character, 0) + piece.count(character)
-    if unseen:
-        replaced = model.tokenizer.unseen("".join(unseen))
-        for line in describe_unseen(replaced, unseen, characters, "nearest"):
-            terminal.complain(f"{name}: {line}; the score is of the text with these replaced")
+    for line in unseen_lines(model.tokenizer, corpus.pieces()):
+        terminal.complain(f"{name}: {line}; {result} is of the text with these replaced")
     dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
     batches = [ids for ids, _ in encoded_batches(corpus, model.tokenizer, dtype)]
     tokens: Tokens = np.concatenate([np.empty(0, dtype), *batches])
@@ -307,10 +300,7 @@ def note_unseen(model: Model, text: str, terminal: Terminal, policy: str = "near
         terminal: shows a line or two.
         policy: what becomes of these characters, one of `UNKNOWN_POLICIES`.
     """
-    from collections import Counter
+    from chargen.text.unseen import unseen_lines
 
-    from chargen.text.tokenizer import describe_unseen
-
-    unseen = model.tokenizer.unseen(text)
-    for line in describe_unseen(unseen, Counter(text), len(text), policy):
+    for line in unseen_lines(model.tokenizer, [text], policy):
         terminal.note(line)

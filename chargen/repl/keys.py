@@ -110,6 +110,7 @@ class TokenPicker:
     def _update(self) -> None:
         self._guesses = next_tokens(self._context, _LISTED_TOKENS)
         self._marked = 0
+        self._unseen: list[str] = []
 
     def move(self, steps: int) -> None:
         """Moves the mark down the list, or up; after the last token comes the first."""
@@ -122,8 +123,9 @@ class TokenPicker:
 
     def type(self, text: str) -> None:
         """Appends what the person typed."""
-        self._context.session.append(text)
+        unseen = self._context.session.append(text)
         self._update()
+        self._unseen = unseen
 
     def back(self) -> None:
         """Takes the last token back, but no token from before `/choose`."""
@@ -146,10 +148,12 @@ class TokenPicker:
             label = f"{token_label(context, token):<6}"
             text = f"{mark if marked else ' '} {label} {chance:6.1%} {bar}\n"
             fragments.append(("reverse" if marked else "", text))
+        width = context.screen.width
+        fragments += [("italic", f"{safe_line(line)[:width]}\n") for line in self._unseen]
         hints = (
             "Enter takes", "arrows move", "Esc ends", "Backspace goes back", "or type a character"
         )  # fmt: skip
-        fragments.append(("italic", fitting(hints, context.screen.width)))
+        fragments.append(("italic", fitting(hints, width)))
         return fragments
 
 

@@ -6,7 +6,6 @@ keys. Shape letters: T tokens, L layers, S states, H hidden_size.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,8 @@ from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_p
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
 from chargen.text.overlap import CopyIndex, CopyWatch, build_index
-from chargen.text.tokenizer import Tokens, describe_unseen
+from chargen.text.tokenizer import Tokens
+from chargen.text.unseen import Unseen, unseen_lines
 
 if TYPE_CHECKING:
     from chargen.scoring import Learner
@@ -88,15 +88,21 @@ class Session:
         self._names: dict[str, Unit] | None = None
         self._passages: tuple[Tokens, Passages | None] | None = None
 
-    def change_model(self, model: Model) -> None:
-        """Replaces the model; the new one reads the text of every branch."""
+    def change_model(self, model: Model) -> list[str]:
+        """Replaces the model; the new one reads the text of every branch.
+
+        Returns:
+            Lines that name the characters that the new model has never seen.
+        """
         texts = {name: self.text(node=end) for name, end in self.tree.branches.items()}
         branch = self.tree.branch
         self.use(model)
+        unseen = Unseen(model.tokenizer)
         children: dict[tuple[int, int], int] = {}
         for name, text in texts.items():
             node = self.composer.start(ROOT, empty=False)
-            ids = [int(token) for token in model.encode(text)]
+            unseen.feed(text)
+            ids = [int(token) for token in model.tokenizer.encode(text)]
             while ids and (node, ids[0]) in children:  # read already, for another branch
                 node = children[node, ids.pop(0)]
             start, node = node, self.composer.read(node, ids)
@@ -104,6 +110,7 @@ class Session:
                 children[self.tree.parent(child), self.tree.token(child)] = child
             self.tree.branches[name] = node
         self.tree.branch = branch
+        return unseen.lines()
 
     def swap(self, stepper: Stepper) -> None:
         """Replaces the weights by others of the same shape; keeps the texts and their states."""
@@ -148,12 +155,11 @@ class Session:
             UsageError: there are such characters, and the setting `unknown` is `error`.
         """
         tokenizer, policy = self.model.tokenizer, self.settings.unknown
-        ids = self.model.encode(text, policy)
-        unseen = tokenizer.unseen(text)
+        ids = tokenizer.encode(text, policy)
         self.starts.append((self.tree.tip, False))
         tip = self.composer.read(self.tree.tip, ids.tolist(), progress=progress)
         self.tree.branches[self.tree.branch] = tip
-        return list(describe_unseen(unseen, Counter(text), len(text), policy))
+        return unseen_lines(tokenizer, [text], policy)
 
     def begin(self) -> Writing:
         """Begins a continuation at the end of the branch, with the next draws of the seed."""

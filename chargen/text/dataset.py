@@ -26,6 +26,7 @@ from chargen.text.reader import Reading
 from chargen.text.registry import TOKENIZERS, check_tokenizer
 from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, find_store
 from chargen.text.tokenizer import Tokenizer, Tokens
+from chargen.text.unseen import unseen_lines
 
 REPLAY = "replay"
 """The key under which a fine-tuning run keeps the options of its replay text."""
@@ -217,6 +218,7 @@ def reopen_dataset(
             store = encode_corpus(corpus, tokenizer, now)
             if difference:
                 notes.append(f"{difference}; going on with the text as it is now")
+                notes += unseen_lines(tokenizer, corpus.pieces())
         if store is None:
             raise CorpusError(
                 f"{difference}, and the cache has it no more; "

@@ -26,7 +26,8 @@ from chargen.text.extend_vocab import (
 from chargen.text.pieces import PieceTokenizer
 from chargen.text.store import encode_corpus
 from chargen.text.subword import SubwordTokenizer
-from chargen.text.tokenizer import ByteTokenizer, Tokenizer, describe_unseen
+from chargen.text.tokenizer import ByteTokenizer, Tokenizer
+from chargen.text.unseen import Unseen, unseen_lines
 
 VOCABULARIES = ("extend", "keep")
 _MAX_SAMPLE_CHARACTERS = 1 << 26
@@ -86,8 +87,9 @@ def open_finetune_dataset(
     ]
     notes = [*extension.report, *(note for corpus in corpora for note in corpus.notes())]
     if not extend:
-        unseen = tokenizer.unseen("".join(counts))
-        notes += describe_unseen(unseen, counts, counts.total(), "nearest")
+        unseen = Unseen(tokenizer)
+        unseen.feed_counts(counts)
+        notes += unseen.lines()
     dataset = make_dataset(options, extension.tokenizer, stores, fingerprints, notes)
     token_counts = np.bincount(dataset.train, minlength=extension.tokenizer.vocab_size)
     return FinetuneDataset(dataset=dataset, extension=extension, counts=token_counts)
@@ -104,7 +106,8 @@ def open_replay_dataset(
     corpus = options.open(options.corpus, watcher)
     fingerprints = corpus.fingerprints()
     store = encode_corpus(corpus, tokenizer, fingerprints)
-    return make_dataset(options, tokenizer, [store], [fingerprints], corpus.notes())
+    notes = [*corpus.notes(), *unseen_lines(tokenizer, corpus.pieces())]
+    return make_dataset(options, tokenizer, [store], [fingerprints], notes)
 
 
 def _count_characters(corpus: Corpus) -> tuple[Counter[str], Fingerprints]:

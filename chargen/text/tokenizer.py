@@ -9,7 +9,7 @@ Shape letters: V vocabulary, N tokens.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -23,8 +23,6 @@ Tokens = npt.NDArray[Any]
 """(N,): ids as they are stored, of the smallest unsigned type that holds them."""
 UNKNOWN_POLICIES = ("nearest", "skip", "error")
 """What happens to unseen characters: they are replaced, left out, or refused."""
-_MAX_LISTED_CHARACTERS = 8
-"""Unseen characters that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,34 +184,3 @@ def utf8(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
-
-
-def describe_unseen(
-    unseen: Mapping[str, str], counts: Mapping[str, int], total: int, policy: str
-) -> Iterator[str]:
-    """One line that says what happened to unseen characters; none if there are none.
-
-    Args:
-        unseen: the unseen characters, each with its replacement.
-        counts: how often each occurs.
-        total: characters of the text.
-        policy: one of `UNKNOWN_POLICIES`.
-    """
-    if not unseen:
-        return
-    shown = list(unseen.items())[:_MAX_LISTED_CHARACTERS]
-    more = f" and {len(unseen) - len(shown)} more" if len(unseen) > len(shown) else ""
-    listing = ", ".join(
-        f"{_readable(character)} → {_readable(replacement)}"
-        if policy == "nearest"
-        else _readable(character)
-        for character, replacement in shown
-    )
-    left_out = " (left out)" if policy == "skip" else ""
-    occurrences = sum(counts[character] for character in unseen)
-    yield f"{occurrences} of {total} characters unseen: {listing}{more}{left_out}"
-
-
-def _readable(character: str) -> str:
-    """The character, quoted if it would be lost in a list."""
-    return repr(character) if character.isspace() or character in ",'\"→" else character

@@ -15,7 +15,6 @@ from chargen.text.tokenizer import (
     ByteTokenizer,
     StreamDecoder,
     TokenizerState,
-    describe_unseen,
     token_lengths,
     utf8,
 )
@@ -132,14 +131,6 @@ def test_unknown_characters_follow_the_policy():
     with pytest.raises(UsageError, match=r"'é' \(U\+00E9\)"):
         tokenizer.encode("aéb", "error")
     assert tokenizer.unseen("aéb€") == {"é": "e", "€": "e"}
-
-
-def test_unseen_characters_are_described_on_one_line():
-    lines = list(describe_unseen({"€": "E", "ß": "s"}, {"€": 1, "ß": 1}, 31, "nearest"))
-    assert lines == ["2 of 31 characters unseen: € → E, ß → s"]
-    assert list(describe_unseen({}, {}, 3, "nearest")) == []
-    left_out = list(describe_unseen({"x": "y"}, {"x": 3}, 9, "skip"))
-    assert left_out == ["3 of 9 characters unseen: x (left out)"]
 
 
 def test_surrogate_escapes_of_the_shell_become_their_bytes():

@@ -72,13 +72,15 @@ def _load_session(context: Context, name: str) -> None:
 def _load_model(context: Context, name: str) -> None:
     session = context.session
     model = load_model(name)
-    session.change_model(model)
+    unseen = session.change_model(model)
     branches = session.tree.branches
     read = ""
     if session.position or branches.keys() - {"main"}:
         texts = "the text" if len(branches) == 1 else f"all {len(branches)} branches"
         read = f", which has read {texts}"
     context.screen.line(f"writing with {session.name}{read}", "dim")
+    for line in unseen:
+        context.screen.line(line, "dim")
 
 
 def _back_up(session: Session) -> Path | None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from chargen.api import load
+from chargen.api import Model, load
 from chargen.errors import UsageError
 from chargen.inference.engine import Stepper
+from chargen.inference.filters import SampleConfig
+from chargen.inference.generate import generate
 from chargen.model.runs import run_name
 from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
 from chargen.terminal.safetext import safe
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
+from chargen.text.unseen import unseen_lines
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""
@@ -65,10 +68,7 @@ def ab(context: Context, argument: str) -> None:
     other = load(name)
     sample = change_sample(session.settings.sample, seed=session.seed)
     text = session.text()
-    first, second = (
-        "".join(step.text for step in model.generate(text, **vars(sample)))
-        for model in (session.model, other)
-    )
+    first, second = (_continuation(model, text, sample) for model in (session.model, other))
     shared = next(
         (
             index
@@ -78,6 +78,8 @@ def ab(context: Context, argument: str) -> None:
         min(len(first), len(second)),
     )
     label = name if other.path is None else run_name(other.path)
+    for line in unseen_lines(other.tokenizer, [text]):
+        screen.line(f"{label}: {line}", "dim")
     if shared:
         screen.line(f"both begin with: {first[:shared]}", "dim")
     if shared:
@@ -85,6 +87,11 @@ def ab(context: Context, argument: str) -> None:
     else:
         screen.line("the texts differ from the first character on:", "dim")
     screen.columns(first[shared:], second[shared:], (session.name, label))
+
+
+def _continuation(model: Model, text: str, sample: SampleConfig) -> str:
+    ids = model.tokenizer.encode(text)
+    return "".join(step.text for step in generate(model.stepper, model.tokenizer, ids, sample))
 
 
 def learn(context: Context, argument: str) -> None:
