@@ -165,6 +165,17 @@ def run_name(path: Path) -> str:
     return path.parent.name if path.name == MODEL else path.stem
 
 
+def named_model(path: str) -> str:
+    """The name of a model that a file from another machine names, by its name or its path.
+
+    Paths of every system are recognised, so both separators divide.
+    """
+    parts = [part for part in re.split(r"[/\\]", path) if part]
+    if parts[1:] and parts[-1] == MODEL:
+        return parts[-2]
+    return parts[-1].removesuffix(".safetensors") if parts else ""
+
+
 def run_stem(corpus: Sequence[str]) -> str:
     """The name of a run's corpus, as a part of the run's name."""
     name = corpus[0].rpartition(":")[2] if corpus else "python-docs"

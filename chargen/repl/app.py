@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ from chargen.errors import ChargenError, ExitCode
 from chargen.repl.commands import Context
 from chargen.repl.commands.table import run_command
 from chargen.repl.commands.write import more, read_and_write
+from chargen.repl.kept import keep, kept_paths
 from chargen.repl.prompt import QUOTES, LineReader, is_open, open_output, unquoted
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
@@ -99,7 +100,9 @@ def _run_at_terminal(session: Session, terminal: Terminal) -> int:
         "Type the beginning of a text and press Enter; the model writes on. "
         "/help lists the commands, Ctrl-D leaves."
     )
-    with _resets_terminal(terminal):
+    if kept_paths():
+        screen.line("/kept lists the texts of earlier sessions", "dim")
+    with _resets_terminal(terminal), _keeps_text(session, terminal):
         while True:
             try:
                 line = reader.read()
@@ -117,24 +120,51 @@ def _run_at_terminal(session: Session, terminal: Terminal) -> int:
 @contextmanager
 def _resets_terminal(terminal: Terminal) -> Iterator[None]:
     """Gives the terminal back as it was when a signal ends the process or its window closes."""
+    modes = _terminal_modes()
+    with _leaves_by_signal():
+        try:
+            yield
+        except SystemExit:
+            with suppress(OSError, ValueError):
+                terminal.out.write(_RESET_TERMINAL)
+                terminal.out.flush()
+            raise
+        finally:
+            _set_terminal_modes(modes)
+
+
+@contextmanager
+def _leaves_by_signal() -> Iterator[None]:
+    """Turns a signal that ends the process into SystemExit, so that what must be done is done."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
     def leave(number: int, frame: FrameType | None) -> None:
+        for name in names:  # a closed window sends several; the text must be kept all the same
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
         raise SystemExit(ExitCode.TERMINATED)
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     handlers = {name: signal.signal(getattr(signal, name), leave) for name in names}
-    modes = _terminal_modes()
     try:
         yield
-    except SystemExit:
-        with suppress(OSError, ValueError):
-            terminal.out.write(_RESET_TERMINAL)
-            terminal.out.flush()
-        raise
     finally:
-        _set_terminal_modes(modes)
         for name, handler in handlers.items():
             signal.signal(getattr(signal, name), handler)
+
+
+@contextmanager
+def _keeps_text(session: Session, terminal: Terminal) -> Iterator[None]:
+    """Keeps the text when the session ends, however it ends; says so, and what went wrong."""
+    try:
+        yield
+    finally:
+        try:
+            kept = keep(session) is not None
+        except ChargenError as error:
+            terminal.complain(f"the text is not kept: {error}")
+        else:
+            with suppress(OSError, ValueError):  # the window may be closed
+                if kept:
+                    terminal.note("the text is kept; /kept 1 brings it back in the next session")
 
 
 def _terminal_modes() -> list[Any] | None:
@@ -169,11 +199,15 @@ def _interruptible() -> Iterator[None]:
 def _run_without_terminal(session: Session, terminal: Terminal, source: IO[str] | None) -> int:
     """Reads lines from a stream and writes plain text."""
     context = Context(session=session, screen=Screen(terminal, interactive=False))
-    for line, quoted in _read_lines(source):
-        try:
-            handle(context, line, quoted=quoted)
-        except EOFError:
-            break
+    with ExitStack() as stack:
+        if source is not None and source.isatty():  # a person, at a terminal without escape codes
+            stack.enter_context(_leaves_by_signal())
+            stack.enter_context(_keeps_text(session, terminal))
+        for line, quoted in _read_lines(source):
+            try:
+                handle(context, line, quoted=quoted)
+            except EOFError:
+                break
     return ExitCode.DONE
 
 

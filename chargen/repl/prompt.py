@@ -14,7 +14,6 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
@@ -22,17 +21,15 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import suspend_to_background_supported
 
-from chargen.errors import ChargenError
-from chargen.files import cache_folder, make_folder
 from chargen.repl.commands import Context
 from chargen.repl.commands.table import COMMANDS
+from chargen.repl.history import LineHistory
 from chargen.repl.settings import TABLE
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import SafeText, safe_line
 
 QUOTES = '"""'
 """Three quotes begin and end a text of several lines."""
-_HISTORY_FILE = "repl_history"
 _MENU_ROWS = 6
 """Rows below the prompt that stay free for the list of completions."""
 _MAX_PROMPT_UNITS = 3
@@ -124,7 +121,7 @@ class LineReader:
         self._session: PromptSession[str] = PromptSession(
             completer=Completions(context),
             complete_while_typing=Condition(self._is_command),
-            history=_open_history(),
+            history=LineHistory(),
             key_bindings=self._bindings(),
             input_processors=[SafeTyping()],
             bottom_toolbar=self._toolbar,
@@ -220,15 +217,3 @@ def unquoted(text: str) -> str:
     inner = text.removeprefix(QUOTES)
     stripped = inner.rstrip("\n")
     return stripped.removesuffix(QUOTES) if stripped.endswith(QUOTES) else inner
-
-
-def _open_history() -> History:
-    """Opens the lines of earlier sessions; an empty history where their file cannot be written."""
-    try:
-        path = cache_folder() / _HISTORY_FILE
-        make_folder(path.parent)
-        with path.open("a", encoding="utf-8"):
-            pass
-        return FileHistory(str(path))
-    except (ChargenError, OSError):
-        return InMemoryHistory()

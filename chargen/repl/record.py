@@ -18,6 +18,7 @@ from chargen.inference.tree import ROOT, TextTree, check_branch_name
 from chargen.insight.views import ORDERS, VIEWS, find_view
 from chargen.model.checkpoint import tensor_digest
 from chargen.model.config import ModelConfig
+from chargen.model.runs import named_model
 from chargen.model.unit_names import Unit
 from chargen.own_files import write_own
 from chargen.repl.session import MAX_CLAMP_VALUE, Session
@@ -42,11 +43,15 @@ def write_session(path: Path, session: Session, *, overwrite: bool = False) -> N
         UsageError: a file that is no session is there.
         ChargenError: the file cannot be written; the file that was there is unchanged.
     """
-    write_own(path, session_bytes(session), is_session, overwrite=overwrite)
+    data = json_bytes(session_record(session))
+    write_own(path, data, is_session, overwrite=overwrite)
 
 
-def session_bytes(session: Session) -> bytes:
-    """Returns the content of a session file."""
+def session_record(session: Session) -> dict[str, Any]:
+    """Returns the content of a session file as plain values.
+
+    It has the model's name, and no path: a session file may be given to others.
+    """
     tree = session.tree
     nodes = sorted({ROOT}.union(*(_nodes_up_to(tree, end) for end in tree.branches.values())))
     number = {node: index for index, node in enumerate(nodes)}
@@ -61,33 +66,37 @@ def session_bytes(session: Session) -> bytes:
             [number[tree.parent(node)], tree.token(node), round(tree.logprob(node),
              _LOGPROB_DIGITS), clamps.index(node_clamps), int(hidden)]
         )  # fmt: skip
-    model, heat = session.model, session.heat
-    return json_bytes(
-        {
-            "kind": KIND,
-            "format": FORMAT,
-            "model": None if model.path is None else str(model.path.absolute()),
-            "weights": tensor_digest(model.file.weights, separator=b""),
-            "settings": {name: str(row.read(session.settings)) for name, row in TABLE.items()},
-            "seed": session.seed,
-            "drawn": session.drawn,
-            "starts": [
-                [number[start], written] for start, written in session.starts if start in number
-            ],
-            "watched": [_unit_row(unit) for unit in session.watched],
-            "heat": [heat.view, heat.layer, heat.order, session.heat_on],
-            "branch": tree.branch,
-            "branches": {name: number[end] for name, end in tree.branches.items()},
-            # "held" (clamped units of nodes) and "drawn" are names in files.
-            "held": [[[layer, *units] for layer, units in group.items()] for group in clamps],
-            "pinned": [[*_unit_row(unit), value] for unit, value in session.pinned.items()],
-            "nodes": node_rows,
-        },
-    )
+    heat = session.heat
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "model": session.name,
+        "weights": tensor_digest(session.model.file.weights, separator=b""),
+        "settings": {name: str(row.read(session.settings)) for name, row in TABLE.items()},
+        "seed": session.seed,
+        "drawn": session.drawn,
+        "starts": [
+            [number[start], written] for start, written in session.starts if start in number
+        ],
+        "watched": [_unit_row(unit) for unit in session.watched],
+        "heat": [heat.view, heat.layer, heat.order, session.heat_on],
+        "branch": tree.branch,
+        "branches": {name: number[end] for name, end in tree.branches.items()},
+        # "held" (clamped units of nodes) and "drawn" are names in files.
+        "held": [[[layer, *units] for layer, units in group.items()] for group in clamps],
+        "pinned": [[*_unit_row(unit), value] for unit, value in session.pinned.items()],
+        "nodes": node_rows,
+    }
 
 
-def read_session(path: Path, session: Session) -> None:
+def read_session(path: Path, session: Session, *, own: bool = False) -> None:
     """Replaces a session by the one in a file; the same steps compute the same states.
+
+    Args:
+        path: the file.
+        session: what is replaced.
+        own: whether the file was kept for this user alone, so that the path of its model may be
+            opened. The path in a file from anybody is never opened.
 
     Raises:
         UsageError: the file is not a session, or its model is not here; nothing is changed.
@@ -99,7 +108,7 @@ def read_session(path: Path, session: Session) -> None:
     except ValueError as error:
         raise UsageError(f"{path}: is not a session file; /save writes one") from error
     try:
-        _restore(value, session)
+        _restore(value, session, own)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: is not a session file, or is damaged") from error
     except ChargenError as error:
@@ -115,7 +124,7 @@ def is_session(path: Path) -> bool:
         return False
 
 
-def _restore(value: Any, session: Session) -> None:
+def _restore(value: Any, session: Session, own: bool) -> None:
     """Checks everything in a session file, then changes the session.
 
     Raises:
@@ -127,7 +136,7 @@ def _restore(value: Any, session: Session) -> None:
         raise ValueError("kind")
     if value["format"] != FORMAT:
         raise UsageError(f"has format {value['format']}; this version of chargen reads {FORMAT}")
-    model = _find_model(value, session)
+    model = _find_model(value, session, own)
     config = model.config
     settings = Settings()
     for name, text in value["settings"].items():
@@ -158,8 +167,10 @@ def _restore(value: Any, session: Session) -> None:
         session.clamp(unit, number)
 
 
-def _find_model(value: Any, session: Session) -> Model:
+def _find_model(value: Any, session: Session, own: bool) -> Model:
     """Returns the model that the session was written with; loads it if it is not the present one.
+
+    From a file that may come from anybody only the name is taken, never a path.
 
     Raises:
         UsageError: it is not here, or it has other weights now.
@@ -168,14 +179,21 @@ def _find_model(value: Any, session: Session) -> Model:
         raise ValueError("weights")
     if value["weights"] == tensor_digest(session.model.file.weights, separator=b""):
         return session.model
-    path = str(value["model"])
-    try:
-        model = load(path)
-    except ChargenError as error:
-        raise UsageError(f"was written with {path}, which is not here") from error
-    if value["weights"] != tensor_digest(model.file.weights, separator=b""):
-        raise UsageError(f"was written with {path}, which has other weights now")
-    return model
+    name, found = named_model(str(value["model"])), False
+    places = session.places_of(name)
+    if own and isinstance(value.get("path"), str):
+        places.insert(0, Path(value["path"]))
+    for place in places:
+        try:
+            model = load(place)
+        except ChargenError:
+            continue
+        found = True
+        if value["weights"] == tensor_digest(model.file.weights, separator=b""):
+            return model
+    if found:
+        raise UsageError(f"was written with {name}, which has other weights now")
+    raise UsageError(f"was written with {name}, which is not here; /load that model first")
 
 
 def _read_tree(value: Any, model: Model) -> TextTree:

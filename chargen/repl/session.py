@@ -7,6 +7,7 @@ keys. Shape letters: T tokens, L layers, S states, H hidden_size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from chargen.inference.tree import ROOT, TextTree
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, token_labels
 from chargen.insight.why import Passage, Passages, build_passages, quote_passage
-from chargen.model.runs import run_name
+from chargen.model.runs import MODEL, list_runs, run_name
 from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
@@ -65,6 +66,8 @@ class Session:
         """The nodes after which texts were added, and whether the model wrote them: for undo."""
         self.learner: Learner | None = None
         """Trains a copy of the weights for `/learn`; the model file does not change."""
+        self.opened: dict[str, Path] = {}
+        """Where the models that were opened in this session lie, by their names."""
         self.model = model
         self.use(model)
 
@@ -73,6 +76,8 @@ class Session:
         if self.learner is not None:  # drop what the previous model learned
             self.model.stepper = Stepper(self.model.config, self.model.file.weights)
         self.model = model
+        if model.path is not None:
+            self.opened[self.name] = model.path.absolute()
         self.tree = TextTree(model.stepper)
         self.composer = Composer(model.stepper, model.tokenizer, self.tree)
         self.composer.on_step = self._update_heat
@@ -121,6 +126,14 @@ class Session:
     def name(self) -> str:
         """The name of the model: that of its run, or else of its file."""
         return "model" if self.model.path is None else run_name(self.model.path)
+
+    def places_of(self, name: str) -> list[Path]:
+        """Returns where a model may lie that a file names: one opened here, or a run of that name.
+
+        A file may come from anybody, so it can name a model but never a place.
+        """
+        places = [self.opened[name]] if name in self.opened else []
+        return [*places, *(run / MODEL for run in list_runs() if run.name == name)]
 
     @property
     def position(self) -> int:

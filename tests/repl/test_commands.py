@@ -365,7 +365,7 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/pin off")
     talk("/set top-k 0")
     lines = talk("/load s.json").split("\n")
-    assert lines[0].startswith("the session from before is saved in ")
+    assert lines[0] == "the text from before is kept; /kept lists it"
     assert "loaded 2 branches; writing with cycle" in lines
     assert talk.session.text() == text
     assert talk.session.seed == seed
@@ -460,7 +460,8 @@ def test_two_models_write_from_the_same_draws(talk):
     assert answer[0] == "the texts differ from the first character on:"
     assert answer[1].split() == ["cycle", "other"]
     assert answer[2].startswith("mnopqrstuv")
-    talk.session.model.card["base_path"] = "other.safetensors"
+    talk.session.opened["other"] = Path("other.safetensors")
+    talk.session.model.card["base"] = {"name": "other"}
     assert talk("/ab").split("\n")[:2] == [told, answer[0]]
     assert talk.session.position == 12
 

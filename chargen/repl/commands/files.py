@@ -10,20 +10,19 @@ from pathlib import Path
 
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
-from chargen.files import cache_folder, is_plain_number, make_folder
+from chargen.files import is_plain_number
 from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_label
 from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
 from chargen.repl.commands.write import show_position
+from chargen.repl.kept import describe_kept, keep, kept_paths
 from chargen.repl.record import read_session, write_session
-from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
 from chargen.terminal.progress import plural
 from chargen.text.tokenizer import utf8
 
-_BACKUP = "before-load.json"
 _MAX_CLIPBOARD_BYTES = 70_000
 """Most terminals accept a clipboard text of this size."""
 
@@ -57,11 +56,18 @@ def _means_session(name: str) -> bool:
 
 
 def _load_session(context: Context, name: str) -> None:
+    _replace_session(context, _named_file("load", name), own=False)
+
+
+def _replace_session(context: Context, path: Path, *, own: bool) -> None:
     session, screen = context.session, context.screen
-    backup = _back_up(session)
-    read_session(_named_file("load", name), session)
-    if backup is not None:
-        screen.line(f"the session from before is saved in {backup}", "dim")
+    try:
+        before = keep(session, spare=path)
+    except ChargenError:  # the state folder cannot be written to: the person asked to replace it
+        before = None
+    read_session(path, session, own=own)
+    if before is not None:
+        screen.line("the text from before is kept; /kept lists it", "dim")
     screen.set_background(session.settings.background)
     count = len(session.tree.branches)
     branches = f"{count} branch{'' if count == 1 else 'es'}"
@@ -83,17 +89,20 @@ def _load_model(context: Context, name: str) -> None:
         context.screen.line(line, "dim")
 
 
-def _back_up(session: Session) -> Path | None:
-    """Saves a session that another replaces; None when it is empty or cannot be saved."""
-    if len(session.tree.branches) == 1 and not session.position:
-        return None
-    path = cache_folder() / _BACKUP
-    try:
-        make_folder(path.parent)
-        write_session(path, session)
-    except ChargenError:
-        return None
-    return path
+def kept(context: Context, argument: str) -> None:
+    """Lists the texts of earlier sessions, or brings one of them back."""
+    paths = kept_paths()
+    if not paths:
+        raise UsageError("kept: there is nothing yet; a text is kept when its session ends")
+    if not argument:
+        rows = [
+            (str(number), one.model, one.ending) for number, one in enumerate(describe_kept(), 1)
+        ]
+        context.screen.table(("", "model", "end of the text"), rows)
+        return
+    if not argument.isdecimal() or not 1 <= int(argument) <= len(paths):
+        raise UsageError(f"kept {argument}: give a number from 1 to {len(paths)}; /kept lists them")
+    _replace_session(context, paths[int(argument) - 1], own=True)
 
 
 def model_names(context: Context) -> tuple[str, ...]:

@@ -7,14 +7,16 @@ changes the weights in memory only, never a file.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from chargen.api import Model, load
-from chargen.errors import UsageError
+from chargen.errors import ChargenError, UsageError
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
-from chargen.model.runs import run_name
+from chargen.model.runs import CHECKPOINTS, named_model, run_name
 from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
@@ -62,10 +64,7 @@ def source(context: Context, argument: str) -> None:
 def ab(context: Context, argument: str) -> None:
     """Shows how two models continue the same text with the same random draws, side by side."""
     session, screen = context.session, context.screen
-    name = argument or str(session.model.card.get("base_path") or "")
-    if not name:
-        raise UsageError("ab: name the other model; this model has no base (it is not fine-tuned)")
-    other = load(name)
+    other = load(argument) if argument else _load_base(session)
     sample = change_sample(session.settings.sample, seed=session.seed)
     text = session.text()
     first, second = (_continuation(model, text, sample) for model in (session.model, other))
@@ -77,7 +76,7 @@ def ab(context: Context, argument: str) -> None:
         ),
         min(len(first), len(second)),
     )
-    label = name if other.path is None else run_name(other.path)
+    label = argument if other.path is None else run_name(other.path)
     for line in unseen_lines(other.tokenizer, [text]):
         screen.line(f"{label}: {line}", "dim")
     if shared:
@@ -92,6 +91,22 @@ def ab(context: Context, argument: str) -> None:
 def _continuation(model: Model, text: str, sample: SampleConfig) -> str:
     ids = model.tokenizer.encode(text)
     return "".join(step.text for step in generate(model.stepper, model.tokenizer, ids, sample))
+
+
+def _load_base(session: Session) -> Model:
+    """Loads the model that this one was fine-tuned from, found by its name.
+
+    Raises:
+        UsageError: it has no base, or its base is not here.
+    """
+    base = session.model.card.get("base")
+    if not isinstance(base, dict):
+        raise UsageError("ab: name the other model; this model has no base (it is not fine-tuned)")
+    name = named_model(str(base.get("name")))
+    for place in session.places_of(name):
+        with suppress(ChargenError):
+            return load(place)
+    raise UsageError(f"ab: the base, {name}, is no run in {CHECKPOINTS}/; name it: /ab MODEL")
 
 
 def learn(context: Context, argument: str) -> None:

@@ -1,0 +1,125 @@
+"""The texts of earlier sessions: kept when the session ends, however it ends.
+
+They are session files in the state folder, which only its user can read. The number of files and
+their size are bounded; the newest one is always kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from chargen.errors import ChargenError
+from chargen.files import (
+    atomic_writer,
+    cache_folder,
+    json_bytes,
+    open_state_folder,
+    parse_json,
+    state_folder,
+)
+from chargen.repl.record import KIND, session_record
+from chargen.repl.session import Session
+
+MAX_FILES = 20
+MAX_BYTES = 64 << 20
+_FOLDER = "kept"
+_OLD_FILE = "before-load.json"
+"""The session that `/load` replaced, where it was before: in the cache, readable for everybody."""
+_ENDING_TOKENS = 60
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A session that was kept."""
+
+    path: Path
+    model: str
+    """The name of its model; like the next one, not yet safe to show."""
+    ending: str
+    """The end of its text."""
+
+
+def keep(session: Session, *, spare: Path | None = None) -> Path | None:
+    """Keeps the texts of a session; returns None when it has none.
+
+    Args:
+        session: the session.
+        spare: a file that stays, however old it is, because it is going to be read.
+
+    Raises:
+        ChargenError: the state folder cannot be written to.
+    """
+    if len(session.tree.branches) == 1 and not session.position:
+        return None
+    model = session.model
+    record = {
+        **session_record(session),
+        "path": None if model.path is None else os.fspath(model.path.absolute()),
+        "ending": session.text(_ENDING_TOKENS),
+    }
+    data = json_bytes(record)
+    folder = open_state_folder() / _FOLDER
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    newest = next(iter(kept_paths()), None)
+    if newest is not None and _holds(newest, data):  # brought back, and left as it was
+        return newest
+    path = folder / f"{time.time_ns():020d}.json"
+    with atomic_writer(path, private=True) as handle:
+        handle.write(data)
+    _prune({path, spare})
+    return path
+
+
+def kept_paths() -> list[Path]:
+    """Returns the files that were kept, the newest first."""
+    _take_over(cache_folder() / _OLD_FILE)
+    return sorted((state_folder() / _FOLDER).glob("*.json"), reverse=True)
+
+
+def describe_kept() -> list[Kept]:
+    """Returns what was kept, the newest first; a damaged file has empty words."""
+    return [_describe(path) for path in kept_paths()]
+
+
+def _describe(path: Path) -> Kept:
+    try:
+        value = parse_json(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict) or value.get("kind") != KIND:
+        return Kept(path, "", "")
+    return Kept(path, str(value.get("model", "")), str(value.get("ending", "")))
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _prune(spared: set[Path | None]) -> None:
+    """Removes the oldest files beyond the bounds, but none of those that are spared."""
+    total = 0
+    for number, path in enumerate(kept_paths()):
+        with suppress(OSError):
+            total += path.stat().st_size
+            if path not in spared and (number >= MAX_FILES or total > MAX_BYTES):
+                path.unlink()
+
+
+def _take_over(old: Path) -> None:
+    """Moves the session that an older version kept in the cache, as the oldest one."""
+    if not old.is_file():
+        return
+    with suppress(ChargenError, OSError):
+        folder = open_state_folder() / _FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        old.chmod(0o600)
+        shutil.move(old, folder / f"{0:020d}.json")
