@@ -18,7 +18,7 @@ import numpy as np
 
 from chargen.api import Model, load, validation_text
 from chargen.errors import CorpusError, UsageError, unknown_name
-from chargen.files import is_plain_number, parse_json
+from chargen.files import is_plain_number, parse_json, write_json
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.inference.token_scores import token_logprobs
@@ -27,6 +27,8 @@ from chargen.insight.horizon import measure_horizon
 from chargen.model.config import CELLS, ModelConfig
 from chargen.model.runs import (
     CHECKPOINTS,
+    COMPARISON,
+    FINISHED,
     METRICS,
     MODEL,
     TRAINING,
@@ -37,7 +39,14 @@ from chargen.model.runs import (
 from chargen.model.score import make_score
 from chargen.text.tokenizer import Tokens, token_lengths
 from chargen.train_api import resume, train
-from chargen.training.events import Evaluated, Finished, Planned, StepDone, TrainEvent
+from chargen.training.events import (
+    Evaluated,
+    Finished,
+    Planned,
+    Saved,
+    StepDone,
+    TrainEvent,
+)
 
 EQUAL = {
     "time": "the same minutes for each cell, with the model size that fits them",
@@ -134,6 +143,8 @@ def compare(
             if isinstance(event, Planned) and event.valid_tokens < _MIN_VALID_TOKENS:
                 raise _too_few_tokens(event.valid_tokens)
             _apply_event(compared, event)
+            if isinstance(event, Saved) and event.problem is None:
+                _mark(compared, runs)
             yield runs
         if should_stop():
             return
@@ -190,7 +201,7 @@ def _train(
                 "--overwrite"
             )
         _restore(compared, folder)
-        if record.get("status") in ("done", "early stop") and (folder / MODEL).is_file():
+        if record.get("status") in FINISHED and (folder / MODEL).is_file():
             on_note(f"{compared.run}: already finished, kept as it is")
             compared.share = 1.0
             return
@@ -201,6 +212,13 @@ def _train(
         plan.corpus, run=compared.run, overwrite=plan.overwrite, on_note=on_note,
         should_stop=should_stop, **settings,
     )  # fmt: skip
+
+
+def _mark(compared: ComparedRun, runs: Sequence[ComparedRun]) -> None:
+    """Notes in the run's folder which comparison it belongs to; once."""
+    path = CHECKPOINTS / compared.run / COMPARISON
+    if not path.exists():
+        write_json(path, {"runs": [run.run for run in runs]})
 
 
 def _restore(compared: ComparedRun, folder: Path) -> None:

@@ -133,6 +133,21 @@ def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
                 lock.release()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process, this one or another, keeps a folder with `locked`."""
+    path = _lock_path(folder)
+    if not path.exists():
+        return False
+    try:
+        lock = _acquire(path, wait=False, refusal="")
+    except UsageError:
+        return True
+    if lock is not None:
+        with suppress(OSError):
+            lock.release()
+    return False
+
+
 def _lock_path(folder: Path) -> Path:
     """The file that is locked for a folder.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 from chargen.api import load
 from chargen.errors import UsageError
+from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
-from chargen.model.runs import choose_folder, run_name
+from chargen.model.runs import run_name
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
 from chargen.text.dataset import REPLAY, TextOptions, options_to_json
 from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
@@ -72,7 +74,7 @@ def finetune(
         ChargenError: training or writing failed.
     """
 
-    def prepare() -> Training:
+    def prepare(cleanup: ExitStack) -> Training:
         started = time.monotonic()
         if this_process().count > 1:
             raise UsageError(FINETUNES_ALONE)
@@ -101,7 +103,9 @@ def finetune(
         if kind == "regex":
             text_settings.setdefault("pattern", base.file.tokenizer.settings.get("pattern"))
         options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
-        folder = choose_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
+        claim = claim_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
+        cleanup.callback(claim.close)
+        folder = claim.folder
         tuned = open_finetune_dataset(
             options, base.tokenizer, vocabulary=vocabulary, pieces=extend_vocab, watcher=on_reading
         )
@@ -142,8 +146,9 @@ def finetune(
                 given=given,
                 should_stop=should_stop,
                 started=started,
+                claim=claim,
             )
 
-        return start, notes
+        return Training(start=start, notes=notes)
 
     return training_events(prepare, on_note)

@@ -10,12 +10,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chargen.errors import CorpusError, UsageError
-from chargen.model.runs import TRAINING, choose_folder, locate_run
+from chargen.model.claims import claim_folder
+from chargen.model.runs import TRAINING, locate_run
 from chargen.text.corpus import Watcher, unwatched
 from chargen.text.dataset import (
     REPLAY,
@@ -25,7 +28,7 @@ from chargen.text.dataset import (
     options_to_json,
     reopen_dataset,
 )
-from chargen.text.tokenizer import Tokenizer
+from chargen.text.moved import find_moved, with_corpus
 from chargen.text.unseen import warn_of_unseen
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
@@ -41,8 +44,15 @@ _FINETUNE_CARD_KEYS = {"base", "base_path", "before", "old_text"}
 _TORCH = threading.RLock()
 """Held while torch has the settings of one training."""
 CorpusNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-Training = tuple[Callable[[], Iterator[TrainEvent]], Sequence[str]]
-"""What starts the training, and what a person should be told about the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training that is ready to start."""
+
+    start: Callable[[], Iterator[TrainEvent]]
+    notes: Sequence[str]
+    """What a person should be told about the text."""
 
 
 def train(
@@ -80,17 +90,20 @@ def train(
         ChargenError: training or writing failed.
     """
 
-    def prepare() -> Training:
+    def prepare(cleanup: ExitStack) -> Training:
         started = time.monotonic()
         names = corpus_names(corpus)
         text_settings, given = divide_settings(settings)
         check_settings(given)
         options = TextOptions(corpus=names, **text_settings)
         process = this_process()
-        # The folder is the first process's; the others write nothing, whatever they choose.
-        folder = choose_folder(names, run=run, out=out, overwrite=overwrite or not process.is_first)
         if process.count > 1 and "-" in (*names, options.valid):
             raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
+        claim, folder = None, Path()  # the first process's; the others write nothing
+        if process.is_first:
+            claim = claim_folder(names, run=run, out=out, overwrite=overwrite)
+            cleanup.callback(claim.close)
+            folder = claim.folder
         ranks = _distributed()
         # The first process encodes the text, the others find it in the cache.
         read = partial(open_dataset, options, on_reading if process.is_first else unwatched)
@@ -110,9 +123,10 @@ def train(
                 should_stop=should_stop,
                 started=started,
                 ranks=ranks,
+                claim=claim,
             )
 
-        return start, dataset.notes
+        return Training(start=start, notes=dataset.notes)
 
     return training_events(prepare, on_note)
 
@@ -120,6 +134,8 @@ def train(
 def resume(
     run: str | os.PathLike[str] | None = None,
     *,
+    corpus: CorpusNames = (),
+    valid: str | os.PathLike[str] | None = None,
     allow_changed_corpus: bool = False,
     on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
@@ -132,6 +148,8 @@ def resume(
 
     Args:
         run: a run's folder, or its name below `checkpoints`; None is the newest.
+        corpus: where its text lies now; nothing looks where it was, and then near the run.
+        valid: where its validation text lies now, if another text validates it.
         allow_changed_corpus: if the corpus changed since, takes it as it is now.
         on_note: is given what a person should know, a line each; without it, characters that the
             model never saw are told as an `UnseenWarning`.
@@ -148,7 +166,7 @@ def resume(
         ChargenError: training or writing failed.
     """
 
-    def prepare() -> Training:
+    def prepare(cleanup: ExitStack) -> Training:
         started = time.monotonic()
         lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
         given = {name: value for name, value in lengths.items() if value is not None}
@@ -164,10 +182,18 @@ def resume(
             ranks.barrier()  # nobody saves before all have read the state
         tokenizer = snapshot.build_tokenizer()
         reopen = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)
-        dataset = reopen(options_from_json(snapshot.text), tokenizer, snapshot.card)
+        options = with_corpus(
+            options_from_json(snapshot.text),
+            corpus_names(corpus),
+            None if valid is None else os.fspath(valid),
+        )
+        options = find_moved(options, folder)
+        dataset = reopen(options, tokenizer, snapshot.card)
+        text_record = {**snapshot.text, **options_to_json(options)}
         notes, replayed = list(dataset.notes), None
         if REPLAY in snapshot.text:
-            replayed = reopen(*_replay_options(snapshot.text[REPLAY], tokenizer))
+            replay_options, replay_card = _replay_options(snapshot.text[REPLAY])
+            replayed = reopen(find_moved(replay_options, folder), tokenizer, replay_card)
             notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)
         if this_process().is_first:
@@ -188,7 +214,7 @@ def resume(
             )
             return resume_run(
                 folder,
-                snapshot,
+                replace(snapshot, text=text_record),
                 text,
                 card=card,
                 given=given,
@@ -197,45 +223,48 @@ def resume(
                 ranks=ranks,
             )
 
-        return start, notes
+        return Training(start=start, notes=notes)
 
     return training_events(prepare, on_note)
 
 
 def training_events(
-    prepare: Callable[[], Training], on_note: Callable[[str], None]
+    prepare: Callable[[ExitStack], Training], on_note: Callable[[str], None]
 ) -> Iterator[TrainEvent]:
     """Prepares the text, then trains; tells the notes about the text once the plan is made.
+
+    What `prepare` leaves to its argument is done at the end, also after an error.
 
     The host may draw random numbers, change the number of threads, or train another model between
     two events: neither side sees the other's torch settings, also after an error. Trainings in
     several threads take turns, an event each.
     """
-    start, notes = prepare()
-    from chargen.training.device import TorchSettings, preserved_torch_settings
+    with ExitStack() as cleanup:
+        training = prepare(cleanup)
+        from chargen.training.device import TorchSettings, preserved_torch_settings
 
-    events: Iterator[TrainEvent] | None = None
-    settings: TorchSettings | None = None
-    try:
-        while True:
-            with _TORCH, preserved_torch_settings():
-                if settings is not None:
-                    settings.restore()
-                if events is None:
-                    events = start()
-                try:
-                    event = next(events)
-                except StopIteration:
-                    return
-                settings = TorchSettings()
-            if isinstance(event, Planned):
-                for note in notes:
-                    on_note(note)
-            yield event
-    finally:
-        if isinstance(events, Generator):
-            with _TORCH, preserved_torch_settings():
-                events.close()
+        events: Iterator[TrainEvent] | None = None
+        settings: TorchSettings | None = None
+        try:
+            while True:
+                with _TORCH, preserved_torch_settings():
+                    if settings is not None:
+                        settings.restore()
+                    if events is None:
+                        events = training.start()
+                    try:
+                        event = next(events)
+                    except StopIteration:
+                        return
+                    settings = TorchSettings()
+                if isinstance(event, Planned):
+                    for note in training.notes:
+                        on_note(note)
+                yield event
+        finally:
+            if isinstance(events, Generator):
+                with _TORCH, preserved_torch_settings():
+                    events.close()
 
 
 def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:
@@ -263,11 +292,9 @@ def _distributed() -> Ranks | None:
     return init_distributed()
 
 
-def _replay_options(
-    value: Any, tokenizer: Tokenizer
-) -> tuple[TextOptions, Tokenizer, dict[str, Any]]:
+def _replay_options(value: Any) -> tuple[TextOptions, dict[str, Any]]:
     """How the other text of a run was read, and its card."""
     if not isinstance(value, dict) or not isinstance(value.get("options"), dict):
         raise CorpusError("the run does not say how its other text was read")
     options, card = options_from_json(value["options"]), value.get("card")
-    return options, tokenizer, card if isinstance(card, dict) else {}
+    return options, card if isinstance(card, dict) else {}

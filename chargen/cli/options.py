@@ -184,11 +184,13 @@ NO_VALIDATION_TEXT = "the model's validation text is not on this machine"
 
 
 def is_model(name: str) -> bool:
-    """Whether a name can only mean a model: a .safetensors file, or a run and no file."""
-    from chargen.model.runs import CHECKPOINTS
+    """Whether a name means a model: a .safetensors file, or a run (also beside a text)."""
+    from chargen.model.runs import CHECKPOINTS, MODEL
 
-    path = Path(name)
-    return name.endswith(".safetensors") or (not path.exists() and (CHECKPOINTS / path).is_dir())
+    if name.endswith(".safetensors") or (Path(name) / MODEL).is_file():
+        return True
+    run = CHECKPOINTS / name
+    return (run / MODEL).is_file() or (not Path(name).exists() and run.is_dir())
 
 
 def model_and_text(
@@ -219,10 +221,14 @@ def model_and_text(
 
     if len(names) > 2:
         raise UsageError("give one MODEL and one FILE")
-    file = names[-1] if len(names) == 2 or (names and not is_model(names[0])) else None
+    file = None
+    if len(names) == 2 or (names and not is_model(names[0])):
+        file = names[-1]
+    elif names and needs_file and Path(names[0]).suffix != ".safetensors":
+        file = names[0] if Path(names[0]).is_file() else None
     if file is None and needs_file:
         raise UsageError(f"{names[0] if names else 'chargen'}: name the FILE to read")
-    model = load(names[0] if names and names[0] != file else None)
+    model = load(names[0] if len(names) == 2 or (names and file is None) else None)
     if file is not None:
         return model, read_tokens(model, file, terminal, encoding=encoding), file
     tokens = validation_text(model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import RUN_NAME, json_option, terminal_options
+from chargen.cli.options import CORPUS, RUN_NAME, json_option, terminal_options
 from chargen.cli.train import show_events
 from chargen.terminal.context import Terminal
 
@@ -21,14 +21,18 @@ rises again and falls to zero.
 \b
   chargen resume novel                 to the end of its plan
   chargen resume novel --minutes 10    ten more minutes
+  chargen resume novel ~/novel.txt     the text lies elsewhere now
 
 The text is the one that the run began with, even if the file has changed since, as long as the
-encoded text is in the cache.
+encoded text is in the cache. A run that was moved, or that read a pipe, is given its CORPUS; files
+of the same name beside the run or in this folder are found without. The text must be the same.
 """
 
 
 @click.command(help=_RESUME_HELP)
 @click.argument("run", required=False, type=RUN_NAME)
+@click.argument("corpus", nargs=-1, type=CORPUS)
+@click.option("--valid", metavar="FILE", help="Where the validation text lies now.")
 @click.option("--minutes", type=float, metavar="M", help="Minutes to train for from here.")
 @click.option(
     "--epochs", type=float, metavar="E", help="Further passes over the text, instead of minutes."
@@ -41,6 +45,8 @@ encoded text is in the cache.
 @terminal_options
 def command(
     run: str | None,
+    corpus: tuple[str, ...],
+    valid: str | None,
     minutes: float | None,
     epochs: float | None,
     steps: int | None,
@@ -57,6 +63,8 @@ def command(
     begin = partial(
         resume,
         run,
+        corpus=corpus,
+        valid=valid,
         allow_changed_corpus=allow_changed_corpus,
         on_note=terminal.note,
         **lengths,

@@ -17,7 +17,8 @@ from chargen.terminal.safetext import safe_line
 @terminal_options
 def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
-    from chargen.model.runs import CHECKPOINTS, list_runs, read_run
+    from chargen.model.run_states import describe_run
+    from chargen.model.runs import CHECKPOINTS, list_runs
 
     folders = list_runs()
     if not folders and not as_json:
@@ -27,7 +28,7 @@ def command(as_json: bool, terminal: Terminal) -> None:
             _columns("run", "cell", "size", "validation", "took", "ended", "status")
         )
     for folder in folders:
-        record = read_run(folder)
+        record = describe_run(folder)
         if as_json:
             write_json(terminal, {**record, "name": folder.name})
             continue

@@ -278,6 +278,19 @@ def load_model(path: Path) -> ModelFile:
         return model
 
 
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a model file, without its weights.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, of another kind, or of a newer format.
+    """
+    with errors_about(path), open_safetensors(path, KEY, "a chargen model", FORMAT) as (header, _):
+        card = header.get("card", {})
+        if not isinstance(card, dict):
+            raise ModelFileError("its card is not an object")
+        return card
+
+
 def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
     """Checks types and shapes against the config; returns the names of all tensors."""
     expected_shapes = config.tensor_shapes()

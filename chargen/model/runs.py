@@ -1,12 +1,11 @@
 """Runs: the folder of a run, the names of its files, and the model file that MODEL means.
 
 MODEL on the command line is a model file, a run folder, or the name of a run below ./checkpoints.
-Without MODEL, the newest run is meant. Only `choose_folder` names a new run.
+Without MODEL, the newest run is meant. Only claims.py names a new run.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,10 @@ from chargen.files import parse_json
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
 TRAINING = "training.safetensors"
+COMPARISON = "comparison.json"
+"""In the folder of a run that `compare` trains: the names of all runs of the comparison."""
+FINISHED = ("done", "early stop")
+"""What run.json says of a run that came to the end of its plan."""
 
 
 def size_label(model: Mapping[str, Any]) -> str:
@@ -38,7 +41,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
         ModelFileError: there is no such model.
     """
     if name is None:
-        newest = list_runs(folder)
+        newest = [run for run in list_runs(folder) if not is_of_open_comparison(run)]
         if not newest:
             raise ModelFileError(
                 f"no run in {folder}/ yet; train one with: chargen train corpus.txt"
@@ -46,7 +49,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
         return newest[0] / MODEL
     if not name:
         raise ModelFileError("'' is not a model: give a file, a run folder or the name of a run")
-    without_model = None
+    without_model = other_file = None
     try:
         for path in (Path(name), folder / name):
             if (path / MODEL).is_file():
@@ -54,10 +57,14 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             if path.is_dir():
                 without_model = path
             elif path.exists():
-                return path
+                if _looks_like_model(path):
+                    return path
+                other_file = other_file or path  # a run of that name wins over it
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise ModelFileError(f"{name}: cannot be read ({reason})") from error
+    if other_file is not None:
+        return other_file  # reading it tells what is wrong with it
     if without_model is not None:
         raise ModelFileError(
             f"{without_model}: there is no {MODEL} yet: its run may still be training, or stopped "
@@ -67,6 +74,14 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if "/" in name or name.endswith(".safetensors") or not runs:
         raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")
     raise ModelFileError(unknown_name("run", name, runs))
+
+
+def _looks_like_model(path: Path) -> bool:
+    """Whether a file is named or begins like a model file: a length, then JSON."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return True
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
@@ -80,7 +95,11 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
         ModelFileError: there is no such run, or its state was not saved.
     """
     if name is None:
-        snapshots = sorted(folder.glob(f"*/{TRAINING}"), key=lambda path: path.stat().st_mtime)
+        snapshots = [
+            path
+            for path in sorted(folder.glob(f"*/{TRAINING}"), key=lambda path: path.stat().st_mtime)
+            if not is_of_open_comparison(path.parent)
+        ]
         if not snapshots:
             raise ModelFileError(f"no run in {folder}/ to go on with; see chargen train --help")
         return snapshots[-1].parent
@@ -103,47 +122,13 @@ def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:
     return sorted(runs, key=lambda path: ((path / MODEL).stat().st_mtime, path.name), reverse=True)
 
 
-def choose_folder(
-    corpus: Sequence[str],
-    *,
-    base: Path | None = None,
-    run: str | None = None,
-    out: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """The folder of a new run.
-
-    Without a name and without a folder the run is named after its corpus, and after its base if it
-    fine-tunes one: `novel`, `bard-novel`. A number follows if that name is taken: `novel-2`.
-
-    Args:
-        corpus: CORPUS arguments.
-        base: the model file that is fine-tuned.
-        run: the name of the run below `checkpoints`, or below `out`.
-        out: a folder instead of `checkpoints`; without `run`, it is the run's own folder.
-        overwrite: whether the folder may hold a run already.
+def holds_run(folder: Path) -> bool:
+    """Whether a folder has a file of a run.
 
     Raises:
-        UsageError: the folder holds a run, or the name cannot be a folder's.
+        OSError: the folder cannot be looked into.
     """
-    if run is not None:
-        folder = Path(out or CHECKPOINTS) / check_run_name(run)
-    elif out is not None:
-        folder = Path(out)
-    else:
-        stem = run_stem(corpus)
-        folder = CHECKPOINTS / free_run_name(stem if base is None else f"{run_name(base)}-{stem}")
-    if out is not None and not os.fspath(out):
-        raise UsageError("--out '': must name a folder")
-    try:
-        taken = any((folder / file).exists() for file in (MODEL, RUN, METRICS, TRAINING))
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
-    if taken and not overwrite:
-        raise UsageError(
-            f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
-        )
-    return folder
+    return any((folder / file).exists() for file in (MODEL, RUN, METRICS, TRAINING))
 
 
 def check_run_name(name: str) -> str:
@@ -179,22 +164,27 @@ def named_model(path: str) -> str:
 def run_stem(corpus: Sequence[str]) -> str:
     """The name of a run's corpus, as a part of the run's name."""
     name = corpus[0].rpartition(":")[2] if corpus else "python-docs"
-    return _clean("stdin" if name == "-" else Path(name).stem)
+    return clean_name("stdin" if name == "-" else Path(name).stem)
 
 
-def free_run_name(stem: str, folder: Path = CHECKPOINTS) -> str:
-    """`stem`, or `stem-2`, `stem-3`, ...: the first name that is free in `folder`."""
-    base = _clean(stem)
-    number, name = 1, base
-    while (folder / name).exists():
-        number += 1
-        name = f"{base}-{number}"
-    return name
-
-
-def _clean(text: str) -> str:
+def clean_name(text: str) -> str:
     """A text as a part of a run's name, at most 80 characters."""
     return re.sub(r"[^\w.+-]+", "-", text).strip("-._+")[:80] or "run"
+
+
+def is_of_open_comparison(folder: Path) -> bool:
+    """Whether a run belongs to a comparison that has not come to its end.
+
+    Such a run is a part of something; `the newest run` does not mean it.
+    """
+    try:
+        value = parse_json((folder / COMPARISON).read_text(encoding="utf-8"))
+        names = value["runs"]
+        return not all(
+            read_run(folder.parent / str(name)).get("status") in FINISHED for name in names
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def read_run(folder: Path) -> dict[str, Any]:

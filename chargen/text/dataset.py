@@ -221,8 +221,9 @@ def reopen_dataset(
                 notes += unseen_lines(tokenizer, corpus.pieces())
         if store is None:
             raise CorpusError(
-                f"{difference}, and the cache has it no more; "
-                "put it back, or add --allow-changed-corpus"
+                f"{difference}, and the cache has it no more; name where the text lies now "
+                "(chargen resume RUN CORPUS)"
+                + ("" if allow_changed or corpus is None else ", or add --allow-changed-corpus")
             )
         stores.append(store)
         fingerprints.append(now)

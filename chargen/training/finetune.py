@@ -18,6 +18,7 @@ import torch
 
 from chargen.errors import UsageError
 from chargen.model.checkpoint import ModelFile
+from chargen.model.claims import Claim
 from chargen.model.config import ModelConfig
 from chargen.model.extend_weights import shape_difference
 from chargen.text.tokenizer import token_lengths
@@ -134,6 +135,7 @@ def finetune_run(
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     started: float | None = None,
+    claim: Claim | None = None,
 ) -> Iterator[TrainEvent]:
     """Plans, fine-tunes and records; yields every event after it was recorded.
 
@@ -147,6 +149,7 @@ def finetune_run(
         given: what the person asked for (see `make_finetune_plan`).
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
+        claim: the claim of the folder; None locks it now.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
@@ -175,7 +178,7 @@ def finetune_run(
         )
         return plan, make_trainer(plan, text, started, weights=base.weights)
 
-    return run_and_record(recorder, text, make, should_stop, ALONE)
+    return run_and_record(recorder, text, make, should_stop, ALONE, claim)
 
 
 def _distance(before: Mapping[str, Any] | None, base_score: object) -> float:

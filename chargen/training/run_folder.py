@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from chargen._version import __version__
 from chargen.errors import ChargenError, reason_of
 from chargen.files import locked, make_folder, sync_file, write_json
 from chargen.model.checkpoint import ModelFile, Tensors, save_model
+from chargen.model.claims import BEING_TRAINED, Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.tokenizer import TokenizerState
 from chargen.training.distributed import Ranks
@@ -345,16 +346,21 @@ class Saver:
 
 
 @contextmanager
-def run_lock(folder: Path, recorder: Recorder, ranks: Ranks) -> Iterator[None]:
+def run_lock(
+    folder: Path, recorder: Recorder, ranks: Ranks, claim: Claim | None = None
+) -> Iterator[None]:
     """Keeps the folder to this run; afterwards no file is open and no empty folder is left.
 
-    Of several processes, the first has the lock.
+    Of several processes, the first has the lock. If the folder was claimed, that is the lock.
 
     Raises:
         UsageError: another process is training this run.
     """
-    reason = "this run is being trained already; wait for it, or choose another --run NAME"
-    with locked(folder, reason) if ranks.is_first else nullcontext():
+    with ExitStack() as lock:
+        if claim is not None:
+            lock.push(claim.take_lock())
+        elif ranks.is_first:
+            lock.enter_context(locked(folder, BEING_TRAINED))
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
 from chargen.model.checkpoint import Weights
+from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
@@ -71,6 +72,7 @@ def train_run(
     should_stop: Callable[[], bool],
     started: float | None = None,
     ranks: Ranks | None = None,
+    claim: Claim | None = None,
 ) -> Iterator[TrainEvent]:
     """Plans, trains and records; yields every event after it was recorded.
 
@@ -83,6 +85,7 @@ def train_run(
         should_stop: asked after every step.
         started: `time.monotonic()` when the run's minutes began; None is now.
         ranks: the processes that train together; the first of them records. None is this alone.
+        claim: the claim of the folder; None locks it now.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
@@ -105,7 +108,7 @@ def train_run(
         plan = Plan.from_json(planned)
         return plan, make_trainer(plan, text, started, ranks=ranks)
 
-    return run_and_record(recorder, text, make, should_stop, ranks)
+    return run_and_record(recorder, text, make, should_stop, ranks, claim)
 
 
 def resume_run(
@@ -235,6 +238,7 @@ def run_and_record(
     make: Callable[[], tuple[Plan, Trainer]],
     should_stop: Callable[[], bool],
     ranks: Ranks,
+    claim: Claim | None = None,
 ) -> Iterator[TrainEvent]:
     """Trains; records and saves what the trainer does, and yields its events.
 
@@ -247,11 +251,12 @@ def run_and_record(
         make: makes plan and trainer, once the folder is this run's.
         should_stop: asked after every step.
         ranks: the processes that train together.
+        claim: the claim of the folder; None locks it now.
     """
     folder, shown = recorder.folder, recorder.shown
     if ranks.is_first:
         make_folder(folder)
-    with run_lock(folder, recorder, ranks), enough_memory():
+    with run_lock(folder, recorder, ranks, claim), enough_memory():
         plan, trainer = make()
         saver = Saver(trainer, recorder)
         if ranks.is_first:

@@ -9,10 +9,10 @@ import pytest
 
 from chargen.errors import ModelFileError, UsageError
 from chargen.model.checkpoint import save_model
+from chargen.model.claims import claim_folder
 from chargen.model.runs import (
     check_run_name,
-    choose_folder,
-    free_run_name,
+    clean_name,
     list_runs,
     locate_model,
     read_run,
@@ -51,6 +51,13 @@ def test_a_model_is_found_by_name_folder_or_file():
         locate_model("broken")
 
 
+def chosen(*arguments, **settings) -> Path:
+    """The folder that a new run claims; the claim is given back at once."""
+    claim = claim_folder(*arguments, **settings)
+    claim.close()
+    return claim.folder
+
+
 @pytest.mark.usefixtures("two_runs")
 def test_a_new_run_is_named_after_its_corpus_and_its_base():
     base = Path("checkpoints/bard/model.safetensors")
@@ -63,23 +70,23 @@ def test_a_new_run_is_named_after_its_corpus_and_its_base():
         "-": "stdin",
     }
     for corpus, name in names.items():
-        assert choose_folder([corpus]) == Path("checkpoints", name)
-        assert choose_folder([corpus], base=base) == Path("checkpoints", f"bard-{name}")
-        assert choose_folder([corpus], base=Path("v1.2.safetensors")).name == f"v1.2-{name}"
-    assert choose_folder(["bard.txt"]) == Path("checkpoints/bard-2")
-    assert choose_folder([]) == Path("checkpoints/python-docs")
+        assert chosen([corpus]) == Path("checkpoints", name)
+        assert chosen([corpus], base=base) == Path("checkpoints", f"bard-{name}")
+        assert chosen([corpus], base=Path("v1.2.safetensors")).name == f"v1.2-{name}"
+    assert chosen(["bard.txt"]) == Path("checkpoints/bard-2")
+    assert chosen([]) == Path("checkpoints/python-docs")
 
 
 @pytest.mark.usefixtures("two_runs")
 def test_a_folder_that_holds_a_run_is_refused():
-    assert choose_folder([], run="bard", out="elsewhere") == Path("elsewhere/bard")
-    assert choose_folder([], out="elsewhere") == Path("elsewhere")
+    assert chosen([], run="bard", out="elsewhere") == Path("elsewhere/bard")
+    assert chosen([], out="elsewhere") == Path("elsewhere")
     for where in ({"run": "bard"}, {"out": "checkpoints/bard"}):
         with pytest.raises(UsageError, match=r"bard: holds a run already; .*--overwrite"):
-            choose_folder([], **where)
-        assert choose_folder([], **where, overwrite=True) == Path("checkpoints/bard")
+            chosen([], **where)
+        assert chosen([], **where, overwrite=True) == Path("checkpoints/bard")
     with pytest.raises(UsageError, match="must name a folder"):
-        choose_folder([], out="")
+        chosen([], out="")
 
 
 def test_without_runs_the_error_says_how_to_train_one():
@@ -94,10 +101,8 @@ def test_names_of_runs_are_valid_folder_names():
     for name in ("", "a/b", "..", "a b", "-a", ".a", "a\x1b", "a" * 101, "a\n"):
         with pytest.raises(UsageError, match="--run"):
             check_run_name(name)
-    assert free_run_name("my novel!") == "my-novel"
-    assert free_run_name("...") == "run"
-    Path("checkpoints/novel").mkdir(parents=True)
-    assert free_run_name("novel") == "novel-2"
+    assert clean_name("my novel!") == "my-novel"
+    assert clean_name("...") == "run"
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,9 @@ class TestCorpus:
     ):
         monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "empty"))
         corpus.unlink() if change == "gone" else corpus.write_text("other " * 2000)
-        with pytest.raises(CorpusError, match=r"corpus.txt.*put it back, or add --allow-changed"):
+        more = "" if change == "gone" else ", or add --allow-changed-corpus$"
+        message = rf"corpus\.txt.*\(chargen resume RUN CORPUS\){more}"
+        with pytest.raises(CorpusError, match=message):
             list(chargen.resume(run))
 
     def test_a_damaged_token_store_is_rebuilt(self, run, tmp_path):

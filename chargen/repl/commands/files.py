@@ -11,7 +11,8 @@ from pathlib import Path
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.files import is_plain_number
-from chargen.model.runs import CHECKPOINTS, list_runs, read_run, size_label
+from chargen.model.run_states import describe_run
+from chargen.model.runs import CHECKPOINTS, list_runs, size_label
 from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
@@ -114,7 +115,7 @@ def models(context: Context, argument: str) -> None:
     """Lists the runs that can be loaded."""
     rows = []
     for folder in list_runs():
-        record = read_run(folder)
+        record = describe_run(folder)
         score, model = record.get("validation"), record.get("model")
         bits = score.get("bits_per_byte") if isinstance(score, dict) else None
         described = f"{model.get('cell')} {size_label(model)}" if isinstance(model, dict) else ""

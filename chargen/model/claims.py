@@ -1,0 +1,137 @@
+"""A run's folder is claimed when its name is chosen: no other process gets it meanwhile.
+
+Reading a corpus takes minutes. A folder that is made and locked at once cannot be chosen twice in
+this time, and a name that was free stays free of other runs until this one ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import count
+from pathlib import Path
+
+from chargen.errors import UsageError
+from chargen.files import locked, make_folder
+from chargen.model.runs import (
+    CHECKPOINTS,
+    check_run_name,
+    clean_name,
+    holds_run,
+    run_name,
+    run_stem,
+)
+
+BEING_TRAINED = "this run is being trained already; wait for it, or choose another --run NAME"
+
+
+class Claim:
+    """A folder that is locked for a run to come.
+
+    Args:
+        folder: the folder.
+        lock: holds the lock.
+        made: the folders that were made for it, the innermost first.
+    """
+
+    def __init__(self, folder: Path, lock: ExitStack, made: Sequence[Path] = ()) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._made = made
+
+    def take_lock(self) -> ExitStack:
+        """Hands the lock over: whoever closes the result releases the folder."""
+        return self._lock.pop_all()
+
+    def close(self) -> None:
+        """Releases the folder; removes what was made for it and is still empty."""
+        self._lock.close()
+        for folder in self._made:
+            with suppress(OSError):  # not empty, or removed already
+                folder.rmdir()
+
+
+def claim_folder(
+    corpus: Sequence[str],
+    *,
+    base: Path | None = None,
+    run: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Claim:
+    """Chooses and claims the folder of a new run.
+
+    Without a name and without a folder the run is named after its corpus, and after its base if it
+    fine-tunes one: `novel`, `bard-novel`. A number follows if that name is taken: `novel-2`.
+
+    Args:
+        corpus: CORPUS arguments.
+        base: the model file that is fine-tuned.
+        run: the name of the run below `checkpoints`, or below `out`.
+        out: a folder instead of `checkpoints`; without `run`, it is the run's own folder.
+        overwrite: whether the folder may hold a run already.
+
+    Raises:
+        UsageError: the folder holds a run, another process has it, it cannot be made, or the name
+            cannot be a folder's.
+    """
+    if out is not None and not os.fspath(out):
+        raise UsageError("--out '': must name a folder")
+    if run is not None:
+        return _claim(Path(out or CHECKPOINTS) / check_run_name(run), overwrite=overwrite)
+    if out is not None:
+        return _claim(Path(out), overwrite=overwrite)
+    stem = run_stem(corpus)
+    stem = clean_name(stem if base is None else f"{run_name(base)}-{stem}")
+    return claim_first(numbered(stem))
+
+
+def claim_first(names: Iterator[str]) -> Claim:
+    """Claims the first of these names below `checkpoints` that no run and no file has."""
+    for name in names:
+        folder = CHECKPOINTS / name
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            continue
+        with suppress(_TakenError):
+            return _claim(folder, overwrite=False)
+    raise AssertionError("there is no end of names")
+
+
+def numbered(stem: str) -> Iterator[str]:
+    """`stem`, `stem-2`, `stem-3`, ..."""
+    yield stem
+    for number in count(2):
+        yield f"{stem}-{number}"
+
+
+class _TakenError(UsageError):
+    """The folder holds a run, or another process has it."""
+
+
+def _claim(folder: Path, *, overwrite: bool) -> Claim:
+    try:
+        if holds_run(folder) and not overwrite:  # before anything is made
+            raise _taken(folder)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
+    make_folder(folder)
+    claim = Claim(folder, ExitStack(), made)
+    try:
+        try:
+            claim._lock.enter_context(locked(folder, BEING_TRAINED))
+        except UsageError as error:
+            raise _TakenError(str(error)) from error
+        if holds_run(folder) and not overwrite:  # another process has just finished it
+            raise _taken(folder)
+    except BaseException:
+        claim.close()
+        raise
+    return claim
+
+
+def _taken(folder: Path) -> _TakenError:
+    return _TakenError(
+        f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
+    )
