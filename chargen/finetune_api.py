@@ -15,7 +15,7 @@ from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
 from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
-from chargen.text.dataset import REPLAY, TextOptions, options_to_json
+from chargen.text.dataset import BASE_PATH, REPLAY, TextOptions, options_to_json
 from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
 from chargen.text.unseen import warn_of_unseen
 from chargen.train_api import (
@@ -118,11 +118,9 @@ def finetune(
             notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)
         dataset.keep_for(folder)
-        card = {
-            **dataset.card,
-            "base": lineage(base.card, run_name(base.path)),
-            "base_path": str(base.path),
-        }
+        # The path stays in the run's folder: the model file, with its card, is given to others.
+        source[BASE_PATH] = str(base.path.absolute())
+        card = {**dataset.card, "base": lineage(base.card, run_name(base.path))}
 
         def start() -> Iterator[TrainEvent]:
             from chargen.training.finetune import finetune_run

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from chargen.training.distributed import Ranks
 
 FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
-_FINETUNE_CARD_KEYS = {"base", "base_path", "before", "old_text"}
+_FINETUNE_CARD_KEYS = {"base", "before", "old_text"}
 """What fine-tuning adds to a card."""
 
 _TORCH = threading.RLock()

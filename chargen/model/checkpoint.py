@@ -253,9 +253,29 @@ def save_model(path: Path, model: ModelFile) -> None:
         "format": FORMAT,
         "config": model.config.to_json(),
         "tokenizer": model.tokenizer.to_json(),
-        "card": model.card,
+        "card": without_paths(model.card),
     }
     write_safetensors(path, KEY, header, tensors)
+
+
+def without_paths(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a card, and the cards of its bases in it, without the paths of a machine.
+
+    A model file is given to others; 0.1 wrote where the base of a fine-tuned model lay.
+    """
+    kept = level = _without_path(card)
+    # A loop, because a card from elsewhere may be nested as deeply as JSON may.
+    while isinstance(base := level.get("base"), dict):
+        inner = base.get("card")
+        if not isinstance(inner, dict):
+            break
+        level["base"] = {**base, "card": _without_path(inner)}
+        level = level["base"]["card"]
+    return kept
+
+
+def _without_path(card: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key != "base_path"}
 
 
 def load_model(path: Path) -> ModelFile:
@@ -273,6 +293,7 @@ def load_model(path: Path) -> ModelFile:
         card = header.get("card", {})
         if not isinstance(card, dict):
             raise ModelFileError("its card is not an object")
+        card = without_paths(card)
         model = ModelFile(config=config, tokenizer=tokenizer, weights=tensors, card=card)
         model.build_tokenizer()
         return model

@@ -30,6 +30,8 @@ from chargen.text.unseen import unseen_lines
 
 REPLAY = "replay"
 """The key under which a fine-tuning run keeps the options of its replay text."""
+BASE_PATH = "base_path"
+"""The key under which a fine-tuning run keeps where its base lay; only people read it."""
 _FEW_VALID_TOKENS = 1000
 """A score of fewer tokens is too noisy to mean much."""
 
@@ -111,7 +113,7 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     Raises:
         CorpusError: the value does not hold options.
     """
-    value = {key: setting for key, setting in value.items() if key != REPLAY}
+    value = {key: setting for key, setting in value.items() if key not in (REPLAY, BASE_PATH)}
     optional_texts = ("tokenizer", "pattern", "documents", "encoding", "column", "valid")
     corpus = value.get("corpus")
     valid = isinstance(corpus, list) and all(isinstance(name, str) for name in corpus)
@@ -248,7 +250,7 @@ def reopen_store(
         store = find_store(
             before, tokenizer, documents=options.documents, encoding=options.encoding
         )
-        if store is None and options.corpus:
+        if store is None and options.corpus and all(map(_is_on_this_machine, options.corpus)):
             corpus, now, difference = _compare_with_card(options, options.corpus, before)
             if corpus is None or difference:
                 return None
@@ -260,6 +262,15 @@ def reopen_store(
     except (CorpusError, UsageError, OSError):
         return None
     return TokenStore(tokens=train, path=store.path), valid
+
+
+def _is_on_this_machine(name: str) -> bool:
+    r"""Whether reading a corpus that a run names needs no other machine.
+
+    The run may come from anybody, and looking at it must not connect to a place that it names: a
+    data set of the Hub, or a file of another computer (`\\host\share`).
+    """
+    return not name.startswith(("hf:", "//", "\\\\", "/\\", "\\/"))
 
 
 def _parse_fingerprints(value: Any) -> Fingerprints:
