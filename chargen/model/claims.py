@@ -19,6 +19,7 @@ from chargen.model.runs import (
     check_run_name,
     clean_name,
     holds_run,
+    is_reserved_name,
     run_name,
     run_stem,
 )
@@ -81,6 +82,8 @@ def claim_folder(
     if run is not None:
         return _claim(Path(out or CHECKPOINTS) / check_run_name(run), overwrite=overwrite)
     if out is not None:
+        if is_reserved_name(Path(out).name) and Path(out).name != "..":
+            raise UsageError(f"--out {out}: Windows keeps that name for itself; choose another")
         return _claim(Path(out), overwrite=overwrite)
     stem = run_stem(corpus)
     stem = clean_name(stem if base is None else f"{run_name(base)}-{stem}")

@@ -6,6 +6,7 @@ Without MODEL, the newest run is meant. Only claims.py names a new run.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             "before its first score; go on with it (chargen resume), or name another run"
         )
     runs = [run.name for run in list_runs(folder)]
-    if "/" in name or name.endswith(".safetensors") or not runs:
+    if has_separator(name) or name.endswith(".safetensors") or not runs:
         raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")
     raise ModelFileError(unknown_name("run", name, runs))
 
@@ -131,16 +132,39 @@ def holds_run(folder: Path) -> bool:
     return any((folder / file).exists() for file in (MODEL, RUN, METRICS, TRAINING))
 
 
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
+"""Devices of Windows: `aux`, `AUX.txt` and `com1 .x` cannot be the names of files there."""
+
+
+def is_reserved_name(name: str) -> bool:
+    """Whether Windows takes a name for a device, or drops a part of it.
+
+    It matters on every system, because folders travel.
+    """
+    return _RESERVED.fullmatch(name) is not None or name.endswith((".", " "))
+
+
+def has_separator(name: str) -> bool:
+    """Whether a name is a path of several parts on this system."""
+    return any(separator in name for separator in (os.sep, os.altsep) if separator)
+
+
 def check_run_name(name: str) -> str:
     """Returns the name if it can be the name of a folder on every system.
 
     Raises:
-        UsageError: it has characters that a file system or a shell may refuse.
+        UsageError: it has characters that a file system or a shell may refuse, or Windows keeps
+            the name for itself.
     """
     if not re.fullmatch(r"[^\W_][\w.+-]{0,99}", name):
         raise UsageError(
             f"--run {name!r}: a run's name begins with a letter or digit and goes on with letters, "
             "digits, '.', '_', '+' and '-', 100 at most"
+        )
+    if is_reserved_name(name):
+        raise UsageError(
+            f"--run {name!r}: Windows keeps names such as con, aux, nul and com1 for devices, and "
+            "drops '.' at the end; choose another name"
         )
     return name
 
@@ -169,7 +193,8 @@ def run_stem(corpus: Sequence[str]) -> str:
 
 def clean_name(text: str) -> str:
     """A text as a part of a run's name, at most 80 characters."""
-    return re.sub(r"[^\w.+-]+", "-", text).strip("-._+")[:80] or "run"
+    cleaned = re.sub(r"[^\w.+-]+", "-", text).strip("-._+")[:80].rstrip(".") or "run"
+    return f"run-{cleaned}" if is_reserved_name(cleaned) else cleaned
 
 
 def is_of_open_comparison(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from chargen.repl.prompt import QUOTES, LineReader, is_open, open_output, unquot
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
 from chargen.terminal.context import Terminal
+from chargen.terminal.windows import obeys_escape_codes
 
 _RESET_TERMINAL = "\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n"
 """Makes the whole screen scroll, shows the cursor, ends bracketed paste, drops colours."""
@@ -42,8 +43,15 @@ def has_terminal(terminal: Terminal) -> bool:
         source is not None
         and source.isatty()
         and terminal.out.isatty()
-        and terminal.environ.get("TERM") not in ("dumb", "", None)
+        and _obeys_escape_codes(terminal)
     )
+
+
+def _obeys_escape_codes(terminal: Terminal) -> bool:
+    term = terminal.environ.get("TERM")
+    # Consoles of Windows have no TERM, and are asked instead.
+    named = term not in ("dumb", "") if os.name == "nt" else term not in ("dumb", "", None)
+    return named and obeys_escape_codes(terminal.out)
 
 
 def handle(context: Context, line: str, *, quoted: bool = False) -> None:
@@ -136,7 +144,7 @@ def _resets_terminal(terminal: Terminal) -> Iterator[None]:
 @contextmanager
 def _leaves_by_signal() -> Iterator[None]:
     """Turns a signal that ends the process into SystemExit, so that what must be done is done."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
     def leave(number: int, frame: FrameType | None) -> None:
         for name in names:  # a closed window sends several; the text must be kept all the same

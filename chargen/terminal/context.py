@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from chargen.terminal.messages import MessageStream, is_foreground
 from chargen.terminal.safetext import safe, safe_line
+from chargen.terminal.windows import obeys_escape_codes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +51,7 @@ class Terminal:
             and self.environ.get("TERM") != "dumb"
             and not self.quiet
             and is_foreground(self.err)
+            and obeys_escape_codes(self.err)
         )
 
     def write_line(self, text: object) -> None:
@@ -94,11 +96,16 @@ class Terminal:
         """
         from rich.console import Console
 
+        stream = cast(IO[str], file or (self.out if results else self.err))
         plain = self.color == "never" or (
-            self.color == "auto" and bool(self.environ.get("NO_COLOR"))
+            self.color == "auto"
+            and (
+                bool(self.environ.get("NO_COLOR"))
+                or (stream.isatty() and not obeys_escape_codes(stream))
+            )
         )
         return Console(
-            file=cast(IO[str], file or (self.out if results else self.err)),
+            file=stream,
             force_terminal=True if self.color == "always" else None,
             color_system=None if plain else "auto",
             safe_box=self.ascii,
