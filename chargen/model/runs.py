@@ -171,7 +171,7 @@ def check_run_name(name: str) -> str:
 
 def run_name(path: Path) -> str:
     """The name of a model: that of its run, or else of its file."""
-    return path.parent.name if path.name == MODEL else path.stem
+    return path.absolute().parent.name if path.name == MODEL else path.stem
 
 
 def named_model(path: str) -> str:
@@ -179,7 +179,7 @@ def named_model(path: str) -> str:
 
     Paths of every system are recognised, so both separators divide.
     """
-    parts = [part for part in re.split(r"[/\\]", path) if part]
+    parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..")]
     if parts[1:] and parts[-1] == MODEL:
         return parts[-2]
     return parts[-1].removesuffix(".safetensors") if parts else ""
@@ -204,10 +204,9 @@ def is_of_open_comparison(folder: Path) -> bool:
     """
     try:
         value = parse_json((folder / COMPARISON).read_text(encoding="utf-8"))
-        names = value["runs"]
-        return not all(
-            read_run(folder.parent / str(name)).get("status") in FINISHED for name in names
-        )
+        # A folder may come from anybody: of what it names, only the last part is taken.
+        names = [named_model(str(name)) for name in value["runs"]]
+        return not all(read_run(folder.parent / name).get("status") in FINISHED for name in names)
     except (OSError, ValueError, TypeError, KeyError):
         return False
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, reason_of
 from chargen.files import (
     atomic_writer,
     cache_folder,
@@ -85,6 +85,21 @@ def kept_paths() -> list[Path]:
 def describe_kept() -> list[Kept]:
     """Returns what was kept, the newest first; a damaged file has empty words."""
     return [_describe(path) for path in kept_paths()]
+
+
+def forget_kept() -> int:
+    """Removes all that was kept; returns how many files.
+
+    Raises:
+        ChargenError: a file cannot be removed.
+    """
+    paths = kept_paths()
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ChargenError(f"{path}: cannot be removed ({reason_of(error)})") from error
+    return len(paths)
 
 
 def _describe(path: Path) -> Kept:

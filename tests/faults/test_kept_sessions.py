@@ -138,6 +138,34 @@ def test_kept_texts_are_bounded_and_a_repeated_one_is_kept_once(talk, monkeypatc
     assert kept_paths() == [newest]
 
 
+def test_kept_texts_are_forgotten_when_asked(talk):  # noqa: F811
+    for text in ("abc", "xyz"):
+        talk(text)
+        keep(talk.session)
+    assert talk("/kept forget") == "removed 2 texts of earlier sessions"
+    assert kept_paths() == []
+    assert talk("/kept forget") == "removed 0 texts of earlier sessions"
+
+
+@posix
+def test_a_window_that_closes_in_mid_text_loses_nothing(monkeypatch):
+    """A real process at a real terminal, which ends while the model writes."""
+    from tests.repl import test_terminal
+
+    save_model(Path("cycle.safetensors"), make_cycle_model())
+    seat = test_terminal.Seat("-l", "1000000")
+    seat.prompt()
+    seat.child.send("abc\r")
+    seat.until(lambda: any("abcd" in line for line in seat.lines()))
+    seat.child.ptyproc.fileobj.close()  # the window
+    seat.child.ptyproc.wait()
+    (path,) = kept_paths()
+    assert json.loads(path.read_text())["model"] == "cycle"
+    later = Talk(Model(make_cycle_model(), Path("cycle.safetensors")))
+    later("/kept 1")
+    assert later.session.text().startswith("abcd")
+
+
 @pytest.mark.parametrize("argument", ["0", "2", "x", "-1", "99999999999999999999", "²"])
 def test_a_wrong_number_is_refused(talk, argument):  # noqa: F811
     assert talk("/kept").startswith("kept: there is nothing yet")

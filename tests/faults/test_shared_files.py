@@ -12,6 +12,7 @@ import chargen
 from chargen.api import Model, training_text
 from chargen.cli.main import run
 from chargen.finetune_api import finetune
+from chargen.model import runs
 from chargen.model.checkpoint import load_model, save_model, without_paths
 from chargen.model.runs import CHECKPOINTS, named_model
 from chargen.text.dataset import TextOptions
@@ -29,6 +30,8 @@ NAMES = {
     r"\\host\share": "share",
     "": "",
     "/": "",
+    "..": "",
+    r"a\..": "a",
 }
 
 
@@ -91,6 +94,24 @@ def test_a_fine_tuned_model_names_its_base_and_no_path(tmp_path):
     assert training_text(model) is not None
     list(chargen.resume(str(folder), steps=3))
     assert str(tmp_path).encode() not in (folder / "model.safetensors").read_bytes()
+
+
+def test_a_comparison_looks_only_at_runs_beside_it(monkeypatch):
+    looked = []
+    monkeypatch.setattr(runs, "read_run", lambda folder: looked.append(folder) or {})
+    folder = CHECKPOINTS / "a"
+    folder.mkdir(parents=True)
+    for name in ("../../secret", "/etc", r"\\host\share", "b"):
+        (folder / "comparison.json").write_text(json.dumps({"runs": [name]}))
+        assert runs.is_of_open_comparison(folder)
+    assert looked == [CHECKPOINTS / name for name in ("secret", "etc", "share", "b")]
+
+
+def test_a_model_in_the_working_folder_has_the_name_of_that_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "bard"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert runs.run_name(Path("model.safetensors")) == "bard"
 
 
 def forbid_opening(monkeypatch, talk: Talk) -> list[object]:  # noqa: F811

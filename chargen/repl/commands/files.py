@@ -17,7 +17,7 @@ from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
 from chargen.repl.commands.write import show_position
-from chargen.repl.kept import describe_kept, keep, kept_paths
+from chargen.repl.kept import describe_kept, forget_kept, keep, kept_paths
 from chargen.repl.record import read_session, write_session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
@@ -91,8 +91,12 @@ def _load_model(context: Context, name: str) -> None:
 
 
 def kept(context: Context, argument: str) -> None:
-    """Lists the texts of earlier sessions, or brings one of them back."""
+    """Lists the texts of earlier sessions, brings one of them back, or removes them all."""
     paths = kept_paths()
+    if argument == "forget":
+        count = forget_kept()
+        context.screen.line(f"removed {plural(count, 'text')} of earlier sessions", "dim")
+        return
     if not paths:
         raise UsageError("kept: there is nothing yet; a text is kept when its session ends")
     if not argument:
