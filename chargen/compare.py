@@ -19,6 +19,7 @@ import numpy as np
 from chargen.api import Model, load, validation_text
 from chargen.errors import CorpusError, UsageError, unknown_name
 from chargen.files import is_plain_number, parse_json, write_json
+from chargen.hints import option, ways
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.inference.token_scores import token_logprobs
@@ -197,8 +198,8 @@ def _train(
         record = read_run(folder)
         if not _is_same_run(record, settings, plan.corpus):
             raise UsageError(
-                f"{folder}: a run with other settings; choose another --run NAME, or add "
-                "--overwrite"
+                f"{folder}: a run with other settings"
+                + ways(("choose another", option("--run", "NAME")), ("add", option("--overwrite")))
             )
         _restore(compared, folder)
         if record.get("status") in FINISHED and (folder / MODEL).is_file():

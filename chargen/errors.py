@@ -84,6 +84,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = sorted(known)
+    if not names:
+        return f"unknown {kind} '{name}': there are none yet"
     listing = f"there are: {', '.join(names)}"
     similar = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if similar:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from chargen import hints
 from chargen.api import load
 from chargen.errors import UsageError
 from chargen.model.claims import claim_folder
@@ -31,6 +33,8 @@ from chargen.training.events import TrainEvent
 from chargen.training.launch import this_process
 
 DEFAULT_REPLAY_SHARE = 0.8
+_OF_THE_BASE = ("--tokenizer", "--vocab-size", "--pattern", "--hidden-size")
+"""Options of training that are the base's: another value is refused."""
 
 
 def finetune(
@@ -149,4 +153,4 @@ def finetune(
 
         return Training(start=start, notes=notes)
 
-    return training_events(prepare, on_note)
+    return training_events(prepare, on_note, partial(hints.limited, without=_OF_THE_BASE))

@@ -10,12 +10,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chargen import hints
 from chargen.errors import CorpusError, UsageError
 from chargen.model.claims import claim_folder
 from chargen.model.runs import TRAINING, locate_run
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
 _FINETUNE_CARD_KEYS = {"base", "before", "old_text"}
 """What fine-tuning adds to a card."""
+_RESUME_OPTIONS = (
+    *("--allow-changed-corpus", "--corpus", "--valid"),
+    *("--minutes", "--epochs", "--steps"),
+)
+"""All that a resumed run can be given."""
 
 _TORCH = threading.RLock()
 """Held while torch has the settings of one training."""
@@ -193,7 +199,8 @@ def resume(
         notes, replayed = list(dataset.notes), None
         if REPLAY in snapshot.text:
             replay_options, replay_card = _replay_options(snapshot.text[REPLAY])
-            replayed = reopen(find_moved(replay_options, folder), tokenizer, replay_card)
+            replay_options = find_moved(replay_options, folder)
+            replayed = reopen(replay_options, tokenizer, replay_card, movable=False)
             notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)
         if this_process().is_first:
@@ -225,11 +232,13 @@ def resume(
 
         return Training(start=start, notes=notes)
 
-    return training_events(prepare, on_note)
+    return training_events(prepare, on_note, partial(hints.limited, only=_RESUME_OPTIONS))
 
 
 def training_events(
-    prepare: Callable[[ExitStack], Training], on_note: Callable[[str], None]
+    prepare: Callable[[ExitStack], Training],
+    on_note: Callable[[str], None],
+    limits: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[TrainEvent]:
     """Prepares the text, then trains; tells the notes about the text once the plan is made.
 
@@ -237,17 +246,18 @@ def training_events(
 
     The host may draw random numbers, change the number of threads, or train another model between
     two events: neither side sees the other's torch settings, also after an error. Trainings in
-    several threads take turns, an event each.
+    several threads take turns, an event each. `limits` leaves out of messages what cannot be done.
     """
     with ExitStack() as cleanup:
-        training = prepare(cleanup)
+        with limits():
+            training = prepare(cleanup)
         from chargen.training.device import TorchSettings, preserved_torch_settings
 
         events: Iterator[TrainEvent] | None = None
         settings: TorchSettings | None = None
         try:
             while True:
-                with _TORCH, preserved_torch_settings():
+                with limits(), _TORCH, preserved_torch_settings():
                     if settings is not None:
                         settings.restore()
                     if events is None:

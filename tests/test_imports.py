@@ -14,7 +14,7 @@ import chargen
 ROOT = Path(chargen.__file__).parent
 # From the ground upwards: a room may import itself, and the rooms of the lines above its own.
 FLOORS = (
-    ("errors", "_version"),
+    ("errors", "hints", "_version"),
     ("files",),
     ("own_files",),
     ("text",),
@@ -50,6 +50,7 @@ OUTSIDE = {
     "datasets": {"text"},
     "filelock": {"files"},
     "psutil": {"text"},
+    "charset_normalizer": {"text"},
     "sentencepiece": {"text"},
     "prompt_toolkit": {"repl"},
 }

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from chargen import hints
 from chargen._version import __version__
 from chargen.errors import ChargenError, ExitCode, UnseenWarning, unknown_name
 from chargen.terminal.context import Terminal
@@ -68,7 +69,10 @@ class LazyGroup(click.Group):
         """Resolve a command as click does, but suggest the nearest name for an unknown one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(unknown_name("command", args[0], COMMANDS), ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            hints.has_options(option for row in command.params for option in row.opts)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help of the table, without importing the commands."""
@@ -112,7 +116,11 @@ def run(args: list[str]) -> int:
         if "_CHARGEN_COMPLETE" in os.environ:
             cli.main(args, prog_name="chargen")
         # Not cli.main(): it would end the process with code 1 when a pipe is closed.
-        with warnings.catch_warnings(), cli.make_context("chargen", list(args)) as group:
+        with (
+            warnings.catch_warnings(),
+            hints.read_by("command"),
+            cli.make_context("chargen", list(args)) as group,
+        ):
             warnings.simplefilter("ignore", UnseenWarning)  # commands tell it in a line
             result: object = cli.invoke(group)
         code = result if isinstance(result, int) else ExitCode.DONE

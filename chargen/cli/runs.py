@@ -18,11 +18,11 @@ from chargen.terminal.safetext import safe_line
 def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
     from chargen.model.run_states import describe_run
-    from chargen.model.runs import CHECKPOINTS, list_runs
+    from chargen.model.runs import CHECKPOINTS, TRAIN_ONE, list_runs
 
     folders = list_runs()
     if not folders and not as_json:
-        terminal.note(f"no run in {CHECKPOINTS}/ yet; train one with: chargen train corpus.txt")
+        terminal.note(f"no run in {CHECKPOINTS}/ yet{TRAIN_ONE}")
     if folders and not as_json:
         terminal.write_line(
             _columns("run", "cell", "size", "validation", "took", "ended", "status")

@@ -67,7 +67,9 @@ def command(
     if not len(ids):
         raise CorpusError("the text is empty: give at least one character with -p TEXT")
     if len(ids) > _MAX_TOKENS:
-        raise CorpusError(f"{len(ids):,} tokens are too many to walk through; give {_MAX_TOKENS:,}")
+        raise CorpusError(
+            f"{len(ids):,} tokens are too many to walk through; give at most {_MAX_TOKENS:,}"
+        )
     if at is not None and not 1 <= at <= len(ids):
         raise UsageError(f"--at {at}: the text has tokens 1 to {len(ids)}")
     if not 1 <= layer <= model.config.num_layers:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError, ExitCode
+from chargen.hints import spelled
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
@@ -183,8 +184,9 @@ class TrainingView:
             )
         name = folder.name if folder.parent == CHECKPOINTS else str(folder)
         if event.reason == "interrupted":
-            terminal.note(f"go on with it: chargen resume {name}")
-        terminal.note(f"write with it: chargen repl {name}")
+            resume = spelled("chargen", "resume", name)
+            terminal.note(f"go on with it: {resume}", wraps=False)
+        terminal.note(f"write with it: {spelled('chargen', 'repl', name)}", wraps=False)
 
     def _announce(self, event: Planned) -> None:
         model, train = event.model, event.train

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chargen.errors import UsageError
 from chargen.files import locked, make_folder
+from chargen.hints import option, ways
 from chargen.model.runs import (
     CHECKPOINTS,
     check_run_name,
@@ -136,5 +137,6 @@ def _claim(folder: Path, *, overwrite: bool) -> Claim:
 
 def _taken(folder: Path) -> _TakenError:
     return _TakenError(
-        f"{folder}: holds a run already; choose another --run NAME, or add --overwrite"
+        f"{folder}: holds a run already"
+        + ways(("choose another", option("--run", "NAME")), ("add", option("--overwrite")))
     )

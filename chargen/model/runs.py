@@ -14,6 +14,7 @@ from typing import Any
 
 from chargen.errors import ModelFileError, UsageError, reason_of, unknown_name
 from chargen.files import parse_json
+from chargen.hints import spelled, ways
 
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
@@ -22,6 +23,8 @@ COMPARISON = "comparison.json"
 """In the folder of a run that `compare` trains: the names of all runs of the comparison."""
 FINISHED = ("done", "early stop")
 """What run.json says of a run that came to the end of its plan."""
+TRAIN_ONE = "; train one with: chargen train corpus.txt"
+"""How a person without a run gets one."""
 
 
 def size_label(model: Mapping[str, Any]) -> str:
@@ -44,9 +47,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if name is None:
         newest = [run for run in list_runs(folder) if not is_of_open_comparison(run)]
         if not newest:
-            raise ModelFileError(
-                f"no run in {folder}/ yet; train one with: chargen train corpus.txt"
-            )
+            raise ModelFileError(f"no run in {folder}/ yet{TRAIN_ONE}")
         return newest[0] / MODEL
     if not name:
         raise ModelFileError("'' is not a model: give a file, a run folder or the name of a run")
@@ -67,13 +68,19 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if other_file is not None:
         return other_file  # reading it tells what is wrong with it
     if without_model is not None:
+        resume = spelled("chargen", "resume", str(without_model))
+        begun = (without_model / TRAINING).is_file()
         raise ModelFileError(
             f"{without_model}: there is no {MODEL} yet: its run may still be training, or stopped "
-            "before its first score; go on with it (chargen resume), or name another run"
+            "before its first score"
+            + ways(f"go on with it ({resume})" if begun else None, "name another run")
         )
     runs = [run.name for run in list_runs(folder)]
     if has_separator(name) or name.endswith(".safetensors") or not runs:
-        raise ModelFileError(f"{name}: no such model file, and no run of that name in {folder}/")
+        way = "" if runs else TRAIN_ONE
+        raise ModelFileError(
+            f"{name}: no such model file, and no run of that name in {folder}/{way}"
+        )
     raise ModelFileError(unknown_name("run", name, runs))
 
 
@@ -102,7 +109,7 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             if not is_of_open_comparison(path.parent)
         ]
         if not snapshots:
-            raise ModelFileError(f"no run in {folder}/ to go on with; see chargen train --help")
+            raise ModelFileError(f"no run in {folder}/ to go on with{TRAIN_ONE}")
         return snapshots[-1].parent
     for path in (Path(name), folder / name):
         if (path / TRAINING).is_file():
@@ -111,7 +118,7 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
         if path.is_dir():
             raise ModelFileError(f"{path}: nothing to go on from ({TRAINING} is not there)")
     runs = [snapshot.parent.name for snapshot in folder.glob(f"*/{TRAINING}")]
-    raise ModelFileError(unknown_name("run", name, runs))
+    raise ModelFileError(f"{unknown_name('run', name, runs)}{'' if runs else TRAIN_ONE}")
 
 
 def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:

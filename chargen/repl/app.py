@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import IO, Any
 
+from chargen import hints
 from chargen.errors import ChargenError, ExitCode
 from chargen.repl.commands import Context
 from chargen.repl.commands.table import run_command
@@ -22,6 +23,7 @@ from chargen.repl.kept import keep, kept_paths
 from chargen.repl.prompt import QUOTES, LineReader, is_open, open_output, unquoted
 from chargen.repl.screen import Screen
 from chargen.repl.session import Session
+from chargen.repl.settings import TABLE
 from chargen.terminal.context import Terminal
 from chargen.terminal.windows import obeys_escape_codes
 
@@ -68,18 +70,23 @@ def handle(context: Context, line: str, *, quoted: bool = False) -> None:
     if line.strip():
         context.session.history.append(line)
     try:
-        if quoted:
-            read_and_write(context, line)
-        elif line.startswith("//") and "\n" not in line:
-            read_and_write(context, line[1:])
-        elif is_command(line):
-            run_command(context, line)
-        elif not line:
-            more(context, "")
-        else:
-            read_and_write(context, line)
+        with hints.read_by("repl", (f"--{name}" for name in TABLE)):
+            _do(context, line, quoted=quoted)
     except ChargenError as error:
         context.screen.complain(error)
+
+
+def _do(context: Context, line: str, *, quoted: bool) -> None:
+    if quoted:
+        read_and_write(context, line)
+    elif line.startswith("//") and "\n" not in line:
+        read_and_write(context, line[1:])
+    elif is_command(line):
+        run_command(context, line)
+    elif not line:
+        more(context, "")
+    else:
+        read_and_write(context, line)
 
 
 def is_command(line: str) -> bool:

@@ -68,10 +68,16 @@ class Terminal:
             cast(BinaryIO, binary).write(data)
             binary.flush()
 
-    def note(self, text: object) -> None:
-        """Write a line for the person to stderr; nothing with --quiet."""
+    def note(self, text: object, *, wraps: bool = True) -> None:
+        """Write a line for the person to stderr; nothing with --quiet.
+
+        Args:
+            text: the line.
+            wraps: whether a terminal breaks it between words; not so a command to be pasted.
+        """
         if not self.quiet:
-            self.err.write(self._wrap(safe_line(text)) + "\n")
+            line = safe_line(text)
+            self.err.write((self._wrap(line) if wraps else line) + "\n")
             self.err.flush()
 
     def _wrap(self, line: str) -> str:

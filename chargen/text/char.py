@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import CorpusError, ModelFileError, UsageError
+from chargen.hints import option, ways
 from chargen.text.nearest import nearest
 from chargen.text.tokenizer import Ids, TokenizerState
 
@@ -98,7 +99,8 @@ class CharTokenizer:
                 "1 character has" if len(missing) == 1 else f"{len(missing)} characters have"
             )
             raise UsageError(
-                f"{characters} no token: {listing}; use --unknown nearest or --unknown skip"
+                f"{characters} no token: {listing}"
+                + ways(*(("use", option("--unknown", policy)) for policy in ("nearest", "skip")))
             )
         if unknown == "nearest":
             codes = code_points(text)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, NetworkError, UsageError, unknown_name
+from chargen.hints import option, ways
 from chargen.text.corpus import (
     DOCUMENT_MODES,
     Corpus,
@@ -182,6 +183,7 @@ def reopen_dataset(
     card: Mapping[str, Any],
     *,
     allow_changed: bool,
+    movable: bool = True,
     watcher: Watcher = unwatched,
 ) -> Dataset:
     """Opens the text of a run that is resumed, as it was when the run began.
@@ -194,6 +196,7 @@ def reopen_dataset(
         tokenizer: the tokenizer of the run.
         card: the card of the run, which says what the corpus was.
         allow_changed: takes the corpus as it is now.
+        movable: whether a person can say where the text lies now.
         watcher: is called with the progress.
 
     Raises:
@@ -222,14 +225,21 @@ def reopen_dataset(
                 notes.append(f"{difference}; going on with the text as it is now")
                 notes += unseen_lines(tokenizer, corpus.pieces())
         if store is None:
-            raise CorpusError(
-                f"{difference}, and the cache has it no more; name where the text lies now "
-                "(chargen resume RUN CORPUS)"
-                + ("" if allow_changed or corpus is None else ", or add --allow-changed-corpus")
-            )
+            changed = corpus is not None and not allow_changed
+            way = _way_to_resume(number, movable=movable, changed=changed)
+            raise CorpusError(f"{difference}, and the cache has it no more{way}")
         stores.append(store)
         fingerprints.append(now)
     return make_dataset(options, tokenizer, stores, fingerprints, notes)
+
+
+def _way_to_resume(number: int, *, movable: bool, changed: bool) -> str:
+    """How a run goes on whose text was not found as it was: the first, or that to validate on."""
+    where = option("--valid", "FILE") if number else option("--corpus", "FILE")
+    if movable and not number and where is None:
+        where = "chargen resume RUN CORPUS"
+    named = f"name where the text lies now ({where})" if movable and where else "put it back"
+    return ways(named, ("add", option("--allow-changed-corpus") if changed else None))
 
 
 def reopen_store(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from chargen.errors import CorpusError, UsageError
+from chargen.hints import any_of, option, ways
+from chargen.text.encoding_guess import binary_kind, guess_encoding
 
 Pieces = Iterator[str | bytes]
 _CHUNK_BYTES = 1 << 20
@@ -94,7 +96,9 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
         try:
             text = rest + decoder.decode(raw, final=not raw)
         except UnicodeError as error:
-            raise CorpusError(_wrong_encoding(name, encoding, position, error)) from error
+            wrong = _wrong_encoding(name, encoding, position, error)
+            way = way_to_read(whole_lines(raw) if position else head, reading)
+            raise CorpusError(f"{wrong}{way}") from error
         # A chunk ends with a whole line: its end does not divide a word.
         cut = text.rfind("\n") + 1 if raw else len(text)
         if cut == 0 and len(text) > 4 * _CHUNK_BYTES:
@@ -120,11 +124,11 @@ def check_text_file(path: Path, reading: Reading) -> str | None:
         return f"cannot be read: {error.strerror or error}"
     if reading.as_bytes and reading.encoding is None:
         return None
-    try:
-        encoding = reading.encoding or recognise_encoding(head, path.name)
-        codecs.getincrementaldecoder(encoding)().decode(head, final=complete)
-    except CorpusError:
+    encoding = reading.encoding or _encoding_by_mark(head)
+    if encoding is None:
         return "binary"
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head, final=complete)
     except UnicodeError:
         return f"not {encoding.upper()}"
     return None
@@ -146,25 +150,56 @@ def recognise_encoding(head: bytes, name: str) -> str:
     Raises:
         CorpusError: the bytes are binary.
     """
+    encoding = _encoding_by_mark(head)
+    if encoding is None:
+        zero = f"a zero byte at offset {head.index(0)}"
+        raise CorpusError(f"{name}: binary, not text ({zero}){way_to_read(head)}")
+    return encoding
+
+
+def _encoding_by_mark(head: bytes) -> str | None:
+    """The encoding that a byte order mark says, or UTF-8; None for binary content."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    if b"\0" in head:
-        raise CorpusError(
-            f"{name}: binary, not text (a zero byte at offset {head.index(0)}); "
-            "name its encoding with --encoding, or use --tokenizer byte"
-        )
-    return "utf-8"
+    return None if b"\0" in head else "utf-8"
 
 
 def _wrong_encoding(name: str, encoding: str, position: int, error: UnicodeError) -> str:
-    """One line about the chunk at offset `position`, which is not of this encoding."""
+    """What is wrong with the chunk at offset `position`, which is not of this encoding."""
     where = ""
     if isinstance(error, UnicodeDecodeError):
         # Approximate: the decoder may have kept up to three bytes of the chunk before.
         bad = error.object[error.start : error.start + 1].hex().upper()
         where = f" (byte 0x{bad} near offset {max(0, position + error.start):,})"
-    return (
-        f"{name}: not {encoding.removesuffix('-sig').upper()}{where}; name its encoding with "
-        "--encoding (for example --encoding cp1252), or use --tokenizer byte"
-    )
+    return f"{name}: not {encoding.removesuffix('-sig').upper()}{where}"
+
+
+def whole_lines(part: bytes) -> bytes:
+    """A part of a content from its first line end on: its beginning may divide a character."""
+    return part[part.find(b"\n") + 1 :] or part
+
+
+def way_to_read(data: bytes, reading: Reading | None = None, *, in_table: bool = False) -> str:
+    """The end of a message about bytes that are no text: what they may be, and how to read them.
+
+    Args:
+        data: the beginning of a content, or the part of it that is not of the encoding.
+        reading: how it was read; None is as UTF-8.
+        in_table: whether they stand in a table, which also byte models read as text.
+    """
+    kind = binary_kind(data)
+    if kind is not None:
+        return f": it is {kind}{ways('give the text that it holds')}"
+    named = any_of("--encoding") if reading is not None and reading.encoding else None
+    as_bytes = None if in_table else option("--tokenizer", "byte")
+    if named is not None and as_bytes is not None:
+        as_bytes += f" without {named}"
+    if reading is not None and reading.as_bytes:
+        as_bytes = None
+    guess = guess_encoding(data)
+    if guess is None:
+        return ways("give a text", ("use", as_bytes))
+    encoding = option("--encoding", guess)
+    use = "save it as UTF-8" if encoding is None else f"use {encoding}"
+    return f": it may be {guess}{ways(use, ('use', as_bytes))}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from chargen import hints
 from chargen.errors import ModelFileError, UsageError, unknown_name
 from chargen.text.char import CharBuilder, CharTokenizer
 from chargen.text.pieces import EXAMPLE, PieceBuilder, PieceTokenizer, compile_pattern
@@ -119,8 +120,8 @@ def check_tokenizer(name: str, *, vocab_size: int | None, pattern: str | None) -
         if value is not None and option not in kind.options:
             taker = next(other for other, row in TOKENIZERS.items() if option in row.options)
             raise UsageError(
-                f"{option.replace('_', '-')} {value}: has no effect on the {name} tokenizer; "
-                f"leave it out, or use --tokenizer {taker}"
+                f"{option.replace('_', '-')} {value}: has no effect on the {name} tokenizer"
+                + hints.ways("leave it out", ("use", hints.option("--tokenizer", taker)))
             )
     if pattern is not None:
         compile_pattern(pattern)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import cache_folder, locked, make_folder, sweep, write_json
+from chargen.hints import any_of, option, ways
 from chargen.text.corpus import Corpus, Fingerprint, Fingerprints
 from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
 from chargen.text.registry import tokenizer_builder
@@ -81,8 +82,8 @@ class TokenStore:
             )
         if valid_fraction > 0 and len(valid) < MIN_VALID:
             raise CorpusError(
-                f"the validation part has {len(valid)} of {count} tokens: too short to score; "
-                "raise --valid-fraction, or give --valid FILE"
+                f"the validation part has {len(valid)} of {count} tokens: too short to score"
+                + ways(("raise", any_of("--valid-fraction")), ("give", option("--valid", "FILE")))
             )
         return train, valid
 

@@ -21,6 +21,7 @@ import sentencepiece
 
 from chargen.errors import ChargenError, CorpusError, ModelFileError, UsageError
 from chargen.files import atomic_writer, cache_folder
+from chargen.hints import any_of, option, ways
 from chargen.text.tokenizer import Ids, TokenizerState, utf8
 
 _SPACE = "▁"  # SentencePiece writes a space so; the character itself is encoded as its bytes
@@ -130,10 +131,12 @@ class SubwordBuilder:
     def __init__(self, vocab_size: int | None = None, algorithm: str = "unigram") -> None:
         self.vocab_size = _DEFAULT_VOCAB_SIZE if vocab_size is None else vocab_size
         self.algorithm = algorithm
+        self._is_size_given = vocab_size is not None
         if not _MIN_VOCAB_SIZE <= self.vocab_size <= _MAX_VOCAB_SIZE:
             raise UsageError(
                 f"--vocab-size {self.vocab_size}: must be from {_MIN_VOCAB_SIZE} (256 byte pieces "
-                f"and some letters come first) to {_MAX_VOCAB_SIZE:,}; or use --tokenizer byte"
+                f"and some letters come first) to {_MAX_VOCAB_SIZE:,}"
+                f"{ways(*self._other_tokenizers('byte'))}"
             )
         self._lines: list[str] = []
         self._sample_size = 0
@@ -176,14 +179,21 @@ class SubwordBuilder:
                 if limit is None or int(limit.group(1)) >= vocab_size:
                     reason = str(error).strip().splitlines()[-1]
                     raise CorpusError(
-                        f"SentencePiece cannot make {vocab_size} pieces of this corpus ({reason}); "
-                        "choose a smaller --vocab-size or --tokenizer char"
+                        f"SentencePiece cannot make {vocab_size} pieces of this corpus ({reason})"
+                        f"{ways(*self._other_tokenizers('char'))}"
                     ) from error
                 vocab_size = int(limit.group(1))
         raise CorpusError(
-            f"SentencePiece cannot make {self.vocab_size} pieces of this corpus; "
-            "choose --tokenizer char"
+            f"SentencePiece cannot make {self.vocab_size} pieces of this corpus"
+            f"{ways(*self._other_tokenizers('char'))}"
         )
+
+    def _other_tokenizers(self, *kinds: str) -> list[tuple[str, str | None]]:
+        """The ways out by another tokenizer; char and byte refuse a size of the vocabulary."""
+        size = any_of("--vocab-size") if self._is_size_given else None
+        without = "" if size is None else f" without {size}"
+        uses = [option("--tokenizer", kind) for kind in kinds]
+        return [("use", use and f"{use}{without}") for use in uses]
 
     def _train(self, vocab_size: int, documents: bool) -> bytes:
         """The SentencePiece model of this sample, from the cache if it was trained before."""
@@ -220,7 +230,7 @@ class SubwordBuilder:
         if needed > free:
             raise CorpusError(
                 f"learning subwords needs about {needed >> 20} MB of memory and {free >> 20} MB "
-                "are free; free some, or choose --tokenizer char or --tokenizer byte"
+                f"are free{ways('free some', *self._other_tokenizers('char', 'byte'))}"
             )
 
     def _learn(self, lines: list[str], vocab_size: int, documents: bool) -> bytes:

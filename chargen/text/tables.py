@@ -22,7 +22,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chargen.errors import CorpusError, NetworkError
-from chargen.text.reader import Hasher, Pieces, Reading, recognise_encoding
+from chargen.hints import option, ways
+from chargen.text.reader import (
+    Hasher,
+    Pieces,
+    Reading,
+    recognise_encoding,
+    way_to_read,
+    whole_lines,
+)
 
 TABLE_SUFFIXES = frozenset({".jsonl", ".csv", ".parquet"})
 _HUB = "https://huggingface.co"
@@ -146,9 +154,10 @@ def _csv_rows(path: Path, encoding: str) -> Iterator[Row]:
                 missing = [None] * (len(header) - len(fields))
                 yield dict(zip(header, [*fields, *missing], strict=True))
         except UnicodeError as error:
+            wrong = whole_lines(error.object) if isinstance(error, UnicodeDecodeError) else b""
             raise CorpusError(
-                f"{path}:{reader.line_num + 1}: not {encoding.removesuffix('-sig').upper()}; "
-                "name its encoding with --encoding (for example --encoding cp1252)"
+                f"{path}:{reader.line_num + 1}: not {encoding.removesuffix('-sig').upper()}"
+                f"{way_to_read(wrong, in_table=True)}"
             ) from error
         except csv.Error as error:
             raise _unreadable(f"{path}:{reader.line_num}", "csv", str(error)) from error
@@ -282,7 +291,7 @@ def _texts(
         if not isinstance(text, str):
             raise CorpusError(
                 f"{name}: column '{chosen}' holds {type(text).__name__}, not text, "
-                f"in row {count}; choose another with --column"
+                f"in row {count}" + ways(("choose another with", option("--column", "NAME")))
             )
         yield text.replace("\r\n", "\n")
     if empty and chosen is not None:
@@ -291,10 +300,11 @@ def _texts(
     if chosen is None and columns:
         if column is not None:
             raise _no_column(name, column, columns)
-        raise CorpusError(
-            f"{name}: no column holds text; choose one with --column; "
-            f"there are: {', '.join(columns)}"
-        )
+        # In a CSV file all is text, also numbers; elsewhere a column of numbers is refused.
+        way = ways("give another file")
+        if candidates is not None:
+            way = ways(("choose one with", option("--column", "NAME")))
+        raise CorpusError(f"{name}: no column holds text{way}; there are: {', '.join(columns)}")
 
 
 def _find_column(row: Row, name: str, candidates: Sequence[str] | None) -> str | None:

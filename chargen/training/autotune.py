@@ -7,6 +7,7 @@ import time
 import torch
 
 from chargen.errors import ChargenError
+from chargen.hints import any_of, ways
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
 from chargen.training.device import prepare_torch
@@ -31,11 +32,13 @@ def kernels_for(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
     kernels = candidates(model.cell, device.type, train.kernel, train.precision)
     problem = native_problem(device.type, train.kernel)
     if not kernels and train.kernel == "native" and problem is not None:
-        raise ChargenError(f"--kernel native: {problem}; or leave --kernel out")
+        way = ways(("or leave out", any_of("--kernel")))
+        raise ChargenError(f"--kernel native: {problem}{way}")
     if not kernels:
         raise ChargenError(
             f"--kernel {train.kernel} --precision {train.precision}: this machine cannot do that "
-            f"with a {model.cell} on {device.type}; leave one of them out"
+            f"with a {model.cell} on {device.type}"
+            + ways(("leave out", any_of("--kernel", "--precision")))
         )
     return kernels
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from chargen.errors import ChargenError
+from chargen.hints import any_of, ways
 from chargen.model.config import CELLS
 from chargen.training.config import TrainConfig
 from chargen.training.kernels import candidates, native_problem
@@ -58,7 +59,10 @@ def prepare_torch(config: TrainConfig) -> torch.device:
     torch.manual_seed(config.seed)
     name = device_name(config)
     if name != "cpu" and not _available_gpus()[name]:
-        raise ChargenError(f"--device {name}: this machine has none that torch can use; try cpu")
+        way = "resume the run on a machine that has one"
+        if any_of("--device") is not None:
+            way = "try cpu"
+        raise ChargenError(f"--device {name}: this machine has none that torch can use{ways(way)}")
     if name == "cpu":
         keep_memory()
     if name != "cuda":
@@ -135,6 +139,11 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
+def smaller_model() -> tuple[str, str | None]:
+    """The way out where memory lacks: the options that make a training smaller, if any exist."""
+    return "choose a smaller", any_of("--hidden-size", "--batch-size", "--bptt")
+
+
 @contextmanager
 def enough_memory() -> Iterator[None]:
     """Turns the several errors of missing memory into one line.
@@ -147,8 +156,7 @@ def enough_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise ChargenError(
-                "not enough memory for this model; choose a smaller --hidden-size, --batch-size "
-                "or --bptt"
+                "not enough memory for this model" + ways("free some", smaller_model())
             ) from error
         raise
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from chargen.errors import ChargenError, UsageError
-from chargen.training.device import is_out_of_memory
+from chargen.hints import ways
+from chargen.training.device import is_out_of_memory, smaller_model
 from chargen.training.launch import Process, this_process
 
 T = TypeVar("T")
@@ -149,8 +150,8 @@ class Ranks:
             return
         if is_out_of_memory(error):
             raise ChargenError(
-                f"process {self.process.rank}: not enough memory; lower --batch-size, --bptt or "
-                "--hidden-size"
+                f"process {self.process.rank}: not enough memory"
+                + ways("free some", smaller_model())
             ) from error
         with peer_errors():
             raise error

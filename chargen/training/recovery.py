@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from chargen.errors import ChargenError
+from chargen.hints import any_of, ways
 from chargen.training.device import is_out_of_memory
 from chargen.training.kernels import native
 from chargen.training.step import TrainingState
@@ -108,9 +109,11 @@ class Recovery:
         self._failures += 1
         failed = training.step + 1
         if self._failures >= _MAX_FAILURES:
+            way = ("lower", any_of("--learning-rate", "--clip"))
             raise ChargenError(
                 f"step {failed}: {problem}, for the {_MAX_FAILURES}rd time in a row; weights saved "
-                "before are kept; lower --learning-rate or --clip"
+                "before are kept"
+                + ways(way if way[1] else "begin a new run with a lower learning rate")
             )
         self._put_back(training)
         self.skipped_windows += failed - self._copied_step

@@ -82,7 +82,7 @@ def test_a_folder_that_holds_a_run_is_refused():
     assert chosen([], run="bard", out="elsewhere") == Path("elsewhere/bard")
     assert chosen([], out="elsewhere") == Path("elsewhere")
     for where in ({"run": "bard"}, {"out": "checkpoints/bard"}):
-        with pytest.raises(UsageError, match=r"bard: holds a run already; .*--overwrite"):
+        with pytest.raises(UsageError, match=r"bard: holds a run.*; .*, or add overwrite=True"):
             chosen([], **where)
         assert chosen([], **where, overwrite=True) == Path("checkpoints/bard")
     with pytest.raises(UsageError, match="must name a folder"):

@@ -47,7 +47,7 @@ def test_unseen_characters_are_named_and_replaced(talk):
     talk("/set unknown error")
     before = talk.session.text()
     assert talk("É") == (
-        "1 character has no token: 'É' (U+00C9); use --unknown nearest or --unknown skip"
+        "1 character has no token: 'É' (U+00C9); use /set unknown nearest, or use /set unknown skip"
     )
     assert talk.session.text() == before, "nothing is changed"
 

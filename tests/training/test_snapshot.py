@@ -239,8 +239,8 @@ class TestCorpus:
     ):
         monkeypatch.setenv("CHARGEN_CACHE", str(tmp_path / "empty"))
         corpus.unlink() if change == "gone" else corpus.write_text("other " * 2000)
-        more = "" if change == "gone" else ", or add --allow-changed-corpus$"
-        message = rf"corpus\.txt.*\(chargen resume RUN CORPUS\){more}"
+        more = "" if change == "gone" else ", or add allow_changed_corpus=True"
+        message = rf"corpus\.txt.*\(corpus='FILE'\){more}$"
         with pytest.raises(CorpusError, match=message):
             list(chargen.resume(run))
 
@@ -322,7 +322,7 @@ class TestRecovery:
 
     def test_three_divergences_in_a_row_end_the_run(self, tmp_path, corpus, monkeypatch):
         change_losses(monkeypatch, lambda loss: loss * math.inf)
-        with pytest.raises(ChargenError, match=r"3rd time in a row.*lower --learning-rate"):
+        with pytest.raises(ChargenError, match=r"3rd time in a row.*lower learning_rate"):
             list(chargen.train(corpus, out=tmp_path / "run", **settings()))
 
     def test_with_too_little_memory_rows_are_halved_but_losses_stay_the_same(
