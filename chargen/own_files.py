@@ -88,7 +88,7 @@ def check_own(path: Path, is_own: Callable[[Path], bool], *, overwrite: bool = F
         overwrite: the person said that anything may be replaced.
 
     Raises:
-        UsageError: a folder or somebody else's file is there.
+        UsageError: a folder, a write-protected file or somebody else's file is there.
         ChargenError: there is no such folder, or it cannot be written to.
     """
     try:
@@ -104,6 +104,8 @@ def check_own(path: Path, is_own: Callable[[Path], bool], *, overwrite: bool = F
         return target
     if stat.S_ISDIR(mode):
         raise UsageError(f"{path}: is a folder; name a file")
+    if not os.access(target, os.W_OK):
+        raise UsageError(f"{path}: is write-protected; choose another name")
     # Nothing is lost with an empty file, and a device keeps nothing.
     if overwrite or not stat.S_ISREG(mode) or not target.stat().st_size or is_own(target):
         return target
@@ -125,7 +127,7 @@ def write_own(
         overwrite: the person said that anything may be replaced.
 
     Raises:
-        UsageError: a folder or somebody else's file is there.
+        UsageError: a folder, a write-protected file or somebody else's file is there.
         ChargenError: the file cannot be written; what was there is unchanged.
     """
     target = check_own(path, is_own, overwrite=overwrite)
@@ -135,8 +137,12 @@ def write_own(
         except OSError as error:
             raise ChargenError(f"{path}: cannot be written ({reason_of(error)})") from error
         return
-    with atomic_writer(target) as handle:
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    with atomic_writer(target, private=mode is not None) as handle:
         handle.write(data)
+    if mode is not None:  # a file that its owner made private stays private
+        with suppress(OSError):
+            target.chmod(mode)
 
 
 def _read(path: Path) -> bytes:

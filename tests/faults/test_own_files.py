@@ -188,6 +188,23 @@ def test_links_devices_folders_and_empty_files():
     assert Path(os.devnull).is_char_device()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_a_private_file_stays_private_and_a_protected_one_stays(monkeypatch):
+    path = Path("a.svg")
+    write_own(path, seal(b"old", ".svg"), is_sealed)
+    path.chmod(0o600)
+    write_own(path, seal(b"new", ".svg"), is_sealed)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    allowed = os.access  # root may write everywhere, so the answer is replaced
+    monkeypatch.setattr(
+        os, "access", lambda name, mode: Path(name).is_dir() and allowed(name, mode)
+    )
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="write-protected; choose another name"):
+            write_own(path, b"x", is_sealed, overwrite=overwrite)
+    assert path.read_bytes() == seal(b"new", ".svg")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
 def test_a_pipe_gets_the_bytes():
     os.mkfifo("pipe.svg")
