@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chargen.inference.filters import SampleConfig
     from chargen.inference.generate import Step
     from chargen.insight.trace import Trace
+    from chargen.iterator import TrainEvents
     from chargen.model.config import ModelConfig
     from chargen.model.score import Score
     from chargen.train_api import resume, train
@@ -65,6 +66,7 @@ __all__ = [
     "Trace",
     "TrainConfig",
     "TrainEvent",
+    "TrainEvents",
     "UnseenWarning",
     "UsageError",
     "__version__",
@@ -81,6 +83,7 @@ _HOMES = {
     "model.config": ("ModelConfig",),
     "model.score": ("Score",),
     "finetune_api": ("finetune",),
+    "iterator": ("TrainEvents",),
     "train_api": ("resume", "train"),
     "training.config": ("TrainConfig",),
     "training.events": (

@@ -6,6 +6,7 @@ The commands call these functions too. Those that train are in train_api.py.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
@@ -30,7 +31,7 @@ from chargen.text.unseen import unseen_lines
 
 
 class Model:
-    """A model, ready to write.
+    """A model, ready to write. It may be used by several threads, copied, and pickled.
 
     Args:
         file: what was read from a model file.
@@ -44,6 +45,24 @@ class Model:
         self.card = file.card
         self.tokenizer: Tokenizer = file.build_tokenizer()
         self.stepper = Stepper(file.config, file.weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or what another process gets, is made anew from the file's content."""
+        return Model, (self.file, self.path)
+
+    @property
+    def stepper(self) -> Stepper:
+        """The model's stepper in this thread: all share the weights, none shares buffers."""
+        own: Stepper | None = getattr(self._steppers, "own", None)
+        if own is None:
+            own = self._steppers.own = self._stepper.fresh()
+        return own
+
+    @stepper.setter
+    def stepper(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self._steppers = threading.local()
+        self._steppers.own = stepper
 
     def encode(self, text: str, unknown: str = "nearest") -> TokenIds:
         """Ids (N,) of a text; warns (`UnseenWarning`) of characters that the model never saw.

@@ -103,6 +103,10 @@ def sweep(folder: Path, names: Iterable[str]) -> None:
                 temporary.unlink()
 
 
+_HELD: set[Path] = set()
+"""The files that this process has locked."""
+
+
 @contextmanager
 def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
     """Keeps a folder for this process while the block runs.
@@ -118,12 +122,17 @@ def locked(folder: Path, reason: str, *, wait: bool = False) -> Iterator[None]:
     Raises:
         UsageError: another process has the folder.
     """
-    path = _lock_path(folder)
+    path, owner = _lock_path(folder), os.getpid()
+    if path in _HELD:
+        reason = "this process is training it already; close that iterator: events.close()"
     lock = _acquire(path, wait=wait, refusal=f"{folder}: {reason}")
+    _HELD.add(path)
     try:
         yield
     finally:
-        if lock is not None:
+        if os.getpid() == owner:  # a forked process ends with a copy of this block
+            _HELD.discard(path)
+        if lock is not None and os.getpid() == owner:
             # Removed before the release: a process that waits for the lock sees that the file is
             # missing, and makes a new one. Windows cannot remove an open file; there, filelock
             # removes it afterwards.

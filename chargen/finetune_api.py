@@ -13,6 +13,7 @@ from typing import Any
 from chargen import hints
 from chargen.api import load
 from chargen.errors import UsageError
+from chargen.iterator import TrainEvents
 from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
@@ -51,7 +52,7 @@ def finetune(
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
-) -> Iterator[TrainEvent]:
+) -> TrainEvents:
     """Goes on training a model on another text; yields events while it goes.
 
     Args:
@@ -153,4 +154,5 @@ def finetune(
 
         return Training(start=start, notes=notes)
 
-    return training_events(prepare, on_note, partial(hints.limited, without=_OF_THE_BASE))
+    limits = partial(hints.limited, without=_OF_THE_BASE)
+    return TrainEvents(training_events(prepare, on_note, limits))

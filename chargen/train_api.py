@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chargen import hints
-from chargen.errors import CorpusError, UsageError
+from chargen.errors import ChargenError, CorpusError, UsageError
+from chargen.iterator import TrainEvents
 from chargen.model.claims import claim_folder
 from chargen.model.runs import TRAINING, locate_run
 from chargen.text.corpus import Watcher, unwatched
@@ -71,12 +72,13 @@ def train(
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
-) -> Iterator[TrainEvent]:
+) -> TrainEvents:
     """Trains a model and keeps its run folder up to date; yields events while it goes.
 
-    To stop early, let `should_stop` return true: the run is saved and can be resumed. Leaving the
-    loop by `break` ends it as a crash would: what was saved last, at most about 20 seconds before,
-    is kept.
+    The first event is `Planned`, the last is `Finished`; `steps()` of the result gives the steps
+    alone. To stop early, let `should_stop` return true: the run is saved and can be resumed.
+    Leaving the loop by `break` ends it as a crash would: what was saved last, at most about 20
+    seconds before, is kept.
 
     Args:
         corpus: files, folders, `builtin:NAME`, `hf:DATASET`; nothing is the built-in corpus.
@@ -134,7 +136,7 @@ def train(
 
         return Training(start=start, notes=dataset.notes)
 
-    return training_events(prepare, on_note)
+    return TrainEvents(training_events(prepare, on_note))
 
 
 def resume(
@@ -149,7 +151,7 @@ def resume(
     minutes: float | None = None,
     epochs: float | None = None,
     steps: int | None = None,
-) -> Iterator[TrainEvent]:
+) -> TrainEvents:
     """Goes on with a run: exactly where it stopped, or, with a length, that much longer.
 
     Args:
@@ -232,14 +234,15 @@ def resume(
 
         return Training(start=start, notes=notes)
 
-    return training_events(prepare, on_note, partial(hints.limited, only=_RESUME_OPTIONS))
+    limits = partial(hints.limited, only=_RESUME_OPTIONS)
+    return TrainEvents(training_events(prepare, on_note, limits))
 
 
 def training_events(
     prepare: Callable[[ExitStack], Training],
     on_note: Callable[[str], None],
     limits: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent]:
     """Prepares the text, then trains; tells the notes about the text once the plan is made.
 
     What `prepare` leaves to its argument is done at the end, also after an error.
@@ -255,8 +258,14 @@ def training_events(
 
         events: Iterator[TrainEvent] | None = None
         settings: TorchSettings | None = None
+        process = os.getpid()
         try:
             while True:
+                if os.getpid() != process:
+                    raise ChargenError(
+                        "this training belongs to the process that this one was forked from; "
+                        "begin another one, with another run name"
+                    )
                 with limits(), _TORCH, preserved_torch_settings():
                     if settings is not None:
                         settings.restore()
@@ -272,7 +281,7 @@ def training_events(
                         on_note(note)
                 yield event
         finally:
-            if isinstance(events, Generator):
+            if isinstance(events, Generator) and os.getpid() == process:
                 with _TORCH, preserved_torch_settings():
                     events.close()
 

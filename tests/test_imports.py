@@ -24,6 +24,7 @@ FLOORS = (
     ("terminal",),
     ("scoring",),
     ("api",),
+    ("iterator",),
     ("train_api",),
     ("finetune_api",),
     ("compare",),
@@ -40,7 +41,7 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-for name in ("scoring", "train_api", "finetune_api", "compare"):
+for name in ("scoring", "iterator", "train_api", "finetune_api", "compare"):
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}
 OUTSIDE = {

@@ -131,7 +131,12 @@ continues from there, and also after a crash or a power cut.
     "--warmup", type=float, metavar="F", help="Share of the steps in which the rate rises."
 )
 @click.option("--weight-decay", type=float, metavar="F", help="AdamW's decay; default 0.01.")
-@click.option("--clip", type=float, metavar="F", help="Largest gradient norm; default 1.")
+@click.option(
+    "--clip",
+    type=float,
+    metavar="F",
+    help="Largest gradient norm, for AdamW; default 1.",
+)
 @click.option(
     "--dropout", type=float, metavar="P", help="Dropout between layers and before the head."
 )

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, cast
+from copy import copy
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,8 @@ _BLOCK_TOKENS = 256
 class Layer:
     """One recurrent layer: folded weights, and the equations over buffers that are made once.
 
-    `gates` holds the gates of the last step, each (*batch, H), in the order of `CELLS`.
+    `gates` holds the gates of the last step, each (*batch, H), in the order of `CELLS`. The weights
+    never change and may be shared; the buffers belong to one reader or writer at a time.
     """
 
     sigmoids: ClassVar[int]
@@ -70,21 +72,33 @@ class Layer:
         self.bias_ih = weights[name + "bias_ih"][rows] * scale
         self.bias_hh = weights[name + "bias_hh"][rows] * scale
         self.input_bias = self.bias_ih + self.bias_hh  # (G·H,), added to the input's product
-        self.size = size
+        self.size, self._batch, self._groups = size, batch, groups
         self._multiply_input = _Product(weight_ih, gates, groups if layer else 1, batch)
         self._multiply_hidden = _Product(weight_hh, gates, groups, batch)
         # Above the first layer, whose input comes from a table, one product serves [x, h] at once.
         if layer and self.adds_products:
             joined_weights = np.hstack([weight_ih, weight_hh])
             self._multiply_joined = _Product(joined_weights, gates, groups, batch)
-        joined = np.zeros((*batch, groups, 2, size // groups), np.float32)
+        self._make_buffers()
+
+    def fresh(self) -> Layer:
+        """The same layer with buffers of its own."""
+        layer = copy(self)
+        layer._make_buffers()
+        return layer
+
+    def _make_buffers(self) -> None:
+        batch, size = self._batch, self.size
+        joined = np.zeros((*batch, self._groups, 2, size // self._groups), np.float32)
         self._joined = joined.reshape(*batch, 2 * size)
         self._joined_input, self._joined_hidden = joined[..., 0, :], joined[..., 1, :]
-        self.z = np.zeros((*batch, len(scale)), np.float32)
+        self.z = np.zeros((*batch, len(self.input_bias)), np.float32)
         self._product = np.zeros_like(self.z)
         self._scratch = np.empty((*batch, size), np.float32)
         self._sigmoids = self._block(self.z, 0, self.sigmoids)
-        self.gates = [self._block(self.z, self.order.index(gate)) for gate in range(gates)]
+        self.gates = [
+            self._block(self.z, self.order.index(gate)) for gate in range(len(self.order))
+        ]
 
     def _block(self, array: Array, first: int, count: int = 1) -> Array:
         return array[..., first * self.size : (first + count) * self.size]
@@ -205,9 +219,12 @@ class GRU(Layer):
         super().__init__(config, weights, layer, batch)
         # The candidate's recurrent bias belongs inside the reset gate, not to the input.
         self._block(self.input_bias, 2)[...] = self._block(self.bias_ih, 2)
+        self._candidate_bias = self._block(self.bias_hh, 2)
+
+    def _make_buffers(self) -> None:
+        super()._make_buffers()
         self._product_gates = self._block(self._product, 0, 2)
         self._product_candidate = self._block(self._product, 2)
-        self._candidate_bias = self._block(self.bias_hh, 2)
 
     def _equations(self, state: Array, out: Array) -> None:
         before, h = state[0], out[0]
@@ -246,7 +263,11 @@ LAYERS: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "rnn-rel
 
 
 class Stepper:
-    """A model laid out to step one state, or `batch` states at once. It stores no state."""
+    """A model laid out to step one state, or `batch` states at once. It stores no state.
+
+    Its buffers hold what one step computes: two threads, or two texts that are written in turn,
+    need a stepper each (`fresh`), which share the weights.
+    """
 
     def __init__(self, config: ModelConfig, weights: Weights, batch: int | None = None) -> None:
         self.config, self.weights = config, weights
@@ -261,6 +282,18 @@ class Stepper:
         self._head = self._embedding if config.tied_head else weights["head.weight"]
         self._head_bias = weights["head.bias"]
         self._logits = np.empty((*self._batch, config.vocab_size), np.float32)
+
+    def fresh(self) -> Stepper:
+        """A stepper of the same weights with buffers of its own."""
+        stepper = object.__new__(Stepper)  # copy() would fold the weights again
+        stepper.__dict__.update(self.__dict__)
+        stepper.layers = [layer.fresh() for layer in self.layers]
+        stepper._logits = np.empty_like(self._logits)
+        return stepper
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made anew: copied buffers would not be views of each other."""
+        return Stepper, (self.config, self.weights, *self._batch)
 
     def batched(self, batch: int) -> Stepper:
         """A stepper of the same model for a batch of states."""

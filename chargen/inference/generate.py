@@ -187,6 +187,7 @@ def generate(
         state: the state before the prompt; None starts a text (see `beginning`).
         progress: called with the share of the prompt that is read.
     """
+    stepper = stepper.fresh()  # between two steps the caller may use the model otherwise
     writer = Writer(tokenizer, config, 0)
     ids = beginning(prompt, tokenizer) if state is None else prompt
     before = stepper.zero_state() if state is None else state
@@ -223,6 +224,7 @@ def generate_batch(
         count: how many texts.
         progress: called with the share of the prompt that is read.
     """
+    stepper = stepper.fresh()
     ids = beginning(prompt, tokenizer)
     before = read_to_end(stepper, ids[:-1], stepper.zero_state(), progress=progress)
     for first in range(0, count, TEXTS_PER_BATCH):

@@ -10,7 +10,7 @@ from chargen.errors import ChargenError
 from chargen.hints import any_of, ways
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
-from chargen.training.device import prepare_torch
+from chargen.training.device import begin_training, prepare_torch
 from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
@@ -28,6 +28,7 @@ def kernels_for(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
     Raises:
         ChargenError: this machine has no kernel as asked for.
     """
+    begin_training()
     device = prepare_torch(train)
     kernels = candidates(model.cell, device.type, train.kernel, train.precision)
     problem = native_problem(device.type, train.kernel)
@@ -69,6 +70,7 @@ def seconds_per_step(
     model: ModelConfig, train: TrainConfig, kernel: Kernel, threads: int, count: int
 ) -> float:
     """The mean time of some real training steps on made-up tokens, after a slower first step."""
+    begin_training()
     device = prepare_torch(train)
     torch.set_num_threads(threads)
     network = RecurrentLM(model, dropout=_TYPICAL_DROPOUT, kernel=kernel).to(device)

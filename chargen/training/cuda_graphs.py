@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chargen.training.device import is_out_of_memory
+from chargen.training.device import is_out_of_memory, step_seed
 from chargen.training.recovery import Diverged, Recovery
 from chargen.training.step import TrainingState, take_step
 
@@ -72,7 +72,7 @@ class GraphedSteps:
             self._tokens.copy_(windows[number], non_blocking=True)
             self._rate.fill_(rate)
             if self._tokens.is_cuda:  # the same chance wherever a run was resumed
-                torch.cuda.manual_seed((training.config.seed << 32) + training.step + number)
+                torch.cuda.manual_seed(step_seed(training.config.seed, training.step + number))
             if self._capture:
                 self._launch(muon.orthogonalizes_next)
             else:

@@ -7,11 +7,12 @@ and out (`preserved_torch_settings`).
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -41,6 +42,38 @@ _OUT_OF_MEMORY = re.compile(
 _SUBNORMAL = np.float32(1e-40)
 
 
+class _Fork:
+    """Whether this process was forked from one that had loaded this module."""
+
+    has_trained = False
+    is_child = False
+    parent_has_trained = False
+
+
+def _after_fork() -> None:
+    """The threads of OpenMP do not live on in a forked process: waiting for them never ends."""
+    _Fork.is_child, _Fork.parent_has_trained = True, _Fork.has_trained
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def begin_training() -> None:
+    """Notes that this process trains; refuses to where torch's autograd cannot.
+
+    Raises:
+        ChargenError: this process was forked from one that had trained.
+    """
+    if _Fork.parent_has_trained:
+        raise ChargenError(
+            "this process was forked from one that had trained, and torch cannot train in such a "
+            "process; start it with multiprocessing.get_context('spawn')"
+        )
+    _Fork.has_trained = True
+
+
 def prepare_torch(config: TrainConfig) -> torch.device:
     """Sets threads, subnormal numbers, memory and the seed; returns the device to train on.
 
@@ -50,7 +83,9 @@ def prepare_torch(config: TrainConfig) -> torch.device:
         ChargenError: this machine has no such device.
     """
     process = this_process()
-    if config.threads or process.count > 1:
+    if _Fork.is_child:
+        torch.set_num_threads(1)
+    elif config.threads or process.count > 1:
         # torchrun leaves each process one thread, however many cores it has.
         shared = max(1, (os.cpu_count() or 1) // process.local_count)
         torch.set_num_threads(config.threads or shared)
@@ -76,6 +111,28 @@ def prepare_torch(config: TrainConfig) -> torch.device:
 def device_name(config: TrainConfig) -> str:
     """The device that the config asks for, by torch's name, whether it exists or not."""
     return _default_device() if config.device == "auto" else config.device
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed of 63 bits for the random numbers of one step, from any seed of a run."""
+    digest = hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def device_generator(device: torch.device) -> torch.Tensor | None:
+    """The state of a GPU's generator, bytes on the CPU; None for the CPU, which has another."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_device_generator(device: torch.device, state: torch.Tensor) -> None:
+    """Puts a GPU's generator back, if the state is one of its kind."""
+    with suppress(RuntimeError):  # a run that goes on with a GPU of another make
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(state, device)
+        elif device.type == "mps":
+            torch.mps.set_rng_state(state)
 
 
 def keep_memory() -> None:

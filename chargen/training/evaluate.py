@@ -23,7 +23,7 @@ from chargen.model.score import Score, make_score
 from chargen.text.rows import lay_out, windows
 from chargen.text.tokenizer import Tokens
 from chargen.training.config import TrainConfig
-from chargen.training.device import prepare_torch, preserved_torch_settings
+from chargen.training.device import begin_training, prepare_torch, preserved_torch_settings
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.kernels import candidates
 from chargen.training.kernels.torch_kernels import State
@@ -211,6 +211,7 @@ class OnlineLearner:
     """
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
+        begin_training()
         with preserved_torch_settings():
             prepare_torch(TrainConfig(steps=1, device="cpu"))
             kernel = candidates(config.cell, "cpu", "auto", "fp32")[0]

@@ -356,6 +356,7 @@ def run_lock(
     Raises:
         UsageError: another process is training this run.
     """
+    owner = os.getpid()
     with ExitStack() as lock:
         if claim is not None:
             lock.push(claim.take_lock())
@@ -366,6 +367,6 @@ def run_lock(
         finally:
             recorder.close()
             native.release()
-            if ranks.is_first:
+            if ranks.is_first and os.getpid() == owner:
                 with suppress(OSError):
                     folder.rmdir()  # which fails, as it should, when anything was saved

@@ -20,7 +20,7 @@ from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
-from chargen.training.device import enough_memory, prepare_torch
+from chargen.training.device import begin_training, enough_memory, prepare_torch
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
 from chargen.training.events import (
@@ -207,6 +207,7 @@ def make_trainer(
     ranks: Ranks = ALONE,
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base."""
+    begin_training()
     device = prepare_torch(plan.train)
     kernel = _planned_kernel(plan)
     available = candidates(plan.model.cell, device.type, "auto", "auto")

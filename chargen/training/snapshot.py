@@ -32,6 +32,7 @@ from chargen.model.checkpoint import (
 from chargen.model.score import Score
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
+from chargen.training.device import device_generator, set_device_generator
 from chargen.training.events import Evaluated
 from chargen.training.planner import Plan
 from chargen.training.recovery import Recovery
@@ -40,6 +41,8 @@ from chargen.training.trainer import Trainer
 KEY = "chargen-training"
 FORMAT = 1
 _RANDOM = "random.cpu"
+_DEVICE_RANDOM = "random.device"
+"""The generator of the GPU; only in the snapshots of a run on one."""
 _BEST = {"step", "averaged", "seconds", "score"}
 _MAX_WINDOW_TOKENS = 1 << 28
 """No plan reads so many tokens in a step, but a hostile file might say so."""
@@ -131,6 +134,9 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
     live = {**trainer.tensors(), **trainer.states_of_all_rows()}
     tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in live.items()}
     tensors[_RANDOM] = torch.get_rng_state().numpy()
+    generator = device_generator(trainer.device)
+    if generator is not None:
+        tensors[_DEVICE_RANDOM] = generator.numpy()
     position: dict[str, Any] = {
         "step": trainer.step,
         "steps": trainer.steps,
@@ -188,6 +194,8 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
         )
     trainer.recovery.restore(position["healing"])
     torch.set_rng_state(torch.from_numpy(tensors[_RANDOM]))
+    if _DEVICE_RANDOM in tensors:
+        set_device_generator(trainer.device, torch.from_numpy(tensors[_DEVICE_RANDOM]))
 
 
 def _plan(header: Mapping[str, Any]) -> Plan:
@@ -222,15 +230,16 @@ def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
             expected[f"adamw.{name}.step"] = ("F32", ())
     expected[_RANDOM] = ("U8", tuple(torch.get_rng_state().shape))
     present = set(handle.keys())
-    for name in sorted(expected.keys() ^ (present - {TOKENIZER_TENSOR})):
+    for name in sorted(expected.keys() ^ (present - {TOKENIZER_TENSOR, _DEVICE_RANDOM})):
         problem = "is missing" if name in expected else "does not belong to its plan"
         raise ModelFileError(f"its tensor {name} {problem}: the file is damaged")
     for name, (kind, shape) in expected.items():
         part = handle.get_slice(name)
         if part.get_dtype() != kind or tuple(part.get_shape()) != shape:
             raise ModelFileError(f"its tensor {name} does not fit its plan")
-    if TOKENIZER_TENSOR in present and handle.get_slice(TOKENIZER_TENSOR).get_dtype() != "U8":
-        raise ModelFileError(f"its tensor {TOKENIZER_TENSOR} is not bytes")
+    for name in {TOKENIZER_TENSOR, _DEVICE_RANDOM} & present:
+        if handle.get_slice(name).get_dtype() != "U8":
+            raise ModelFileError(f"its tensor {name} is not bytes")
     return sorted(present)
 
 

@@ -51,7 +51,7 @@ def test_two_processes_that_begin_at_once_both_train():
 
 def test_a_name_that_was_free_is_not_taken_while_the_corpus_is_read():
     claim = claim_folder(["x"], run="a")
-    with pytest.raises(UsageError, match="being trained already"):
+    with pytest.raises(UsageError, match="this process is training it already"):
         claim_folder(["x"], run="a")
     assert claim_folder(["a"]).folder.name == "a-2"
     claim.close()
@@ -61,7 +61,7 @@ def test_a_run_that_another_finished_meanwhile_is_not_overwritten(monkeypatch):
     """Between the choice of the name and the first step, nobody else gets in."""
     slow = chargen.train("diary.txt", run="a", **TINY)
     next(slow)
-    with pytest.raises(UsageError, match="being trained already"):
+    with pytest.raises(UsageError, match="this process is training it already"):
         list(chargen.train("diary.txt", run="a", overwrite=True, **TINY))
     list(slow)
     weights = Path("checkpoints/a", MODEL).read_bytes()

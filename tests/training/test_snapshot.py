@@ -158,7 +158,7 @@ def test_a_second_process_leaves_the_folder_of_the_first_alone(tmp_path, corpus,
     def planning(*arguments, **options):
         folders.append((tmp_path / "run").is_dir())
         if len(folders) == 1:
-            with pytest.raises(UsageError, match="being trained already"):
+            with pytest.raises(UsageError, match="this process is training it already"):
                 list(chargen.train(corpus, out=tmp_path / "run", **settings()))
             folders.append((tmp_path / "run").is_dir())
         return plan(*arguments, **options)
@@ -180,7 +180,7 @@ def test_overwriting_a_run_removes_the_state_of_the_old_run(tmp_path, corpus):
 def test_a_run_that_is_training_cannot_be_resumed(tmp_path, corpus):
     first = chargen.train(corpus, out=tmp_path / "run", **settings())
     next(first), next(first)
-    with pytest.raises(UsageError, match="this run is being trained already"):
+    with pytest.raises(UsageError, match="this process is training it already"):
         list(chargen.resume(tmp_path / "run"))
     first.close()
     assert list(chargen.resume(tmp_path / "run"))[-1].step == 60
