@@ -90,7 +90,8 @@ def finetune(
         if replay is not None:
             given.setdefault("replay_share", DEFAULT_REPLAY_SHARE)
         elif given.get("replay_share"):
-            raise UsageError("--replay-share: say which text with --replay CORPUS")
+            which = hints.option("--replay", "CORPUS")
+            raise UsageError(f"--replay-share: say which text with {which}")
         check_settings(given)
         base = load(model)
         assert base.path is not None

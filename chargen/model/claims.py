@@ -25,7 +25,11 @@ from chargen.model.runs import (
     run_stem,
 )
 
-BEING_TRAINED = "this run is being trained already; wait for it, or choose another --run NAME"
+
+def being_trained() -> str:
+    """Why a run's folder is locked, and what to do."""
+    another = option("--run", "NAME")
+    return f"this run is being trained already{ways('wait for it', ('choose another', another))}"
 
 
 class Claim:
@@ -124,7 +128,7 @@ def _claim(folder: Path, *, overwrite: bool) -> Claim:
     claim = Claim(folder, ExitStack(), made)
     try:
         try:
-            claim._lock.enter_context(locked(folder, BEING_TRAINED))
+            claim._lock.enter_context(locked(folder, being_trained()))
         except UsageError as error:
             raise _TakenError(str(error)) from error
         if holds_run(folder) and not overwrite:  # another process has just finished it

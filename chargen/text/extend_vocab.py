@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chargen.errors import CorpusError, UsageError
+from chargen.hints import any_of, ways
 from chargen.text.char import CharTokenizer
 from chargen.text.nearest import relative
 from chargen.text.pieces import PieceTokenizer, divide, is_piece
@@ -209,7 +210,7 @@ def extend_subwords(
     if documents and tokenizer.eos_id is None:
         raise UsageError(
             "--documents: this subword model was trained without an end-of-document token and "
-            "cannot be given one; leave --documents out"
+            f"cannot be given one{ways(('leave out', any_of('--documents')))}"
         )
     blob = tokenizer.to_state().blob or b""
     donors: dict[int, tuple[int, ...]] = {}

@@ -127,8 +127,9 @@ def check_tokenizer(name: str, *, vocab_size: int | None, pattern: str | None) -
         compile_pattern(pattern)
     elif "pattern" in kind.options:
         raise UsageError(
-            f"the {name} tokenizer needs a regular expression that finds its tokens: "
-            f"give --pattern, such as {EXAMPLE}"
+            f"the {name} tokenizer needs a regular expression that finds its tokens"
+            + hints.ways(("give", hints.any_of("--pattern")))
+            + f", such as {EXAMPLE}"
         )
 
 

@@ -316,8 +316,10 @@ def _find_column(row: Row, name: str, candidates: Sequence[str] | None) -> str |
     called_text = [column for column in candidates if column.lower() == "text"]
     choices = called_text or candidates
     if len(choices) != 1:
+        column = option("--column", "NAME")
+        way = ways(("name one with", column) if column else "give a file with that column alone")
         raise CorpusError(
-            f"{name}: which column holds the text? Name one with --column; "
+            f"{name}: which column holds the text?{way}; "
             f"there are: {', '.join(list(row)[:_MAX_LISTED_COLUMNS])}"
         )
     return choices[0]

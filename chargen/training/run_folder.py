@@ -25,7 +25,7 @@ from chargen._version import __version__
 from chargen.errors import ChargenError, reason_of
 from chargen.files import locked, make_folder, sync_file, write_json
 from chargen.model.checkpoint import ModelFile, Tensors, save_model
-from chargen.model.claims import BEING_TRAINED, Claim
+from chargen.model.claims import Claim, being_trained
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.tokenizer import TokenizerState
 from chargen.training.distributed import Ranks
@@ -361,7 +361,7 @@ def run_lock(
         if claim is not None:
             lock.push(claim.take_lock())
         elif ranks.is_first:
-            lock.enter_context(locked(folder, BEING_TRAINED))
+            lock.enter_context(locked(folder, being_trained()))
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
+from chargen.hints import any_of
 from chargen.model.checkpoint import Weights
 from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
@@ -141,9 +142,10 @@ def resume_run(
     """
     ranks = ranks or ALONE
     if snapshot.position["over"] and not given:
+        lengths = any_of("--minutes", "--epochs", "--steps")
         raise UsageError(
             f"{folder}: this run is over ({snapshot.position['over']}); to go on from there say "
-            "for how long: --minutes, --epochs or --steps"
+            f"for how long: {lengths}"
         )
     recorder = Recorder(
         folder, snapshot.tokenizer, dict(card), snapshot.text, resumed=snapshot.recorded

@@ -119,7 +119,7 @@ def test_unseen_characters_become_the_nearest():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer": "regex"}, r"needs a regular expression .* give --pattern"),
+        ({"tokenizer": "regex"}, r"needs a regular expression .*; give pattern"),
         ({"tokenizer": "regex", "pattern": "["}, r"--pattern '\[': not a regular expression"),
         ({"tokenizer": "regex", "pattern": "a" * 1001}, "longer than 1,000"),
         ({"tokenizer": "words", "pattern": "a"}, "no effect on the words tokenizer"),
