@@ -144,8 +144,13 @@ def check_text(head: bytes, name: str, reading: Reading) -> None:
         recognise_encoding(head, name)
 
 
-def recognise_encoding(head: bytes, name: str) -> str:
+def recognise_encoding(head: bytes, name: str, *, in_table: bool = False) -> str:
     """The encoding of a content by its first bytes: that of its byte order mark, or UTF-8.
+
+    Args:
+        head: the first bytes.
+        name: how messages call the content.
+        in_table: whether it is a table, which also byte models read as text.
 
     Raises:
         CorpusError: the bytes are binary.
@@ -153,7 +158,9 @@ def recognise_encoding(head: bytes, name: str) -> str:
     encoding = _encoding_by_mark(head)
     if encoding is None:
         zero = f"a zero byte at offset {head.index(0)}"
-        raise CorpusError(f"{name}: binary, not text ({zero}){way_to_read(head)}")
+        raise CorpusError(
+            f"{name}: binary, not text ({zero}){way_to_read(head, in_table=in_table)}"
+        )
     return encoding
 
 

@@ -104,7 +104,7 @@ def _csv_texts(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
     encoding = reading.encoding
     if encoding is None:
         with path.open("rb") as stream:
-            encoding = recognise_encoding(stream.read(_HEAD_BYTES), str(path))
+            encoding = recognise_encoding(stream.read(_HEAD_BYTES), str(path), in_table=True)
     elif codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # a byte order mark is not a part of the first column's name
     candidates = None

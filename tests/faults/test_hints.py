@@ -133,6 +133,15 @@ def test_columns_are_advised_where_they_help(cli, model_path):  # noqa: F811
     assert "no column holds text; there are: n, m" in err
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "utf-16-le"])
+def test_a_table_is_not_advised_to_be_read_as_bytes(cli, encoding):  # noqa: F811
+    rows = "text,n\n" + f"{TEXTS['cp1251'].strip()},1\n".replace(", и", " и") * 60
+    Path("t.csv").write_bytes(rows.encode(encoding))
+    _, _, err = cli("train", "t.csv", *SIZE)
+    assert err.endswith(f": it may be {encoding}; use --encoding {encoding}\n")
+    assert cli("train", "t.csv", *SIZE, "--encoding", encoding)[0] == 0
+
+
 @pytest.mark.parametrize("change", ["changed", "gone"])
 def test_a_corpus_may_be_named_or_allowed_unless_it_is(cli, change, monkeypatch, tmp_path):  # noqa: F811
     text = "a plain text, of words\n" * 200
