@@ -210,7 +210,7 @@ def reopen_dataset(
     names = [options.corpus, *([] if options.valid is None else [(options.valid,)])]
     for number, corpus_names in enumerate(names):
         before = _parse_fingerprints(recorded[number])
-        corpus, now, difference = _compare_with_card(options, corpus_names, before, watcher)
+        corpus, now, difference = _compare_with_card(options, corpus_names, before, watcher, notes)
         store = None
         if corpus is None or not (difference and allow_changed):
             store = find_store(
@@ -289,7 +289,9 @@ def _parse_fingerprints(value: Any) -> Fingerprints:
     except TypeError:
         fingerprints = ()
     types = {(type(entry.name), type(entry.bytes), type(entry.sha256)) for entry in fingerprints}
-    if types != {(str, int, str)}:
+    if types != {(str, int, str)} or not all(
+        isinstance(entry.boundaries, str | None) for entry in fingerprints
+    ):
         raise CorpusError("the run does not say what its corpus was")
     return fingerprints
 
@@ -299,8 +301,18 @@ def _compare_with_card(
     names: Sequence[str],
     before: Fingerprints,
     watcher: Watcher = unwatched,
+    notes: list[str] | None = None,
 ) -> tuple[Corpus | None, Fingerprints, str]:
     """Reads a corpus and compares it with what it was.
+
+    A file that was only appended to since is the same: it is read up to where it ended.
+
+    Args:
+        options: how the corpus was read.
+        names: its CORPUS arguments.
+        before: what it was.
+        watcher: is called with the progress.
+        notes: gets a line about a file that has grown.
 
     Returns:
         The corpus (None if it cannot be read), its fingerprints now, and the difference in words
@@ -313,14 +325,35 @@ def _compare_with_card(
         now = corpus.fingerprints()
     except (CorpusError, NetworkError, OSError) as error:
         return None, before, f"the corpus cannot be read any more ({error})"
-    if [source.sha256 for source in now] == [source.sha256 for source in before]:
+    if _is_same(before, now):
         return corpus, now, ""
+    beginning = options.open(names, watcher)
+    beginning.reading.sizes.update(_sizes_of_grown(names, before))
+    if beginning.reading.sizes and _is_same(before, read := beginning.fingerprints()):
+        grown = ", ".join(path.name for path in beginning.reading.sizes if path.is_file())
+        if notes is not None:
+            notes.append(f"{grown}: has grown since; going on with the text as it was")
+        return beginning, read, ""
     for old, new in zip(before, now, strict=False):
-        if old.sha256 != new.sha256:
+        if not old.is_same_text(new):
             sizes = f"{old.bytes:,} bytes then, {new.bytes:,} now"
+            if old.sha256 == new.sha256:
+                sizes = "the same bytes, divided into other documents"
             return corpus, now, f"{new.name}: the corpus changed since the run began ({sizes})"
     counts = f"{len(before)} files then, {len(now)} now"
     return corpus, now, f"the corpus changed since the run began ({counts})"
+
+
+def _sizes_of_grown(names: Sequence[str], before: Fingerprints) -> dict[Path, int]:
+    """The former size of each file that is longer now."""
+    if len(names) != len(before):
+        return {}
+    files = [(Path(name), old.bytes) for name, old in zip(names, before, strict=True)]
+    return {path: size for path, size in files if path.is_file() and path.stat().st_size > size}
+
+
+def _is_same(before: Fingerprints, now: Fingerprints) -> bool:
+    return len(before) == len(now) and all(map(Fingerprint.is_same_text, before, now))
 
 
 def make_dataset(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -48,6 +48,8 @@ class Reading:
     """The column of a table that holds the text; None finds it."""
     as_bytes: bool = False
     """Read raw bytes (for byte models); with an encoding, the text in UTF-8."""
+    sizes: dict[Path, int] = field(default_factory=dict, compare=False, repr=False)
+    """How long each file was when it was first opened; what it grows by since is not read."""
 
     def __post_init__(self) -> None:
         """Checks the name of the encoding.

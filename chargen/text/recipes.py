@@ -29,6 +29,8 @@ class Recipe:
     needs_network: bool
     source: str
     settings: dict[str, Any]
+    sha256: str | None = None
+    """Of its text in UTF-8, where that is known and the same everywhere."""
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
         """The corpus, document by document.
@@ -73,6 +75,7 @@ def _read(path: Path) -> Recipe:
         needs_network=table.get("needs_network", False),
         source=table["source"],
         settings=table.get(table["source"], {}),
+        sha256=table.get("sha256"),
     )
     assert recipe.source in _SOURCES, f"{path}: unknown source {recipe.source}"
     return recipe

@@ -6,6 +6,7 @@ named corpora are in recipes.py, rows of tables in tables.py, decoding in reader
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import stat
 import sys
@@ -19,6 +20,7 @@ from typing import IO, Protocol
 
 from chargen.errors import CorpusError, reason_of
 from chargen.text import tables
+from chargen.text.growing import open_as_begun
 from chargen.text.reader import Hasher, Pieces, Reading, check_text, check_text_file, read_pieces
 from chargen.text.recipes import Recipe, find_recipe, recipes
 
@@ -83,8 +85,12 @@ class FolderSource:
         """
         kinds = {path.suffix.lower() for path in walk_files(self.path)}
         if len(kinds) == 1 and kinds <= tables.TABLE_SUFFIXES:
+            notes: list[str] = []
             for shard in walk_files(self.path):
-                yield from TableSource(shard, self.notes).documents(reading, hasher)
+                table = TableSource(shard)
+                yield from table.documents(reading, hasher)
+                notes += table.notes
+            self.notes[:] = notes
             return
         skipped: list[str] = []
         read = 0
@@ -198,6 +204,7 @@ class RecipeSource:
     """builtin:NAME."""
 
     recipe: Recipe
+    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def name(self) -> str:
@@ -205,11 +212,29 @@ class RecipeSource:
         return f"builtin:{self.recipe.name}"
 
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """The documents of the recipe."""
-        return self.recipe.documents(reading, hasher)
+        """The documents of the recipe; says so if they are not the text that the recipe means."""
+        own = hashlib.sha256()
+        yield from self.recipe.documents(reading, _Both(hasher, own))
+        self.notes.clear()
+        if self.recipe.sha256 not in (None, own.hexdigest()):
+            self.notes.append(
+                f"{self.name}: not the text that others measure on: its SHA-256 is "
+                f"{own.hexdigest()[:12]}…, not {str(self.recipe.sha256)[:12]}…"
+            )
 
     def size(self) -> None:
         """Unknown: only reading finds the text of a recipe."""
+
+
+class _Both(Hasher):
+    """Two hashes that are updated alike."""
+
+    def __init__(self, first: Hasher, second: Hasher) -> None:
+        self._hashers = first, second
+
+    def update(self, data: bytes, /) -> None:
+        for hasher in self._hashers:
+            hasher.update(data)
 
 
 def find_source(name: str) -> Source:
@@ -284,7 +309,7 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 def _file_pieces(path: Path, reading: Reading, hasher: Hasher) -> Pieces:
     try:
-        with path.open("rb") as stream:
+        with open_as_begun(path, reading) as stream:
             yield from read_pieces(stream, str(path), reading, hasher)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -262,6 +262,8 @@ def _store_folder(
         "encoding": encoding,
         "tokenizer": tokenizer_digest(tokenizer.to_state()),
     }
+    if any(fingerprint.boundaries for fingerprint in fingerprints):
+        parts["boundaries"] = [fingerprint.boundaries for fingerprint in fingerprints]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
     return cache_folder() / "tokens" / key
 

@@ -25,6 +25,8 @@ from chargen.hints import any_of, option, ways
 from chargen.text.tokenizer import Ids, TokenizerState, utf8
 
 _SPACE = "▁"  # SentencePiece writes a space so; the character itself is encoded as its bytes
+_OWN_SIGNS = {ord(_SPACE): "\n", 0x2585: "\n"}
+"""What SentencePiece writes for a space, and for what it does not know."""
 _MAX_SAMPLE_CHARACTERS = 20_000_000
 """Pieces are learned from a sample of this size: a larger one changes little and takes memory."""
 _MEMORY_BYTES = {"unigram": (20, 35), "bpe": (7, 90)}
@@ -164,7 +166,7 @@ class SubwordBuilder:
             CorpusError: the sample has fewer than two distinct characters, SentencePiece cannot
                 make pieces of it, or there is too little memory.
         """
-        if len(set("".join(self._lines[:1000]))) < 2:
+        if not _has_two_characters(self._lines):
             raise CorpusError(
                 "the corpus has fewer than two distinct characters: there is nothing to predict; "
                 "give a text with at least two"
@@ -274,6 +276,16 @@ class SubwordBuilder:
         return [part for line in self._lines for part in line.translate(rare).split("\n") if part]
 
 
+def _has_two_characters(lines: Iterable[str]) -> bool:
+    """Whether a text has more than one distinct character."""
+    first = None
+    for line in lines:
+        first = first or line[:1]
+        if line.strip(first):
+            return True
+    return False
+
+
 def _free_memory() -> int:
     """Bytes of memory that this process may still take."""
     import psutil
@@ -285,7 +297,11 @@ def _free_memory() -> int:
 
 
 def _short_lines(chunk: str) -> Iterator[str]:
-    """The lines of a chunk that are not empty, divided if they are too long."""
-    for line in chunk.split("\n"):
+    """The lines of a chunk that are not empty, divided if they are too long.
+
+    They are also divided at SentencePiece's own signs: it would leave out lines with the one, and
+    take the other for a space. Both are encoded as their bytes.
+    """
+    for line in chunk.translate(_OWN_SIGNS).split("\n"):
         for start in range(0, len(line), _MAX_LINE_CHARACTERS):
             yield line[start : start + _MAX_LINE_CHARACTERS]

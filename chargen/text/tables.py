@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 
 from chargen.errors import CorpusError, NetworkError
 from chargen.hints import option, ways
+from chargen.text.growing import open_as_begun
 from chargen.text.reader import (
     Hasher,
     Pieces,
@@ -69,7 +71,7 @@ def local_rows(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
             f"{path}: --encoding has no effect on {path.suffix} files, which are UTF-8"
         )
     if suffix == ".jsonl":
-        rows = _jsonl_rows(path)
+        rows = _jsonl_rows(path, reading)
         texts = _texts(rows, str(path), reading.column, notes, head_rows=_HEAD_ROWS)
         return _reading(path, texts)
     return _parquet_texts(path, reading, notes)
@@ -82,8 +84,8 @@ def _reading(path: Path, texts: Iterator[str]) -> Iterator[str]:
         raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as stream:
+def _jsonl_rows(path: Path, reading: Reading) -> Iterator[Row]:
+    with open_as_begun(path, reading) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -109,8 +111,8 @@ def _csv_texts(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
         encoding = "utf-8-sig"  # a byte order mark is not a part of the first column's name
     candidates = None
     if reading.column is None:
-        candidates = _text_columns(islice(_csv_rows(path, encoding), _HEAD_ROWS))
-    rows = _csv_rows(path, encoding)
+        candidates = _text_columns(islice(_csv_rows(path, encoding, reading), _HEAD_ROWS))
+    rows = _csv_rows(path, encoding, reading)
     yield from _texts(rows, str(path), reading.column, notes, candidates=candidates)
 
 
@@ -124,12 +126,12 @@ def _text_columns(rows: Iterable[Row]) -> list[str]:
     return list(columns)
 
 
-def _csv_rows(path: Path, encoding: str) -> Iterator[Row]:
+def _csv_rows(path: Path, encoding: str, reading: Reading) -> Iterator[Row]:
     """The rows below the header; a row that is too short has None in its last columns."""
     # The limit is global to the process. It is never lowered, so another reader loses nothing.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
     at_end = False
-    with path.open(encoding=encoding, newline="") as stream:
+    with io.TextIOWrapper(open_as_begun(path, reading), encoding, newline="") as stream:
 
         def lines() -> Iterator[str]:
             nonlocal at_end

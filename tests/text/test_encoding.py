@@ -159,7 +159,7 @@ def test_a_corpus_that_changes_while_it_is_read_leaves_no_store(tmp_path, prose,
     path.write_text(prose[:5_000], encoding="utf-8")
     corpus = open_corpus([str(path)])
     tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
-    path.write_text(prose[:4_000], encoding="utf-8")
+    path.write_text(prose[1:5_001], encoding="utf-8")
     with pytest.raises(CorpusError, match="changed while it was read"):
         encode_corpus(corpus, tokenizer, fingerprints)
     assert _journals() == []
