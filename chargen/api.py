@@ -24,7 +24,7 @@ from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score
 from chargen.scoring import score
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.dataset import TextOptions, options_from_json, reopen_store
+from chargen.text.dataset import TextOptions, documents_of, options_from_json, reopen_store
 from chargen.text.store import TokenStore
 from chargen.text.tokenizer import Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
@@ -174,12 +174,18 @@ def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
     except CorpusError:
         options = None
     if options is None:  # a model file without its run: assume the usual options
-        documents, split = card.get("documents"), card.get("split")
+        split = card.get("split")
         fraction = split.get("valid_fraction") if isinstance(split, dict) else None
-        if documents not in DOCUMENT_MODES or not isinstance(fraction, float):
+        if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
             return None
-        kind = model.file.tokenizer.kind
-        options = TextOptions(tokenizer=kind, documents=documents, valid_fraction=fraction)
+        tokenizer = model.file.tokenizer
+        options = TextOptions(
+            tokenizer=tokenizer.kind,
+            pattern=tokenizer.settings.get("pattern"),
+            valid_fraction=fraction,
+            valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
+            **documents_of(card),
+        )
     return reopen_store(options, model.tokenizer, card)
 
 

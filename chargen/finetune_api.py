@@ -17,8 +17,8 @@ from chargen.iterator import TrainEvents
 from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
-from chargen.text.corpus import DOCUMENT_MODES, Watcher, unwatched
-from chargen.text.dataset import BASE_PATH, REPLAY, TextOptions, options_to_json
+from chargen.text.corpus import Watcher, unwatched
+from chargen.text.dataset import BASE_PATH, REPLAY, TextOptions, documents_of, options_to_json
 from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
 from chargen.text.unseen import warn_of_unseen
 from chargen.train_api import (
@@ -104,11 +104,12 @@ def finetune(
         problem = shape_difference(base.config, given)
         if problem is not None:
             raise UsageError(f"{problem}; leave it out, or train a model of its own")
-        documents = base.card.get("documents")
-        text_settings.setdefault("documents", documents if documents in DOCUMENT_MODES else "whole")
+        if "separator" not in text_settings and "documents" not in text_settings:
+            text_settings |= documents_of(base.card)
         if kind == "regex":
             text_settings.setdefault("pattern", base.file.tokenizer.settings.get("pattern"))
         options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
+        given.setdefault("shuffle", options.documents != "whole")
         claim = claim_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)
         cleanup.callback(claim.close)
         folder = claim.folder

@@ -104,6 +104,7 @@ def train(
         text_settings, given = divide_settings(settings)
         check_settings(given)
         options = TextOptions(corpus=names, **text_settings)
+        given.setdefault("shuffle", options.documents != "whole")
         process = this_process()
         if process.count > 1 and "-" in (*names, options.valid):
             raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")

@@ -85,6 +85,27 @@ def encoding_option(function: F) -> F:
     return option(function)
 
 
+def documents_options(function: F) -> F:
+    """Add --documents and --separator."""
+    from chargen.text.corpus import DOCUMENT_MODES
+
+    decorators = (
+        click.option(
+            "--documents",
+            type=click.Choice(DOCUMENT_MODES),
+            default="whole",
+            show_default=True,
+            help="What a document is: the whole text, each file (or row of a table), each line, "
+            "what stands between empty lines, or between lines of --separator.",
+        ),
+        click.option(
+            "--separator", metavar="TEXT", help="Documents end at lines that are exactly this."
+        ),
+    )
+    command: F = decorated(function, decorators)
+    return command
+
+
 def column_option(function: F) -> F:
     """Add --column, of the tables (.jsonl, .csv, .parquet) that a command reads."""
     option = click.option("--column", metavar="NAME", help="Column of a table with the text.")
@@ -262,6 +283,7 @@ def read_tokens(
     import numpy as np
 
     from chargen.text.corpus import open_corpus
+    from chargen.text.dataset import documents_of
     from chargen.text.encoding import encoded_batches
     from chargen.text.reader import Reading
     from chargen.text.store import token_dtype
@@ -269,10 +291,9 @@ def read_tokens(
 
     if name == "-":
         wait_for_standard_input(terminal)
-    documents = model.card.get("documents")
     corpus = open_corpus(
         [name],
-        documents=documents if documents in ("files", "lines") else "whole",
+        **documents_of(model.card),
         reading=Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes),
     )
     for line in unseen_lines(model.tokenizer, corpus.pieces()):

@@ -17,6 +17,7 @@ from chargen.cli.options import (
     CORPUS,
     TableName,
     column_option,
+    documents_options,
     encoding_option,
     json_option,
     terminal_options,
@@ -26,7 +27,6 @@ from chargen.errors import ExitCode, reason_of
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
 from chargen.terminal.messages import silence
-from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
@@ -43,6 +43,7 @@ joined. Without CORPUS, the text is the built-in corpus.
   chargen train novel.txt                     five minutes, everything else planned
   chargen train letters/ --run me --minutes 2
   chargen train haiku.txt --documents lines   each line is a document
+  chargen train poems.txt --documents paragraphs   an empty line ends a document
   chargen train book.txt --cell gru --hidden-size 256 --epochs 4
 
 The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves and leaves; `chargen resume`
@@ -92,13 +93,7 @@ continues from there, and also after a crash or a power cut.
 )
 @click.option("--vocab-size", type=int, metavar="V", help="Most tokens of subwords, words, ...")
 @click.option("--pattern", metavar="REGEX", help="Finds the tokens of --tokenizer regex.")
-@click.option(
-    "--documents",
-    type=click.Choice(DOCUMENT_MODES),
-    default="whole",
-    show_default=True,
-    help="What a document is: the whole text, each file (or row of a table), or each line.",
-)
+@documents_options
 @encoding_option
 @column_option
 @click.option(
@@ -110,7 +105,7 @@ continues from there, and also after a crash or a power cut.
     default=0.1,
     show_default=True,
     metavar="F",
-    help="Share of the corpus, at its end, to validate on; 0: none.",
+    help="Share of the corpus to validate on: its end, or documents spread over it; 0: none.",
 )
 @click.option("--batch-size", type=int, metavar="B", help="Rows of the batch.")
 @click.option(

@@ -9,10 +9,14 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from chargen.text.division import DIVIDING_MODES, divided
 from chargen.text.reader import Hasher, Reading
 from chargen.text.sources import Source, find_source
 
-DOCUMENT_MODES = ("whole", "files", "lines")
+DOCUMENT_MODES = ("whole", "files", "lines", "paragraphs", "separator")
+
+_JOINED = ("whole", "lines")
+"""Modes in which a line end is put between two files where the first lacks one."""
 
 Watcher = Callable[[str, int, int | None], None]
 """Called during a pass over a corpus with what is done, the bytes done, and the bytes in all (None
@@ -50,7 +54,9 @@ class Corpus:
 
     sources: Sequence[Source]
     documents: str = "whole"
-    """`whole`: one long text; `files`: one document per file or row; `lines`: one per line."""
+    """`whole`: one long text; `files`: one document per file or row; `lines`: one per line;
+    `paragraphs`: divided by empty lines; `separator`: by lines that are exactly `separator`."""
+    separator: str | None = None
     reading: Reading = field(default_factory=Reading)
     watcher: Watcher = field(default=unwatched, compare=False)
 
@@ -95,7 +101,8 @@ class Corpus:
 class CorpusPass:
     """One pass over a corpus: an iterator of pieces that also computes the fingerprints.
 
-    Its items are chunks of text (or bytes), and None after each document of `files`. Files of a
+    Its items are chunks of text (or bytes), and None after each document, but for `whole` and
+    `lines`: there the tokenizer's line ends divide. Files of a
     `whole` corpus are joined by a line end where the first lacks one. Iteration raises CorpusError
     or NetworkError if a source cannot be read.
     """
@@ -121,6 +128,7 @@ class CorpusPass:
     def _read(self) -> Iterator[str | bytes | None]:
         corpus = self._corpus
         fingerprints: list[Fingerprint] = []
+        divides = corpus.documents in DIVIDING_MODES
         newline: str | bytes = b"\n" if corpus.reading.as_bytes else "\n"
         last: str | bytes = newline
         done = 0
@@ -131,8 +139,14 @@ class CorpusPass:
             )
             for document in source.documents(corpus.reading, hasher):
                 empty = True
-                for piece in document:
-                    if empty and corpus.documents != "files" and last[-1:] != newline:
+                pieces: Iterator[str | bytes | None] = document
+                if divides:
+                    pieces = divided(document, corpus.separator)
+                for piece in pieces:
+                    if piece is None:
+                        yield None
+                        continue
+                    if empty and corpus.documents in _JOINED and last[-1:] != newline:
                         yield newline
                     empty = False
                     last = piece
@@ -189,6 +203,7 @@ def open_corpus(
     names: Sequence[str],
     *,
     documents: str = "whole",
+    separator: str | None = None,
     reading: Reading | None = None,
     watcher: Watcher = unwatched,
 ) -> Corpus:
@@ -200,5 +215,9 @@ def open_corpus(
     assert documents in DOCUMENT_MODES
     sources = [find_source(name) for name in list(names) or ["builtin:python-docs"]]
     return Corpus(
-        sources=sources, documents=documents, reading=reading or Reading(), watcher=watcher
+        sources=sources,
+        documents=documents,
+        separator=separator,
+        reading=reading or Reading(),
+        watcher=watcher,
     )

@@ -54,7 +54,9 @@ class TextOptions:
     pattern: str | None = None
     """The regular expression that finds the tokens of the `regex` tokenizer."""
     documents: str = "whole"
-    """`whole`, `files` or `lines`."""
+    """A row of `DOCUMENT_MODES`."""
+    separator: str | None = None
+    """The line between two documents; makes `documents` `separator`."""
     encoding: str | None = None
     """Encoding of the files; None recognises UTF-8 and byte order marks."""
     column: str | None = None
@@ -62,7 +64,9 @@ class TextOptions:
     valid: str | None = None
     """A text to validate on; None takes the end of the corpus."""
     valid_fraction: float = 0.1
-    """The share of the corpus that is its end."""
+    """The share of the corpus to validate on."""
+    valid_part: str = "spread"
+    """Which documents validate: `spread` over the corpus, or its `tail`, as before version 0.2."""
 
     def __post_init__(self) -> None:
         """Checks everything that can be checked before anything is read."""
@@ -71,6 +75,20 @@ class TextOptions:
             check_tokenizer(self.tokenizer, vocab_size=self.vocab_size, pattern=self.pattern)
         except UsageError as error:
             problems.append(str(error))
+        if self.separator is not None and self.documents == "whole":
+            object.__setattr__(self, "documents", "separator")
+        if self.separator is not None and (not self.separator or "\n" in self.separator):
+            problems.append(f"separator {self.separator!r}: must be one line that is not empty")
+        if self.documents == "separator" and self.separator is None:
+            problems.append(
+                "documents separator: name the line that divides"
+                + ways(("use", option("--separator", "TEXT")))
+            )
+        elif self.documents != "separator" and self.separator is not None:
+            problems.append(
+                f"separator {self.separator!r}: has no effect with documents {self.documents}; "
+                "give one of both"
+            )
         if self.documents not in DOCUMENT_MODES:
             problems.append(unknown_name("documents", self.documents, DOCUMENT_MODES))
         if not 0 <= self.valid_fraction < 1:
@@ -80,12 +98,23 @@ class TextOptions:
         if problems:
             raise UsageError("; ".join(problems))
 
+    @property
+    def spreads(self) -> bool:
+        """Whether the documents that validate are spread over the corpus."""
+        return self.valid_part == "spread" and self.documents != "whole"
+
     def open(self, names: Sequence[str], watcher: Watcher = unwatched) -> Corpus:
         """A corpus of these CORPUS names, read as these options say."""
         reading = Reading(
             encoding=self.encoding, column=self.column, as_bytes=self.tokenizer == "byte"
         )
-        return open_corpus(names, documents=self.documents, reading=reading, watcher=watcher)
+        return open_corpus(
+            names,
+            documents=self.documents,
+            separator=self.separator,
+            reading=reading,
+            watcher=watcher,
+        )
 
     def open_all(self, watcher: Watcher = unwatched) -> list[Corpus]:
         """The corpus, and the text to validate on if there is one."""
@@ -115,7 +144,16 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
         CorpusError: the value does not hold options.
     """
     value = {key: setting for key, setting in value.items() if key not in (REPLAY, BASE_PATH)}
-    optional_texts = ("tokenizer", "pattern", "documents", "encoding", "column", "valid")
+    value.setdefault("valid_part", "tail")  # as runs of version 0.1 were divided
+    optional_texts = (
+        "tokenizer",
+        "pattern",
+        "documents",
+        "separator",
+        "encoding",
+        "column",
+        "valid",
+    )
     corpus = value.get("corpus")
     valid = isinstance(corpus, list) and all(isinstance(name, str) for name in corpus)
     valid &= all(isinstance(value.get(name), str | None) for name in optional_texts)
@@ -128,6 +166,15 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     except (TypeError, UsageError):
         pass
     raise CorpusError("the run does not say how its corpus was read")
+
+
+def documents_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """How the text of a model was divided, as arguments of `TextOptions`; whole if unknown."""
+    documents, separator = card.get("documents"), card.get("separator")
+    if documents == "separator" and isinstance(separator, str):
+        return {"documents": documents, "separator": separator}
+    known = documents in DOCUMENT_MODES and documents != "separator"
+    return {"documents": str(documents) if known else "whole"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +261,11 @@ def reopen_dataset(
         store = None
         if corpus is None or not (difference and allow_changed):
             store = find_store(
-                before, tokenizer, documents=options.documents, encoding=options.encoding
+                before,
+                tokenizer,
+                documents=options.documents,
+                encoding=options.encoding,
+                separator=options.separator,
             )
         if store is not None and difference:
             notes.append(f"{difference}; going on with the text as it was, from the cache")
@@ -258,7 +309,11 @@ def reopen_store(
     try:
         before = _parse_fingerprints(card.get("corpus"))
         store = find_store(
-            before, tokenizer, documents=options.documents, encoding=options.encoding
+            before,
+            tokenizer,
+            documents=options.documents,
+            encoding=options.encoding,
+            separator=options.separator,
         )
         if store is None and options.corpus and all(map(_is_on_this_machine, options.corpus)):
             corpus, now, difference = _compare_with_card(options, options.corpus, before)
@@ -268,7 +323,7 @@ def reopen_store(
         if store is None:
             return None
         fraction = 0.0 if options.valid is not None else options.valid_fraction
-        train, valid = store.split(fraction, tokenizer.eos_id)
+        train, valid = store.split(fraction, tokenizer.eos_id, spread=options.spreads)
     except (CorpusError, UsageError, OSError):
         return None
     return TokenStore(tokens=train, path=store.path), valid
@@ -383,8 +438,12 @@ def make_dataset(
             raise CorpusError(f"the validation text has {len(valid)} tokens: too short to score")
         split = {"valid": [asdict(source) for source in fingerprints[1]]}
     else:
-        train, valid = stores[0].split(options.valid_fraction, tokenizer.eos_id)
+        train, valid = stores[0].split(
+            options.valid_fraction, tokenizer.eos_id, spread=options.spreads
+        )
         split = {"valid_fraction": options.valid_fraction}
+        if options.spreads:
+            split["valid_part"] = options.valid_part
     notes = list(notes)
     if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
         unit = TOKENIZERS[options.tokenizer].unit
@@ -395,6 +454,7 @@ def make_dataset(
     card = {
         "corpus": [asdict(source) for source in fingerprints[0]],
         "documents": options.documents,
+        **({} if options.separator is None else {"separator": options.separator}),
         "split": split,
     }
     return Dataset(

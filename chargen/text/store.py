@@ -26,6 +26,7 @@ from chargen.hints import any_of, option, ways
 from chargen.text.corpus import Corpus, Fingerprint, Fingerprints
 from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
 from chargen.text.registry import tokenizer_builder
+from chargen.text.spread import spread_split
 from chargen.text.tokenizer import Tokenizer, TokenizerState, Tokens
 
 _FORMAT = 2
@@ -57,13 +58,17 @@ class TokenStore:
                 with users.open("a", encoding="utf-8") as file:
                     file.write(line)
 
-    def split(self, valid_fraction: float, eos_id: int | None = None) -> tuple[Tokens, Tokens]:
-        """Divides the ids into views: the first part to train on, the rest to validate on.
+    def split(
+        self, valid_fraction: float, eos_id: int | None = None, *, spread: bool = False
+    ) -> tuple[Tokens, Tokens]:
+        """Divides the ids into a part to train on and a part to validate on.
 
         Args:
             valid_fraction: the share of tokens to validate on; 0 leaves none out.
             eos_id: the end-of-document token; if given, the cut moves back to the end of a
                 document.
+            spread: takes whole documents from everywhere instead of the end of the text, if there
+                are enough of them.
 
         Raises:
             CorpusError: a part is too short to be trained on or scored.
@@ -74,7 +79,10 @@ class TokenStore:
             # With one or two documents no end is near, and the cut stays where it is.
             end = _find_last(self.tokens, eos_id, cut // 2, cut)
             cut = cut if end is None else end + 1
-        train, valid = self.tokens[:cut], self.tokens[cut:]
+        parts = None
+        if spread and eos_id is not None and valid_fraction > 0:
+            parts = spread_split(self.tokens, eos_id, valid_fraction)
+        train, valid = parts or (self.tokens[:cut], self.tokens[cut:])
         if len(train) < MIN_TRAIN:
             raise CorpusError(
                 f"the corpus has only {count} tokens, {len(train)} of them to train on: "
@@ -146,8 +154,13 @@ def encode_corpus(
         CorpusError: the corpus cannot be read, or is no longer what the fingerprints say.
         ChargenError: the disk is full.
     """
-    documents, encoding = corpus.documents, corpus.reading.encoding
-    folder = _store_folder(fingerprints, tokenizer, documents=documents, encoding=encoding)
+    folder = _store_folder(
+        fingerprints,
+        tokenizer,
+        documents=corpus.documents,
+        encoding=corpus.reading.encoding,
+        separator=corpus.separator,
+    )
     return _open_used(folder, tokenizer) or _build(folder, corpus, tokenizer, fingerprints)
 
 
@@ -157,6 +170,7 @@ def find_store(
     *,
     documents: str,
     encoding: str | None,
+    separator: str | None = None,
 ) -> TokenStore | None:
     """The store in the cache of a text that was read before; None if there is none.
 
@@ -167,8 +181,11 @@ def find_store(
         tokenizer: the tokenizer.
         documents: how it was divided, one of `DOCUMENT_MODES`.
         encoding: the encoding that was asked for.
+        separator: the line that divided documents, if one did.
     """
-    folder = _store_folder(fingerprints, tokenizer, documents=documents, encoding=encoding)
+    folder = _store_folder(
+        fingerprints, tokenizer, documents=documents, encoding=encoding, separator=separator
+    )
     return _open_used(folder, tokenizer)
 
 
@@ -253,6 +270,7 @@ def _store_folder(
     *,
     documents: str,
     encoding: str | None,
+    separator: str | None,
 ) -> Path:
     """The folder of a store, named by a hash of everything that its ids depend on."""
     parts = {
@@ -262,6 +280,8 @@ def _store_folder(
         "encoding": encoding,
         "tokenizer": tokenizer_digest(tokenizer.to_state()),
     }
+    if separator is not None:
+        parts["separator"] = separator
     if any(fingerprint.boundaries for fingerprint in fingerprints):
         parts["boundaries"] = [fingerprint.boundaries for fingerprint in fingerprints]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]

@@ -5,6 +5,10 @@ row. A row that reaches the start of the next row goes on there; the last row go
 beginning. So every row is contiguous for ever, an epoch has no edge, and the position of all rows
 is one number: the step.
 
+A text of documents is read pass by pass instead: each pass has an order of its own, a pure function
+of the seed and the pass, and its B parts are read side by side. The tokens that a whole number of
+windows leaves over are left out of the pass.
+
 Shape letters: N tokens, B batch rows, T bptt.
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from chargen.text.spread import ShuffledText
 from chargen.text.tokenizer import Tokens
 
 
@@ -26,6 +31,8 @@ class BatchStream:
         replay: another text, which the last `replay_rows` rows read as a ring of its own.
         replay_rows: rows that read `replay`.
         local_rows: the rows that windows hold; the others belong to other processes.
+        shuffled: the same text with its documents in another order in every pass; None keeps the
+            order of the text.
     """
 
     def __init__(
@@ -36,15 +43,20 @@ class BatchStream:
         replay: Tokens | None = None,
         replay_rows: int = 0,
         local_rows: slice = slice(None),
+        shuffled: ShuffledText | None = None,
     ) -> None:
         assert len(tokens) > 1
         self.bptt = bptt
         self.length = len(tokens)
         self.tokens_per_step = batch_size * bptt
-        rows = [(tokens, start) for start in _starts(tokens, batch_size - replay_rows)]
+        own_rows = batch_size - replay_rows
+        rows = [(tokens, start) for start in _starts(tokens, own_rows)]
         if replay is not None:
             rows += [(replay, start) for start in _starts(replay, replay_rows)]
         self._rows = rows[local_rows]
+        self._shuffled = shuffled
+        self._own_count = len(rows[:own_rows][local_rows])
+        self._steps_per_pass = max(1, len(tokens) // max(1, own_rows) // bptt)
 
     def window(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of a step (0-based): each (T, B) or (T, local rows), int64."""
@@ -54,7 +66,14 @@ class BatchStream:
     def block(self, step: int) -> torch.Tensor:
         """Inputs and targets in one: (T + 1, B)."""
         block = np.empty((self.bptt + 1, len(self._rows)), np.int64)
-        for row, (tokens, start) in enumerate(self._rows):
+        own_count = 0
+        if self._shuffled is not None and self._own_count:
+            own_count = self._own_count
+            number, steps = divmod(step, self._steps_per_pass)
+            starts = np.array([start for _, start in self._rows[:own_count]])
+            positions = starts + steps * self.bptt + np.arange(self.bptt + 1)[:, None]
+            block[:, :own_count] = self._shuffled.read(number, positions)
+        for row, (tokens, start) in enumerate(self._rows[own_count:], own_count):
             first = (start + step * self.bptt) % len(tokens)
             block[:, row] = _read_ring(tokens, first, self.bptt + 1)
         return torch.from_numpy(block)

@@ -89,6 +89,8 @@ class TrainConfig:
     """How fast weights are pulled back to the first weights: the decay of the difference."""
     replay_share: float = 0.0
     """Share of the batch rows that read another text, so that it is not forgotten."""
+    shuffle: bool = False
+    """Whether documents stand in another order in every pass; no effect without an end token."""
     seed: int = 0
     """Seed of initial weights and dropout."""
     device: str = "auto"

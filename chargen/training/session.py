@@ -232,6 +232,7 @@ def make_trainer(
         started=started,
         replay=None if text.replay is None else text.replay.train,
         ranks=ranks,
+        eos_id=text.tokenizer.eos_id,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from chargen.model.checkpoint import Weights
 from chargen.model.score import Score
+from chargen.text.spread import ShuffledText
 from chargen.text.tokenizer import Tokens
 from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
@@ -96,6 +97,7 @@ class Trainer(TrainingState):
         started: the clock when the run began; None is now.
         replay: tokens that `config.replay_share` of the batch rows read instead.
         ranks: the processes that share the batch.
+        eos_id: the end-of-document token; needed if `config.shuffle` is set.
     """
 
     def __init__(
@@ -109,10 +111,16 @@ class Trainer(TrainingState):
         started: float | None = None,
         replay: Tokens | None = None,
         ranks: Ranks = ALONE,
+        eos_id: int | None = None,
     ) -> None:
         replay_rows = 0 if replay is None else round(config.replay_share * config.batch_size)
         rows = ranks.local_rows(config.batch_size)
-        batches = BatchStream(train, config.batch_size, config.bptt, replay, replay_rows, rows)
+        shuffled = None
+        if config.shuffle and eos_id is not None:
+            shuffled = ShuffledText(train, eos_id, config.seed)
+        batches = BatchStream(
+            train, config.batch_size, config.bptt, replay, replay_rows, rows, shuffled
+        )
         super().__init__(network, config, batches, ranks)
         self.valid = valid
         self.lengths = lengths
