@@ -94,6 +94,10 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     # If the weights of a model overflow, the engine raises an error; numpy's warning adds nothing.
     warnings.simplefilter("ignore", RuntimeWarning)
+    # Threads that wait for each other give way soon: on a busy machine, each turn of waiting in
+    # place takes the core from the thread that is waited for. Read when torch loads libgomp.
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "30000"
     code = run(sys.argv[1:] if args is None else args)
     # Python flushes both again at exit; a failure there would change the exit code to 120.
     for stream in (sys.stdout, sys.stderr):

@@ -183,6 +183,8 @@ class TrainingView:
                 f"(lower is better); {took}"
             )
         name = folder.name if folder.parent == CHECKPOINTS else str(folder)
+        if event.verdict is not None:
+            terminal.note(event.verdict)
         if event.reason == "interrupted":
             resume = spelled("chargen", "resume", name)
             terminal.note(f"go on with it: {resume}", wraps=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -44,10 +45,36 @@ def kernels_for(model: ModelConfig, train: TrainConfig) -> list[Kernel]:
     return kernels
 
 
-def fastest(model: ModelConfig, train: TrainConfig) -> tuple[Kernel, int]:
+class Probe:
+    """The time that measuring may take: a share of the minutes that a person gave.
+
+    On a busy machine one step may take seconds. What is measured by then decides.
+
+    Args:
+        seconds: how long.
+        clock: seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self._end = clock() + seconds
+
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self.clock() >= self._end
+
+
+def fastest(
+    model: ModelConfig, train: TrainConfig, probe: Probe | None = None
+) -> tuple[Kernel, int]:
     """The fastest kernel and number of threads: all cores, or one.
 
     One thread wins where steps are small, or where other programs are busy.
+
+    Args:
+        model: the model.
+        train: the plan so far.
+        probe: ends the measurements; None takes them all.
     """
     kernels = kernels_for(model, train)
     # The usual best, and the best of another make: trying more would take longer than it saves.
@@ -58,18 +85,28 @@ def fastest(model: ModelConfig, train: TrainConfig) -> tuple[Kernel, int]:
     if len(pairs) == 1:
         return pairs[0]
     # In turn, each judged by its best round: one disturbance must not decide for the whole run.
-    rounds = [
-        (seconds_per_step(model, train, *pair, _STEPS_PER_ROUND), number)
-        for _ in range(_ROUNDS)
-        for number, pair in enumerate(pairs)
-    ]
+    rounds: list[tuple[float, int]] = []
+    for number, pair in [*enumerate(pairs)] * _ROUNDS:
+        if rounds and probe is not None and probe.is_over():
+            break
+        limit = () if probe is None else (probe,)
+        rounds.append((seconds_per_step(model, train, *pair, _STEPS_PER_ROUND, *limit), number))
     return pairs[min(rounds)[1]]
 
 
 def seconds_per_step(
-    model: ModelConfig, train: TrainConfig, kernel: Kernel, threads: int, count: int
+    model: ModelConfig,
+    train: TrainConfig,
+    kernel: Kernel,
+    threads: int,
+    count: int,
+    probe: Probe | None = None,
 ) -> float:
-    """The mean time of some real training steps on made-up tokens, after a slower first step."""
+    """The mean time of some real training steps on made-up tokens, after a slower first step.
+
+    Takes fewer steps, but at least one, when the probe's time is over.
+    """
+    clock = time.perf_counter if probe is None else probe.clock
     begin_training()
     device = prepare_torch(train)
     torch.set_num_threads(threads)
@@ -79,12 +116,15 @@ def seconds_per_step(
     shape = (train.bptt + 1, train.batch_size)
     tokens = torch.randint(network.config.vocab_size, shape, device=device)
     state = network.zero_state(train.batch_size)
-    times = []
+    times: list[float] = []
     for _ in range(_WARM_UP_STEPS + count):
-        began = time.perf_counter()
+        if times and probe is not None and probe.is_over():
+            break
+        began = clock()
         nats, _, state = take_step(
             loss, optimizer, tokens[:-1], tokens[1:], state, train.learning_rate
         )
         nats.item()  # waits for the device
-        times.append(time.perf_counter() - began)
-    return sum(times[_WARM_UP_STEPS:]) / count
+        times.append(clock() - began)
+    measured = times[_WARM_UP_STEPS:] or times
+    return sum(measured) / len(measured)

@@ -93,6 +93,8 @@ class Finished:
     """The best weights."""
     averaged: bool
     seconds: float
+    verdict: str | None = None
+    """Why the run learned next to nothing, and what to do; None if it learned something."""
 
 
 TrainEvent = Planned | StepDone | Evaluated | Recovered | Saved | Finished
@@ -121,4 +123,5 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
     }
     if isinstance(event, Evaluated):
         return {"event": "evaluation", "best": event.best, **record}
-    return {"event": "finished", "reason": event.reason, **record}
+    verdict = {} if event.verdict is None else {"verdict": event.verdict}
+    return {"event": "finished", "reason": event.reason, **verdict, **record}

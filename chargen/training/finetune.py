@@ -50,6 +50,8 @@ _MAX_DROPOUT = 0.4
 """A base that was trained with less dropout forgets more under more."""
 _PULL_WITH_REPLAY = 1.0
 """`l2_to_base` where the base's text must not be forgotten."""
+_BASE_SCORE_SHARE = 0.05
+"""Of the minutes, what the base's own score may take."""
 _NEVER = -1e30
 """Logit of a token that must not be predicted."""
 _DEFAULTS = {"warmup": 0.1, "patience": 10, "ema": 0.1, "optimizer": "adamw"}
@@ -162,13 +164,18 @@ def finetune_run(
         network = RecurrentLM(base.config)
         network.load_weights(base.weights)
         lengths = token_lengths(text.tokenizer)
-        before = card_score(network, text.valid, lengths)
+        minutes = given.get("minutes", DEFAULT_MINUTES)
+        fixed = {"epochs", "steps"} & given.keys()
+        seconds = None if fixed else minutes * 60 * _BASE_SCORE_SHARE
+        before = card_score(network, text.valid, lengths, seconds)
         recorder.card["before"] = before
         if text.replay is not None:
             # As the base itself predicts it, which knows none of the new tokens.
             with torch.no_grad():
                 network.head.bias[list(new_tokens)] = _NEVER
-            recorder.card["old_text"] = {"before": card_score(network, text.replay.valid, lengths)}
+            recorder.card["old_text"] = {
+                "before": card_score(network, text.replay.valid, lengths, seconds)
+            }
         plan = make_finetune_plan(
             given,
             base.config,

@@ -24,6 +24,12 @@ DEFAULT_MINUTES = 5.0
 _REFERENCE_FLOPS = 230e9
 """FLOP per second that training reaches on the machine that the recipe was found on."""
 _SCORING_SHARE = 0.03
+_PROBE_SHARE = 0.08
+"""Of the minutes, the most that measuring this machine takes (and one step more)."""
+_START_SHARE = 0.15
+"""Of the minutes, what reading the text and measuring usually take at most."""
+_MIN_LEFT_SHARE = 0.25
+"""Of the minutes, what is planned with after the slowest start."""
 _MAX_GROUP_UNITS = {"cpu": 1280.0, "cuda": 2048.0}
 """With more units, old laptops would no longer write faster than a person reads."""
 _UNITS_PER_MILLION = 704.0
@@ -85,6 +91,7 @@ def make_plan(
     train_tokens: int,
     valid_tokens: int,
     processes: int = 1,
+    elapsed: float = 0.0,
 ) -> Plan:
     """Fills in what was not given.
 
@@ -94,6 +101,7 @@ def make_plan(
         train_tokens: number of tokens to learn.
         valid_tokens: number of tokens to score.
         processes: number of processes that share the batch.
+        elapsed: seconds of the minutes that are over; reading the text took them.
 
     Raises:
         UsageError: a value is out of range.
@@ -119,8 +127,11 @@ def make_plan(
         size = _size(minutes, train_tokens, settings, device)
         model, draft = _draft(settings, vocab_size, size)
         share = _process_share(draft, processes)
-        kernel, settings["threads"] = autotune.fastest(_one_group(model), share)
-        seconds = autotune.seconds_per_step(model, share, kernel, settings["threads"], _SPEED_STEPS)
+        probe = autotune.Probe(minutes * 60 * _PROBE_SHARE)
+        began = probe.clock()
+        kernel, settings["threads"] = autotune.fastest(_one_group(model), share, probe)
+        speed = kernel, settings["threads"], _SPEED_STEPS, probe
+        seconds = autotune.seconds_per_step(model, share, *speed)
         flops = flop_per_token(model) * step_tokens / seconds
         reference_minutes = minutes * flops / _REFERENCE_FLOPS
         size = _size(reference_minutes, train_tokens, settings, device)
@@ -128,10 +139,12 @@ def make_plan(
             # This machine is faster or slower than the reference: another size has another speed.
             model, draft = _draft(settings, vocab_size, size)
             share = _process_share(draft, processes)
-            seconds = autotune.seconds_per_step(
-                model, share, kernel, settings["threads"], _SPEED_STEPS
-            )
-        settings["steps"] = max(1, int(minutes * 60 * (1 - _SCORING_SHARE) / seconds))
+            seconds = autotune.seconds_per_step(model, share, *speed)
+        # Where reading and measuring took no longer than usual, the plan depends on the speed only.
+        over = max(0.0, elapsed + probe.clock() - began - minutes * 60 * _START_SHARE)
+        # A slow start must not leave a plan of no steps: the clock ends the run in time anyway.
+        left = max(minutes * 60 - over, minutes * 60 * _MIN_LEFT_SHARE)
+        settings["steps"] = max(1, int(left * (1 - _SCORING_SHARE) / seconds))
         plural = "s" if settings["threads"] > 1 else ""
         reasons.append(
             f"{step_tokens / seconds:,.0f} tokens a second on this machine "

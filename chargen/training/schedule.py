@@ -38,6 +38,9 @@ SECONDS_PER_LOOK = 0.2
 """Seconds between two synchronisations with a GPU."""
 _START_AND_END_SECONDS = 0.5
 """Seconds that the start and the end of the process take besides training."""
+_MAX_SCORING_SHARE = 0.15
+"""Of the minutes, what the scores on the way may take, and again the final score."""
+_MIN_SCORE_TOKENS, _MIN_FINAL_TOKENS = 2_048, 16_384
 _MEASURED_STEPS = 50
 """Steps over which the speed is measured."""
 
@@ -56,10 +59,34 @@ class Pacing:
         self._step_seconds: deque[float] = deque(maxlen=_MEASURED_STEPS)
         self.scoring_seconds = 0.0
         """Seconds that the last score took."""
+        self.score_limit = config.evaluation_tokens
+        """Tokens that a score reads: fewer where the planned ones take too long."""
 
     def took(self, seconds: float, steps: int) -> None:
         """Notes that so many steps took so long."""
         self._step_seconds += [seconds / steps] * steps
+
+    def scored(self, seconds: float) -> None:
+        """Notes how long a score took; the next reads less if all would take too large a share."""
+        self.scoring_seconds = seconds
+        if self._config.minutes is None:
+            return
+        allowed = self._config.minutes * 60 * _MAX_SCORING_SHARE / self._config.evaluations
+        if seconds > allowed and self.score_limit > _MIN_SCORE_TOKENS:
+            share = allowed / seconds
+            self.score_limit = max(_MIN_SCORE_TOKENS, int(self.score_limit * share))
+            self.scoring_seconds *= share
+
+    def final_limit(self) -> int:
+        """Tokens that the final score reads."""
+        config = self._config
+        if config.minutes is None or not self.scoring_seconds:
+            return config.final_tokens
+        scored = min(self._valid_tokens, self.score_limit)
+        allowed = config.minutes * 60 * _MAX_SCORING_SHARE
+        # The final score is in float32, which takes about twice as long.
+        affordable = int(scored * allowed / (2 * self.scoring_seconds))
+        return min(config.final_tokens, max(_MIN_FINAL_TOKENS, affordable))
 
     def steps_per_look(self) -> int:
         """Steps after which a person wants to see progress; 1 before the speed is known."""
@@ -92,12 +119,12 @@ class Pacing:
         if not self._valid_tokens:
             return 0.0
         config, seconds = self._config, self.scoring_seconds
-        scored = min(self._valid_tokens, config.evaluation_tokens)
+        scored = min(self._valid_tokens, self.score_limit)
         if not seconds:
             # Reading forward costs about a third of learning.
             step_tokens = config.batch_size * config.bptt
             seconds = self._seconds_per_step() / step_tokens / 3 * scored
         ahead = math.ceil(config.evaluations * (1 - done))
         # The last scores both sets of weights; the final one reads all, and in float32.
-        full = 2 * min(self._valid_tokens, config.final_tokens) / scored
+        full = 2 * min(self._valid_tokens, self.final_limit()) / scored
         return seconds * (ahead + 1 + full)

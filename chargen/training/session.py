@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
+from chargen.training.clock import RunClock
 from chargen.training.device import begin_training, enough_memory, prepare_torch
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
@@ -38,9 +39,12 @@ from chargen.training.planner import Plan, make_plan
 from chargen.training.run_folder import Recorder, Saver, run_lock
 from chargen.training.snapshot import Snapshot, load_snapshot, restore
 from chargen.training.trainer import Trainer
+from chargen.training.verdict import describe_failure, unigram_nats
 
 _CARD_TOKENS = 1 << 16
 """Tokens of a text that are scored for a card, beside the run's own score."""
+_TRIED_TOKENS = 1 << 11
+"""Tokens that are scored first, to see how long the others would take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,7 @@ def train_run(
                 train_tokens=len(text.train),
                 valid_tokens=len(text.valid),
                 processes=ranks.count,
+                elapsed=time.monotonic() - started,
             ).to_json()
         )
         plan = Plan.from_json(planned)
@@ -229,6 +234,7 @@ def make_trainer(
         text.train,
         text.valid,
         token_lengths(text.tokenizer),
+        clock=RunClock(),
         started=started,
         replay=None if text.replay is None else text.replay.train,
         ranks=ranks,
@@ -260,9 +266,10 @@ def run_and_record(
     folder, shown = recorder.folder, recorder.shown
     if ranks.is_first:
         make_folder(folder)
-    with run_lock(folder, recorder, ranks, claim), enough_memory():
+    with run_lock(folder, recorder, ranks, claim), enough_memory(), ExitStack() as held:
         plan, trainer = make()
         saver = Saver(trainer, recorder)
+        held.callback(trainer.close)
         if ranks.is_first:
             sweep(folder, (MODEL, TRAINING, METRICS, RUN))
             planned = Planned(
@@ -280,8 +287,10 @@ def run_and_record(
         if saves_first:
             yield from saver.save()
         for event in trainer.run():
-            if isinstance(event, Finished) and text.replay is not None:
-                _score_replay(recorder, trainer, text.replay, event.weights)
+            if isinstance(event, Finished):
+                if text.replay is not None:
+                    _score_replay(recorder, trainer, text.replay, event.weights)
+                event = replace(event, verdict=_verdict(event, trainer, text))
             problem = None
             if ranks.is_first:
                 if not isinstance(event, StepDone):
@@ -328,6 +337,17 @@ def _rescued(recorder: Recorder, event: Finished, error: ChargenError) -> Charge
     return ChargenError(f"{error}; the finished model is in {path}: move it to where it is safe")
 
 
+def _verdict(event: Finished, trainer: Trainer, text: RunText) -> str | None:
+    """Why a run that came to its end learned next to nothing; None if it learned something."""
+    if event.reason == "interrupted" or not trainer.ranks.is_first:
+        return None
+    unigram = None
+    if len(text.valid) and len(text.train):
+        unigram = unigram_nats(text.train, text.valid, text.tokenizer.vocab_size)
+    minutes = trainer.config.minutes
+    return describe_failure(event.score, unigram, steps=event.step, minutes=minutes)
+
+
 def _score_replay(recorder: Recorder, trainer: Trainer, replay: Replay, weights: Weights) -> None:
     """Notes in the card what the final weights score on the base's own text."""
     last_weights = trainer.network.to_weights()  # a finished run may go on from its last weights
@@ -338,10 +358,29 @@ def _score_replay(recorder: Recorder, trainer: Trainer, replay: Replay, weights:
 
 
 def card_score(
-    network: RecurrentLM, tokens: Tokens, lengths: npt.NDArray[np.int64]
+    network: RecurrentLM,
+    tokens: Tokens,
+    lengths: npt.NDArray[np.int64],
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float] | None:
-    """What a network scores on a text, for a card; None where there is nothing to score."""
+    """What a network scores on a text, for a card; None where there is nothing to score.
+
+    Args:
+        network: the network.
+        tokens: the text (N,).
+        lengths: (2, V) of `token_lengths`.
+        seconds: the time that it may take; a slow machine scores fewer tokens. None: any time.
+        clock: seconds.
+    """
     if len(tokens) < MIN_VALID:
         return None
-    score = evaluate(network, tokens, lengths, _CARD_TOKENS)
+    limit = _CARD_TOKENS
+    if seconds is not None and len(tokens) > _TRIED_TOKENS:
+        began = clock()
+        score = evaluate(network, tokens, lengths, _TRIED_TOKENS)
+        affordable = int(_TRIED_TOKENS * seconds / max(1e-9, clock() - began))
+        limit = min(limit, affordable)
+    if limit > _TRIED_TOKENS or seconds is None or len(tokens) <= _TRIED_TOKENS:
+        score = evaluate(network, tokens, lengths, limit)
     return score.to_json() if math.isfinite(score.nats_per_token) else None

@@ -18,6 +18,7 @@ from chargen.model.score import Score
 from chargen.text.spread import ShuffledText
 from chargen.text.tokenizer import Tokens
 from chargen.training.batches import BatchStream
+from chargen.training.clock import RunClock
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import GraphedSteps
 from chargen.training.distributed import ALONE, Ranks
@@ -144,6 +145,11 @@ class Trainer(TrainingState):
         self._fast: EagerSteps | GraphedSteps = self._eager
         if self.device.type == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
             self._fast = GraphedSteps(self, self.recovery, capture=True)
+
+    def close(self) -> None:
+        """Ends what runs beside the training: the thread of a `RunClock`."""
+        if isinstance(self._clock, RunClock):
+            self._clock.close()
 
     def run(self) -> Iterator[TrainEvent]:
         """Trains to the end of the plan, or until `stop_requested` is set.
@@ -313,12 +319,12 @@ class Trainer(TrainingState):
         if is_best:
             self.best = event
         self.scored_step = self.step
-        self._pacing.scoring_seconds = self._clock() - began
+        self._pacing.scored(self._clock() - began)
         return event
 
     def _scored_weights(self) -> tuple[Score, Weights]:
         """The network's score and weights, its logits scaled as the validation part suggests."""
-        limit = self.config.evaluation_tokens
+        limit = self._pacing.score_limit
         score, factor = evaluate_calibrated(
             self.network, self.valid, self.lengths, limit, ranks=self.ranks
         )
@@ -334,7 +340,7 @@ class Trainer(TrainingState):
         if len(self.valid):
             last_weights = self.network.to_weights()
             self.network.load_weights(weights)
-            limit = self.config.final_tokens
+            limit = self._pacing.final_limit()
             final = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
             score = final if math.isfinite(final.nats_per_token) else None
             self.network.load_weights(last_weights)

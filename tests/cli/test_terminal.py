@@ -82,7 +82,7 @@ def test_training_is_shown_and_leaves_the_terminal_as_it_was(corpus, columns, en
 
 def test_without_a_terminal_plain_lines_and_no_escapes(corpus):
     result = subprocess.run(
-        [*CHARGEN, "train", corpus, "--steps", "20", *QUICK],
+        [*CHARGEN, "train", corpus, "--steps", "300", *QUICK],
         capture_output=True,
         text=True,
         check=True,

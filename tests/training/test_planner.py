@@ -58,7 +58,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(module, "native_problem", lambda *_: None)
 
     def of(flops):
-        def seconds(model, train, kernel, threads, count):
+        def seconds(model, train, kernel, threads, count, probe=None):
             torch.set_num_threads(torch.get_num_threads())
             work = flop_per_token(model) * train.batch_size * train.bptt
             return work / flops / (1 if kernel.bf16 else 0.5)
@@ -126,7 +126,9 @@ def test_the_kernel_is_timed_for_a_plan_by_minutes_and_fixed_for_a_plan_by_steps
     monkeypatch.setattr(
         autotune,
         "seconds_per_step",
-        lambda model, train, kernel, threads, count: 1.0 if kernel.bf16 else 0.5 + threads,
+        lambda model, train, kernel, threads, count, probe=None: (
+            1.0 if kernel.bf16 else 0.5 + threads
+        ),
     )
     timed = plan(minutes=1, threads=1).train
     assert (timed.kernel, timed.precision) == ("torch", "bf16")
