@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chargen.api import Model, load, validation_text
-from chargen.errors import CorpusError, UsageError, unknown_name
+from chargen.errors import ChargenError, CorpusError, UsageError, unknown_name
 from chargen.files import is_plain_number, parse_json, write_json
 from chargen.hints import option, ways
 from chargen.inference.filters import SampleConfig
@@ -144,9 +145,10 @@ def compare(
             if isinstance(event, Planned) and event.valid_tokens < _MIN_VALID_TOKENS:
                 raise _too_few_tokens(event.valid_tokens)
             _apply_event(compared, event)
-            if isinstance(event, Saved) and event.problem is None:
+            if isinstance(event, Evaluated | Saved):
                 _mark(compared, runs)
             yield runs
+        _mark(compared, runs)  # also a run that an earlier comparison finished
         if should_stop():
             return
         compared.stage = "measuring"
@@ -216,10 +218,11 @@ def _train(
 
 
 def _mark(compared: ComparedRun, runs: Sequence[ComparedRun]) -> None:
-    """Notes in the run's folder which comparison it belongs to; once."""
-    path = CHECKPOINTS / compared.run / COMPARISON
-    if not path.exists():
-        write_json(path, {"runs": [run.run for run in runs]})
+    """Notes in the run's folder which comparison it belongs to: the latest, if there are two."""
+    path, content = CHECKPOINTS / compared.run / COMPARISON, {"runs": [run.run for run in runs]}
+    with suppress(ChargenError, OSError, ValueError):  # a full disk does not end a comparison
+        if not path.exists() or parse_json(path.read_text(encoding="utf-8")) != content:
+            write_json(path, content)
 
 
 def _restore(compared: ComparedRun, folder: Path) -> None:

@@ -196,13 +196,13 @@ def resume(
             corpus_names(corpus),
             None if valid is None else os.fspath(valid),
         )
-        options = find_moved(options, folder)
+        options = find_moved(options, folder, snapshot.card)
         dataset = reopen(options, tokenizer, snapshot.card)
         text_record = {**snapshot.text, **options_to_json(options)}
         notes, replayed = list(dataset.notes), None
         if REPLAY in snapshot.text:
             replay_options, replay_card = _replay_options(snapshot.text[REPLAY])
-            replay_options = find_moved(replay_options, folder)
+            replay_options = find_moved(replay_options, folder, replay_card)
             replayed = reopen(replay_options, tokenizer, replay_card, movable=False)
             notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)

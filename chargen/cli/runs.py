@@ -18,9 +18,9 @@ from chargen.terminal.safetext import safe_line
 def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
     from chargen.model.run_states import describe_run
-    from chargen.model.runs import CHECKPOINTS, TRAIN_ONE, list_runs
+    from chargen.model.runs import CHECKPOINTS, TRAIN_ONE, list_begun
 
-    folders = list_runs()
+    folders = list_begun()
     if not folders and not as_json:
         terminal.note(f"no run in {CHECKPOINTS}/ yet{TRAIN_ONE}")
     if folders and not as_json:

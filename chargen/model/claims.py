@@ -12,15 +12,20 @@ from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 
-from chargen.errors import UsageError
-from chargen.files import locked, make_folder
+from chargen.errors import ChargenError, UsageError
+from chargen.files import locked, make_folder, parse_json
 from chargen.hints import option, ways
+from chargen.model.checkpoint import read_card
 from chargen.model.runs import (
     CHECKPOINTS,
+    METRICS,
+    MODEL,
+    TRAINING,
     check_run_name,
     clean_name,
     holds_run,
     is_reserved_name,
+    read_run,
     run_name,
     run_stem,
 )
@@ -119,8 +124,8 @@ class _TakenError(UsageError):
 
 def _claim(folder: Path, *, overwrite: bool) -> Claim:
     try:
-        if holds_run(folder) and not overwrite:  # before anything is made
-            raise _taken(folder)
+        if holds_run(folder):  # before anything is made
+            _check_replaceable(folder, overwrite=overwrite)
         made = [path for path in (folder, *folder.parents) if not path.exists()]
     except OSError as error:
         raise UsageError(f"{folder}: cannot write there ({error.strerror})") from error
@@ -131,12 +136,37 @@ def _claim(folder: Path, *, overwrite: bool) -> Claim:
             claim._lock.enter_context(locked(folder, being_trained()))
         except UsageError as error:
             raise _TakenError(str(error)) from error
-        if holds_run(folder) and not overwrite:  # another process has just finished it
-            raise _taken(folder)
+        if holds_run(folder):  # another process has just finished it
+            _check_replaceable(folder, overwrite=overwrite)
     except BaseException:
         claim.close()
         raise
     return claim
+
+
+def _check_replaceable(folder: Path, *, overwrite: bool) -> None:
+    """Raises an error unless the run in a folder may be replaced: it was asked for, and is ours."""
+    if not overwrite:
+        raise _taken(folder)
+    if not _is_ours(folder):
+        another = option("--run", "NAME")
+        raise _TakenError(
+            f"{folder}: holds files that chargen did not write{ways(('choose another', another))}"
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether chargen wrote what seems to be a run; one damaged file does not make it foreign."""
+    if "chargen" in read_run(folder) or (folder / TRAINING).is_file():
+        return True
+    try:
+        if (folder / MODEL).exists():
+            read_card(folder / MODEL)
+            return True
+        first = parse_json((folder / METRICS).read_text(encoding="utf-8").partition("\n")[0])
+    except (ChargenError, OSError, ValueError):
+        return False
+    return isinstance(first, dict) and "event" in first
 
 
 def _taken(folder: Path) -> _TakenError:

@@ -14,9 +14,8 @@ from typing import Any
 from chargen.errors import ChargenError
 from chargen.files import is_locked, is_plain_number, parse_json
 from chargen.model.checkpoint import read_card
-from chargen.model.runs import METRICS, MODEL, read_run
+from chargen.model.runs import FAILED, METRICS, MODEL, RUN, TRAINING, TRAINING_NOW, read_run
 
-TRAINING_NOW = "training"
 KILLED = "killed"
 _TAIL_BYTES = 1 << 16
 """The end of metrics.jsonl that holds its last line."""
@@ -25,13 +24,18 @@ _TAIL_BYTES = 1 << 16
 def describe_run(folder: Path) -> dict[str, Any]:
     """run.json of a run, with `status`, `steps`, `seconds` and `validation` as they are now."""
     record = read_run(folder)
-    if record.get("status") != TRAINING_NOW:
+    status = record.get("status")
+    if not (folder / RUN).exists() and (folder / TRAINING).exists():
+        status = TRAINING_NOW  # killed, or training, before it could write what it is
+    if status not in (TRAINING_NOW, FAILED):
         return record
+    if status == TRAINING_NOW and not is_locked(folder):
+        status = KILLED
     last = _last_metrics(folder)
     card = _card(folder)
     return {
         **record,
-        "status": TRAINING_NOW if is_locked(folder) else KILLED,
+        "status": status,
         "steps": last.get("step", record.get("steps")),
         "seconds": last.get("seconds", record.get("seconds")),
         "validation": card.get("validation", record.get("validation")),

@@ -23,6 +23,8 @@ COMPARISON = "comparison.json"
 """In the folder of a run that `compare` trains: the names of all runs of the comparison."""
 FINISHED = ("done", "early stop")
 """What run.json says of a run that came to the end of its plan."""
+TRAINING_NOW, FAILED = "training", "failed"
+"""What run.json says of a run that goes on, and of one that an error ended."""
 TRAIN_ONE = "; train one with: chargen train corpus.txt"
 """How a person without a run gets one."""
 
@@ -47,7 +49,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if name is None:
         newest = [run for run in list_runs(folder) if not is_of_open_comparison(run)]
         if not newest:
-            raise ModelFileError(f"no run in {folder}/ yet{TRAIN_ONE}")
+            raise ModelFileError(_no_newest(folder, list_runs(folder), f"no run in {folder}/ yet"))
         return newest[0] / MODEL
     if not name:
         raise ModelFileError("'' is not a model: give a file, a run folder or the name of a run")
@@ -84,6 +86,16 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     raise ModelFileError(unknown_name("run", name, runs))
 
 
+def _no_newest(folder: Path, parts: Sequence[Path], none: str) -> str:
+    """Why no run is the newest: there is none, or all are parts of an open comparison."""
+    if not parts:
+        return f"{none}{TRAIN_ONE}"
+    return (
+        f"all runs in {folder}/ belong to a comparison that was interrupted; name one of them: "
+        + ", ".join(sorted(part.name for part in parts))
+    )
+
+
 def _looks_like_model(path: Path) -> bool:
     """Whether a file is named or begins like a model file: a length, then JSON."""
     if path.suffix == ".safetensors" or not path.is_file():
@@ -109,7 +121,8 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             if not is_of_open_comparison(path.parent)
         ]
         if not snapshots:
-            raise ModelFileError(f"no run in {folder}/ to go on with{TRAIN_ONE}")
+            parts = [path.parent for path in folder.glob(f"*/{TRAINING}")]
+            raise ModelFileError(_no_newest(folder, parts, f"no run in {folder}/ to go on with"))
         return snapshots[-1].parent
     for path in (Path(name), folder / name):
         if (path / TRAINING).is_file():
@@ -128,6 +141,15 @@ def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:
     except OSError:
         return []
     return sorted(runs, key=lambda path: ((path / MODEL).stat().st_mtime, path.name), reverse=True)
+
+
+def list_begun(folder: Path = CHECKPOINTS) -> list[Path]:
+    """Run folders with a model, or with a state from before the first score; the newest first."""
+    scored = list_runs(folder)
+    states = [path for path in folder.glob(f"*/{TRAINING}") if path.parent not in scored]
+    times = {path: (path / MODEL).stat().st_mtime for path in scored}
+    times |= {path.parent: path.stat().st_mtime for path in states}
+    return sorted(times, key=lambda path: (times[path], path.name), reverse=True)
 
 
 def holds_run(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from chargen.errors import ChargenError, reason_of
 from chargen.files import locked, make_folder, sync_file, write_json
 from chargen.model.checkpoint import ModelFile, Tensors, save_model
 from chargen.model.claims import Claim, being_trained
-from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
+from chargen.model.runs import FAILED, METRICS, MODEL, RUN, TRAINING, TRAINING_NOW
 from chargen.text.tokenizer import TokenizerState
 from chargen.training.distributed import Ranks
 from chargen.training.events import (
@@ -172,6 +172,12 @@ class Recorder:
         )
         save_snapshot(self.folder / TRAINING, snapshot)
 
+    def tell_failure(self) -> None:
+        """Notes in run.json that the run ended by an error, if there is anything of it."""
+        if self._metrics is not None and self._plan is not None:
+            with suppress(ChargenError):  # the error that ended the run is told, not this one
+                self._describe(FAILED, None)
+
     @property
     def has_begun(self) -> bool:
         """Whether the folder holds something of this run."""
@@ -199,7 +205,7 @@ class Recorder:
             self._metrics.truncate(self._written)
         except OSError as error:
             raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
-        self._describe("training", None)
+        self._describe(TRAINING_NOW, None)
 
     def _write_lines(self) -> None:
         assert self._metrics is not None
@@ -364,6 +370,10 @@ def run_lock(
             lock.enter_context(locked(folder, being_trained()))
         try:
             yield
+        except Exception:
+            if ranks.is_first and os.getpid() == owner:
+                recorder.tell_failure()
+            raise
         finally:
             recorder.close()
             native.release()

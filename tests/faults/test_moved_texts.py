@@ -101,3 +101,37 @@ def test_the_validation_text_moves_too():
     Path("b").mkdir()
     shutil.move("valid.txt", "b/v.txt")
     assert losses(chargen.resume("a", valid="b/v.txt")) == rest
+
+
+@pytest.mark.parametrize("wrong", ["checkpoints/book.txt", "old/book.txt"])
+def test_of_several_texts_of_that_name_the_one_with_the_hash_is_taken(wrong):
+    Path("old").mkdir()
+    Path("old/book.txt").write_text(TEXT, encoding="utf-8")
+    rest = half_a_run("old/book.txt")
+    forget_the_cache()
+    shutil.move("old/book.txt", "book.txt")
+    Path(wrong).write_text("another text\n" * 99, encoding="utf-8")
+    assert losses(chargen.resume("a")) == rest
+
+
+def test_the_replayed_text_is_found_by_its_hash_too():
+    Path("old").mkdir()
+    Path("old/book.txt").write_text(TEXT, encoding="utf-8")
+    Path("new.txt").write_text("a ship on the sea\n" * 80, encoding="utf-8")
+    list(chargen.train("old/book.txt", run="base", **{**TINY, "steps": 6}))
+
+    def tune(name, should_stop=lambda: False):
+        settings = {"steps": 6, "batch_size": 5, "bptt": 8, "threads": 1}
+        return losses(
+            chargen.finetune(
+                "base", "new.txt", run=name, replay="old/book.txt", should_stop=should_stop,
+                **settings,
+            )
+        )  # fmt: skip
+
+    whole = tune("whole")
+    begun = tune("a", should_stop=lambda: True)
+    forget_the_cache()
+    shutil.move("old/book.txt", "book.txt")
+    Path("checkpoints/book.txt").write_text("another text\n" * 99, encoding="utf-8")
+    assert losses(chargen.resume("a")) == whole[len(begun) :]
