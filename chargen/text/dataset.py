@@ -14,6 +14,7 @@ from typing import Any
 
 from chargen.errors import CorpusError, NetworkError, UsageError, unknown_name
 from chargen.hints import option, ways
+from chargen.text.copies import without_copies
 from chargen.text.corpus import (
     DOCUMENT_MODES,
     Corpus,
@@ -67,6 +68,9 @@ class TextOptions:
     """The share of the corpus to validate on."""
     valid_part: str = "spread"
     """Which documents validate: `spread` over the corpus, or its `tail`, as before version 0.2."""
+
+    leave_out_copies: bool = True
+    """Whether what stands in the validation part too is left out of training."""
 
     def __post_init__(self) -> None:
         """Checks everything that can be checked before anything is read."""
@@ -145,6 +149,7 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     """
     value = {key: setting for key, setting in value.items() if key not in (REPLAY, BASE_PATH)}
     value.setdefault("valid_part", "tail")  # as runs of version 0.1 were divided
+    value.setdefault("leave_out_copies", False)
     optional_texts = (
         "tokenizer",
         "pattern",
@@ -324,6 +329,8 @@ def reopen_store(
             return None
         fraction = 0.0 if options.valid is not None else options.valid_fraction
         train, valid = store.split(fraction, tokenizer.eos_id, spread=options.spreads)
+        if options.leave_out_copies:
+            train, _ = without_copies(train, valid)
     except (CorpusError, UsageError, OSError):
         return None
     return TokenStore(tokens=train, path=store.path), valid
@@ -445,6 +452,9 @@ def make_dataset(
         if options.spreads:
             split["valid_part"] = options.valid_part
     notes = list(notes)
+    if options.leave_out_copies:
+        train, told = without_copies(train, valid)
+        notes += [told] if told else []
     if options.vocab_size is not None and tokenizer.vocab_size < options.vocab_size:
         unit = TOKENIZERS[options.tokenizer].unit
         notes.append(f"the corpus gives {tokenizer.vocab_size} {unit}, not {options.vocab_size}")

@@ -625,7 +625,7 @@ def test_a_corpus_that_left_the_cache_is_read_again_and_a_changed_one_is_not(tra
     corpus = folder / "prose.txt"
     original = corpus.read_text(encoding="utf-8")
     monkeypatch.setenv("CHARGEN_CACHE", str(folder / "third"))
-    corpus.write_text(original + "!", encoding="utf-8")
+    corpus.write_text("!" + original, encoding="utf-8")
     try:
         assert training_text(model) is None
     finally:
