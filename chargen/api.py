@@ -24,7 +24,13 @@ from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score
 from chargen.scoring import score
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.dataset import TextOptions, documents_of, options_from_json, reopen_store
+from chargen.text.dataset import (
+    TextOptions,
+    documents_of,
+    is_on_this_machine,
+    options_from_json,
+    reopen_store,
+)
 from chargen.text.store import TokenStore
 from chargen.text.tokenizer import Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
@@ -165,28 +171,48 @@ def validation_text(model: Model) -> Tokens | None:
     return None if parts is None or not len(parts[1]) else parts[1]
 
 
+def place_of(model: Model, passage: str) -> str | None:
+    """FILE:LINE where a passage of the training text stands, as the file is on this machine.
+
+    None where it is not found: the file is gone or has changed, or the text came from a pipe.
+    """
+    from chargen.text.places import find_place
+
+    options = _options_of(model)
+    if options is None:
+        return None
+    names = [name for name in options.corpus if is_on_this_machine(name)]
+    return find_place(names, options.encoding, passage)
+
+
 def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
     """The two parts of a model's corpus, found by what its run, or its card, says of it."""
+    options = _options_of(model)
+    return None if options is None else reopen_store(options, model.tokenizer, model.card)
+
+
+def _options_of(model: Model) -> TextOptions | None:
+    """How a model's corpus was read, by its run or else by its card."""
     card = model.card
     try:
         text = read_run(model.path.parent).get("text") if model.path else None
-        options = options_from_json(text) if isinstance(text, dict) else None
+        if isinstance(text, dict):
+            return options_from_json(text)
     except CorpusError:
-        options = None
-    if options is None:  # a model file without its run: assume the usual options
-        split = card.get("split")
-        fraction = split.get("valid_fraction") if isinstance(split, dict) else None
-        if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
-            return None
-        tokenizer = model.file.tokenizer
-        options = TextOptions(
-            tokenizer=tokenizer.kind,
-            pattern=tokenizer.settings.get("pattern"),
-            valid_fraction=fraction,
-            valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
-            **documents_of(card),
-        )
-    return reopen_store(options, model.tokenizer, card)
+        pass
+    # A model file without its run: assume the usual options.
+    split = card.get("split")
+    fraction = split.get("valid_fraction") if isinstance(split, dict) else None
+    if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
+        return None
+    tokenizer = model.file.tokenizer
+    return TextOptions(
+        tokenizer=tokenizer.kind,
+        pattern=tokenizer.settings.get("pattern"),
+        valid_fraction=fraction,
+        valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
+        **documents_of(card),
+    )
 
 
 def draw_seed() -> int:

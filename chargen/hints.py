@@ -52,7 +52,9 @@ def read_by(kind: str, options: Iterable[str] | None = None) -> Iterator[None]:
 
 def has_options(options: Iterable[str]) -> None:
     """Says which options the running command has, once its name is known; see `read_by`."""
-    _PLACE.set(replace(_PLACE.get(), only=frozenset(options)))
+    place = _PLACE.get()
+    if place.kind == "command":  # a program that only looks at the commands reads as before
+        _PLACE.set(replace(place, only=frozenset(options)))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import click
 from chargen.cli.options import (
     MODEL,
     TableName,
+    decode_text,
+    encoding_option,
     finite_lists,
     is_model,
     json_option,
@@ -77,6 +79,7 @@ Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.i
     show_default=True,
     help="Order of the units: similar ones side by side, the most active first, or by number.",
 )
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -89,6 +92,7 @@ def command(
     length: int | None,
     rows: int,
     order: str,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -116,9 +120,8 @@ def command(
             length = _EXPORTED_TOKENS
         else:
             length = _TEXT_VIEW_TOKENS if view in _TEXT_VIEWS else pictures.width
-    text = _read(file, model, terminal) if file is not None else typed_text or ""
-    if isinstance(text, str):
-        note_unseen(model, text, terminal)
+    text = _read(file, model, terminal, encoding) if file is not None else typed_text or ""
+    note_unseen(model, text, terminal)
     grid = _build_grid(
         model, text, view, length, layer=layer - 1, unit=chosen_unit, rows=rows, order=order
     )
@@ -128,7 +131,7 @@ def command(
         pictures.show(grid)
 
 
-def _build_grid(model: Model, text: str | bytes, view: str, length: int, **options: object) -> Grid:
+def _build_grid(model: Model, text: str, view: str, length: int, **options: object) -> Grid:
     """Read the text, and build the view of its last `length` tokens.
 
     Raises:
@@ -151,14 +154,14 @@ def _build_grid(model: Model, text: str | bytes, view: str, length: int, **optio
     return build_view(view, trace, view_options)
 
 
-def _read(name: str, model: Model, terminal: Terminal) -> str | bytes:
-    """The text of a file, or of standard input for -; bytes if the model reads bytes."""
+def _read(name: str, model: Model, terminal: Terminal, encoding: str | None) -> str:
+    """The text of a file, or of standard input for -."""
     try:
         raw = read_standard_input(terminal) if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CorpusError(f"{name}: cannot be read ({reason})") from error
-    return raw if model.tokenizer.reads_bytes else raw.decode("utf-8", "replace")
+    return decode_text(raw, name, model, encoding)
 
 
 def _grid_record(grid: Grid) -> dict[str, object]:

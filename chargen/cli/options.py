@@ -306,6 +306,25 @@ def read_tokens(
     return tokens
 
 
+def decode_text(data: bytes, name: str, model: Model, encoding: str | None) -> str:
+    """The text of a file or of standard input, read as a corpus is.
+
+    Args:
+        data: the content.
+        name: how messages call it.
+        model: a model of bytes takes every byte as it is, unless an encoding is named.
+        encoding: of the content; None means UTF-8, or what a byte order mark says.
+
+    Raises:
+        CorpusError: the content is binary or in another encoding.
+    """
+    from chargen.text.reader import Reading, read_all
+
+    shown = "standard input" if name == "-" else name
+    text = read_all(data, shown, Reading(encoding=encoding, as_bytes=model.tokenizer.reads_bytes))
+    return text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+
+
 def check_length(name: str, ids: Tokens, min_tokens: int) -> None:
     """Refuse a text that is too short for a command.
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chargen.cli.options import MODEL, F, json_option, note_unseen, terminal_options, write_json
+from chargen.cli.options import (
+    MODEL,
+    F,
+    decode_text,
+    encoding_option,
+    json_option,
+    note_unseen,
+    terminal_options,
+    write_json,
+)
 from chargen.cli.standard_input import (
     UNREAD,
     has_unread_input,
@@ -92,6 +101,7 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
     help="What to do with characters of the prompt that the model never saw.",
 )
 @click.option("--echo/--no-echo", default=True, help="Include the prompt in the output.")
+@encoding_option
 @json_option
 @terminal_options
 def command(
@@ -101,6 +111,7 @@ def command(
     count: int,
     unknown: str,
     echo: bool,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     **given: Any,
@@ -116,8 +127,11 @@ def command(
     settings.setdefault("seed", draw_seed())
     settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
-    text = _read_prompt(prompt, prompt_file, terminal)
+    read_prompt = _read_prompt(prompt, prompt_file, terminal)
     loaded = load(model)
+    text = read_prompt if isinstance(read_prompt, str) else ""
+    if isinstance(read_prompt, bytes):
+        text = decode_text(read_prompt, prompt_file or "-", loaded, encoding)
     tokens = len(loaded.encode(text, unknown))  # refuses unknown characters before it writes
     read = tokens_before_end(loaded.stepper, tokens)
     if read < tokens:
@@ -267,8 +281,8 @@ def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
     _write_in_order(request, count, terminal, write)
 
 
-def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal) -> str:
-    """The prompt: a text, a file, or standard input where one of them is `-`; else empty.
+def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal) -> str | bytes:
+    """The prompt: a text, or the bytes of a file or, where one of them is `-`, standard input.
 
     Raises:
         UsageError: both options are given, or the file cannot be read or is too long.
@@ -298,4 +312,4 @@ def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal
         raise UsageError(
             f"the prompt is longer than {_MAX_PROMPT_BYTES:,} bytes; give only its end"
         )
-    return raw.decode("utf-8", "surrogateescape")
+    return raw

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import MODEL, json_option, note_unseen, terminal_options, write_json
+from chargen.cli.options import (
+    MODEL,
+    decode_text,
+    encoding_option,
+    json_option,
+    note_unseen,
+    terminal_options,
+    write_json,
+)
 from chargen.cli.pictures import Pictures, picture_options
 from chargen.cli.standard_input import read_standard_input
 from chargen.errors import CorpusError, UsageError
@@ -37,6 +45,7 @@ keys move through the text and the layers. Without MODEL, the model is the newes
 @click.option("-p", "--text", "typed_text", metavar="TEXT", help="The text; - is standard input.")
 @click.option("--at", type=int, metavar="N", help="Which token, from 1; default: the last.")
 @click.option("--layer", type=int, default=1, show_default=True, metavar="L", help="Which layer.")
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -45,6 +54,7 @@ def command(
     typed_text: str | None,
     at: int | None,
     layer: int,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -61,7 +71,7 @@ def command(
         raise UsageError("give the text with -p TEXT; -p - reads standard input")
     text = typed_text
     if text == "-":
-        text = read_standard_input(terminal).decode("utf-8", "replace")
+        text = decode_text(read_standard_input(terminal), "-", model, encoding)
     note_unseen(model, text, terminal)
     ids = model.encode(text)
     if not len(ids):

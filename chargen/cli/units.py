@@ -97,7 +97,7 @@ def command(
                 progress=progress,
             )  # fmt: skip
         bits = {finding.name: cost for finding, cost in zip(named, costs, strict=True)}
-    _save_names(model, named, terminal, overwrite=pictures.overwrite)
+    _save_names(model, named, set(person_labels), terminal, overwrite=pictures.overwrite)
     if as_json:
         for finding in findings:
             write_json(terminal, _finding_record(finding, model, bits))
@@ -112,13 +112,23 @@ def command(
         pictures.show(excerpt_grid(named, rows, states, properties, texts, shape))
 
 
-def _save_names(model: Model, named: list[Finding], terminal: Terminal, *, overwrite: bool) -> None:
+def _save_names(
+    model: Model, named: list[Finding], own: set[str], terminal: Terminal, *, overwrite: bool
+) -> None:
     """Save the names beside the model; if the folder cannot be written, only say so."""
-    from chargen.model.unit_names import names_path, save_names
+    from chargen.model.unit_names import NamedUnit, names_path, save_names
 
     assert model.path is not None
     path = names_path(model.path)
-    units = {finding.name: (finding.unit, _score_text(finding)) for finding in named}
+    units = {
+        finding.name: NamedUnit(
+            unit=finding.unit,
+            says=_score_text(finding),
+            score=float(finding.score),
+            own=finding.name in own,
+        )
+        for finding in named
+    }
     try:
         save_names(path, model.file.weights, model.config, units, overwrite=overwrite)
     except ChargenError as error:

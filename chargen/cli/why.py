@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -159,7 +160,7 @@ def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Token
 
 def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
     """The passages of the training text with the most similar states; none if it is not here."""
-    from chargen.api import training_text
+    from chargen.api import place_of, training_text
     from chargen.insight.why import build_passages, quote_passage
     from chargen.terminal.progress import progress_line
 
@@ -169,7 +170,8 @@ def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage
         return []
     with progress_line(terminal, "reading the training text") as progress:
         passages = build_passages(model.stepper, text.tokens, progress=progress)
-    return [
+    quoted = [
         quote_passage(text.tokens, model.tokenizer, position, cosine)
         for position, cosine in passages.nearest(state, _LISTED_PASSAGES)
     ]
+    return [replace(passage, place=place_of(model, passage.around)) for passage in quoted]

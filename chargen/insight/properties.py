@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from chargen.errors import CorpusError
+from chargen.errors import CorpusError, reason_of
+from chargen.text.reader import Reading, read_all
 
 Values = npt.NDArray[np.float32]
 _OPENING, _CLOSING = "([{⟨«", ")]}⟩»"
@@ -188,10 +189,12 @@ def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
         CorpusError: the file cannot be read, or a line is not of that kind.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        data = path.read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise CorpusError(f"--labels {path}: cannot be read ({reason})") from error
+        raise CorpusError(f"--labels {path}: cannot be read ({reason_of(error)})") from error
+    text = read_all(data, f"--labels {path}", Reading())
+    assert isinstance(text, str)
+    lines = text.splitlines()
     size = sum(map(len, labels))
     by_name: dict[str, Values] = {}
     for number, line in enumerate(lines, 1):

@@ -228,8 +228,15 @@ class Passage:
     before: str
     after: str
     line: int
-    """From 1."""
+    """From 1, of the training text as it was read."""
     cosine: float
+    place: str | None = None
+    """FILE:LINE of the file on disk; None where that is not known."""
+
+    @property
+    def around(self) -> str:
+        """The line of text that the position is in, as far as it is quoted."""
+        return self.before.rpartition("\n")[2] + self.after.partition("\n")[0]
 
 
 def quote_passage(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import ModelFileError, UsageError, unknown_name
-from chargen.files import json_bytes, parse_json
+from chargen.files import is_plain_number, json_bytes, parse_json
 from chargen.model.checkpoint import Weights, tensor_digest
 from chargen.model.config import ModelConfig
 from chargen.model.runs import MODEL
@@ -84,6 +84,26 @@ def describe_layers(count: int) -> str:
     return "the model has one layer" if count == 1 else f"the model has layers 1 to {count}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class NamedUnit:
+    """A unit that gets a name."""
+
+    unit: Unit
+    says: str
+    """How well it tracks the property, in words."""
+    score: float
+    """The same as a number, on text that the unit was not chosen by: 1 is always."""
+    own: bool = False
+    """Whether a person gave the name, with labels of their own."""
+
+    def replaces(self, entry: Mapping[str, Any]) -> bool:
+        """Whether it takes the name from an entry of the file."""
+        if self.own or entry.get("own") is True:
+            return self.own
+        before = entry.get("score")
+        return not is_plain_number(before) or self.score >= before
+
+
 def names_path(model: Path) -> Path:
     """The file with the names of a model's units."""
     return model.with_name("units.json" if model.name == MODEL else f"{model.stem}.units.json")
@@ -93,29 +113,55 @@ def save_names(
     path: Path,
     weights: Weights,
     config: ModelConfig,
-    named: Mapping[str, tuple[Unit, str]],
+    named: Mapping[str, NamedUnit],
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes the names of units.
+    """Adds names of units to those that the file has.
+
+    A name that a person gave stays, unless a person gives it again. A name that was found is
+    replaced only by a unit that tracks its property at least as well: a poorer text erases nothing.
 
     Args:
         path: the file, from `names_path`.
         weights: the weights of the model.
         config: the configuration of the model.
-        named: for each name, the unit and how well it tracks the property, in words.
+        named: the unit of each name.
         overwrite: whether a file that names no units may be replaced.
 
     Raises:
         UsageError: a file that names no units is there.
         ChargenError: the file cannot be written.
     """
-    units = [
-        {"name": name, "unit": unit.spelled(config), "says": says}
-        for name, (unit, says) in named.items()
-    ]
+    merged = _entries(path, weights)
+    for name, unit in named.items():
+        before = merged.get(name)
+        if before is None or unit.replaces(before):
+            merged[name] = {
+                "name": name,
+                "unit": unit.unit.spelled(config),
+                "says": unit.says,
+                "score": unit.score,
+                "own": unit.own,
+            }
+    units = list(merged.values())[:_MAX_NAMES]
     value = {"format": _FORMAT, "digest": tensor_digest(weights), "units": units}
     write_own(path, json_bytes(value), _is_names, overwrite=overwrite)
+
+
+def _entries(path: Path, weights: Weights) -> dict[str, dict[str, Any]]:
+    """The entries of a file that names units of these weights, by name; none if it does not."""
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(value, dict) or value.get("digest") != tensor_digest(weights):
+        return {}
+    units = value.get("units")
+    if not isinstance(units, list):
+        return {}
+    entries = [entry for entry in units or () if isinstance(entry, dict)]
+    return {entry["name"]: entry for entry in entries if isinstance(entry.get("name"), str)}
 
 
 def _is_names(path: Path) -> bool:

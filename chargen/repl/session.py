@@ -7,12 +7,13 @@ keys. Shape letters: T tokens, L layers, S states, H hidden_size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.api import Model, draw_seed, training_text
+from chargen.api import Model, draw_seed, place_of, training_text
 from chargen.errors import ModelFileError, UsageError
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.composer import Composer, Writing
@@ -299,10 +300,11 @@ class Session:
             self._passages = tokens, index
         tokens, index = self._passages
         nearest = [] if index is None else index.nearest(state, count)
-        return [
+        quoted = [
             quote_passage(tokens, self.model.tokenizer, position, cosine)
             for position, cosine in nearest
         ]
+        return [replace(passage, place=place_of(self.model, passage.around)) for passage in quoted]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
         """Returns what finds copies from the training text; indexes that text at the first call.

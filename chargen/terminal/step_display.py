@@ -240,7 +240,12 @@ def why_lines(
     ]
     for passage in passages:
         before, after = (one_line(text, ascii=ascii) for text in (passage.before, passage.after))
-        lines.append(
-            f"training text, line {passage.line:,} (cosine {passage.cosine:.2f}): {before}|{after}"
-        )
+        lines.append(f"{_where(passage)} (cosine {passage.cosine:.2f}): {before}|{after}")
     return [safe_line(line) for line in lines]
+
+
+def _where(passage: Passage) -> str:
+    """Where a passage stands: its file and line, or else its line in the text as it was read."""
+    if passage.place is not None:
+        return safe_line(passage.place)
+    return f"training text, line {passage.line:,}"

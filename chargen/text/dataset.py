@@ -320,7 +320,7 @@ def reopen_store(
             encoding=options.encoding,
             separator=options.separator,
         )
-        if store is None and options.corpus and all(map(_is_on_this_machine, options.corpus)):
+        if store is None and options.corpus and all(map(is_on_this_machine, options.corpus)):
             corpus, now, difference = _compare_with_card(options, options.corpus, before)
             if corpus is None or difference:
                 return None
@@ -336,7 +336,7 @@ def reopen_store(
     return TokenStore(tokens=train, path=store.path), valid
 
 
-def _is_on_this_machine(name: str) -> bool:
+def is_on_this_machine(name: str) -> bool:
     r"""Whether reading a corpus that a run names needs no other machine.
 
     The run may come from anybody, and looking at it must not connect to a place that it names: a

@@ -9,6 +9,7 @@ A symbol is a character, or a byte for byte models. Shape letters: N symbols, K 
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -67,9 +68,11 @@ def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None
     subword = tokenizer.kind not in ("char", "byte")
     newline = ord("\n") if subword else newline_id(tokenizer)
     symbols = tokens
+    # The training part of one store differs with the split: another part, another index.
+    part = f"{len(tokens)}-{_checksum(tokens):08x}"
     if subword:
-        symbols = _cached(folder, "symbols", lambda: _decode_symbols(tokens, tokenizer))
-    table = _cached(folder, "blocks", lambda: _hash_table(symbols))
+        symbols = _cached(folder, f"symbols-{part}", lambda: _decode_symbols(tokens, tokenizer))
+    table = _cached(folder, f"blocks-{part}", lambda: _hash_table(symbols))
     if table.shape != (2, len(symbols) // BLOCK):  # damaged, or of another text
         table = _hash_table(symbols)
     return CopyIndex(
@@ -80,6 +83,15 @@ def build_index(tokens: Tokens, tokenizer: Tokenizer, folder: Path | None = None
         divide=_subword_divider(tokenizer) if subword else _divide_tokens,
         newline=-1 if newline is None else newline,
     )
+
+
+def _checksum(tokens: Tokens) -> int:
+    """CRC-32 of the ids."""
+    crc32 = 0
+    for start in range(0, len(tokens), _CHUNK_SYMBOLS):
+        part = np.ascontiguousarray(tokens[start : start + _CHUNK_SYMBOLS])
+        crc32 = zlib.crc32(part.data, crc32)
+    return crc32
 
 
 def _hash_table(symbols: Symbols) -> npt.NDArray[np.uint64]:

@@ -7,11 +7,12 @@ a wrong guess would show only in what the model writes. This file knows one stre
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from chargen.errors import CorpusError, UsageError
 from chargen.hints import any_of, option, ways
@@ -114,6 +115,22 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
             return
         position += len(raw)
         raw = stream.read(_CHUNK_BYTES)
+
+
+def read_all(data: bytes, name: str, reading: Reading) -> str | bytes:
+    """A whole content, decoded as a corpus is: marks, encodings and line ends are read alike.
+
+    Args:
+        data: the content.
+        name: how messages call it.
+        reading: how it is read; with `as_bytes`, the result is bytes.
+
+    Raises:
+        CorpusError: the content is binary or in another encoding.
+    """
+    pieces: list[Any] = list(read_pieces(io.BytesIO(data), name, reading, hashlib.sha256()))
+    whole: str | bytes = (b"" if reading.as_bytes else "").join(pieces)
+    return whole
 
 
 def check_text_file(path: Path, reading: Reading) -> str | None:

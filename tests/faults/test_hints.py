@@ -373,3 +373,14 @@ def test_a_model_file_elsewhere_is_not_a_run(cli, tmp_path):  # noqa: F811
     code, _, err = cli("resume", "m.safetensors")
     assert code == 3
     assert "there are: \n" not in err
+
+
+def test_looking_at_commands_changes_no_message():
+    """A program may list the commands of the command line, as shells and tests do."""
+    import click
+
+    from chargen.cli.main import cli as group
+
+    before = option("--x-y", "a b")
+    assert group.get_command(click.Context(group), "eval") is not None
+    assert option("--x-y", "a b") == before

@@ -22,7 +22,7 @@ from chargen.insight.units import (
     holm,
     read_states,
 )
-from chargen.model.unit_names import Unit, load_names, names_path, parse_unit, save_names
+from chargen.model.unit_names import NamedUnit, Unit, load_names, names_path, parse_unit, save_names
 from tests.conftest import make_model
 from tests.insight import equations
 
@@ -158,7 +158,10 @@ def test_an_excerpt_is_of_text_that_was_not_searched():
     assert grid.row_labels == ("q L1:5",)
 
 
-NAMED = {"in-quotes": (Unit(0, 3), "AUC 0.97"), "mine": (Unit(1, 2, 1), "AUC 0.9")}
+NAMED = {
+    "in-quotes": NamedUnit(unit=Unit(0, 3), says="AUC 0.97", score=0.97),
+    "mine": NamedUnit(unit=Unit(1, 2, 1), says="AUC 0.9", score=0.9),
+}
 
 
 def test_names_are_kept_beside_the_model():

@@ -12,7 +12,7 @@ import pytest
 import chargen
 from chargen.api import Model, training_text
 from chargen.model.checkpoint import save_model
-from chargen.model.unit_names import Unit, names_path, save_names
+from chargen.model.unit_names import NamedUnit, Unit, names_path, save_names
 from chargen.repl.commands.table import COMMANDS
 from chargen.repl.settings import (
     TABLE,
@@ -606,9 +606,9 @@ def test_the_source_of_a_copy_is_named(trained, monkeypatch):
     talk.session.append(f"###{copied}###")
     answer = talk("/source").split("\n")
     line = 1 + text[:2000].count("\n")
-    assert answer[0] == f"copied: 100 characters of prose.txt, line {line}:"
+    assert answer[0] == f"copied: 100 characters of prose.txt:{line}:"
     assert copied in "\n".join(answer[1:])
-    assert list((folder / "cache").rglob("blocks.npy"))
+    assert list((folder / "cache").rglob("blocks-*.npy"))
     talk("/clear")
     talk.session.append("quite something else")
     assert talk("/source") == ("this text contains no copy of more than 30 characters")
@@ -651,7 +651,10 @@ def test_quit_leaves(talk):
 def test_units_have_names(talk):
     model = talk.session.model
     model.path = Path("m.safetensors")
-    named = {"vowel": (Unit(0, 4), "AUC 0.97"), "also": (Unit(0, 4), "AUC 0.9")}
+    named = {
+        "vowel": NamedUnit(unit=Unit(0, 4), says="AUC 0.97", score=0.97),
+        "also": NamedUnit(unit=Unit(0, 4), says="AUC 0.9", score=0.9),
+    }
     save_names(names_path(model.path), model.file.weights, model.config, named)
     talk("/set length 3")
     talk("ab")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from chargen.text.char import CharTokenizer
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, build_index, lines_before
+from chargen.text.registry import tokenizer_builder
 from chargen.text.subword import SubwordBuilder
 from chargen.text.tokenizer import ByteTokenizer
 
@@ -59,7 +58,7 @@ def test_an_index_is_small_and_cached(tmp_path):
     tokens = random.integers(0, 60, 100_000).astype(np.uint8)
     tokenizer = CharTokenizer("".join(map(chr, range(40, 100))))
     index = build_index(tokens, tokenizer, tmp_path)
-    assert (tmp_path / "blocks.npy").stat().st_size <= 1.01 * len(tokens)
+    assert next(tmp_path.glob("blocks-*.npy")).stat().st_size <= 1.01 * len(tokens)
     again = build_index(tokens, tokenizer, tmp_path)
     np.testing.assert_array_equal(again.hashes, index.hashes)
     watch = CopyWatch(again)
@@ -72,7 +71,7 @@ def test_a_damaged_index_is_made_again(tmp_path, damage):
     tokens = np.arange(4096).astype(np.uint8)
     tokenizer = ByteTokenizer()
     build_index(tokens, tokenizer, tmp_path)
-    Path(tmp_path, "blocks.npy").write_bytes(damage)
+    next(tmp_path.glob("blocks-*.npy")).write_bytes(damage)
     watch = CopyWatch(build_index(tokens, tokenizer, tmp_path))
     assert max(watch.feed(list(range(40)))) == 40
 
@@ -118,3 +117,17 @@ def test_a_watch_that_restarts_forgets_what_it_followed():
 def test_the_lines_before_a_position_are_counted():
     symbols = np.frombuffer(b"a\nb\nc\n", np.uint8)
     assert [lines_before(symbols, position, 10) for position in (0, 1, 2, 4, 6)] == [0, 0, 1, 2, 3]
+
+
+def test_another_split_of_a_text_of_subwords_has_an_index_of_its_own(tmp_path, prose):
+    """The index knows the training part only, whichever part was indexed before."""
+    builder = tokenizer_builder("subword", vocab_size=400)
+    builder.feed(prose[:20_000])
+    tokenizer = builder.finish(documents=False)
+    ids = tokenizer.encode(prose[:20_000]).astype(np.uint16)
+    whole = build_index(ids, tokenizer, tmp_path)
+    part = build_index(ids[: len(ids) // 2], tokenizer, tmp_path)
+    assert len(part.symbols) < len(whole.symbols)
+    fresh = build_index(ids[: len(ids) // 2], tokenizer)
+    assert np.array_equal(part.symbols, fresh.symbols)
+    assert np.array_equal(part.hashes, fresh.hashes)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from chargen.api import Model, load
+from chargen.api import Model, load, place_of
 from chargen.errors import ChargenError, UsageError
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
@@ -20,7 +20,7 @@ from chargen.model.runs import CHECKPOINTS, named_model, run_name
 from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
-from chargen.terminal.safetext import safe
+from chargen.terminal.safetext import safe, safe_line
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
 from chargen.text.unseen import unseen_lines
 
@@ -50,14 +50,18 @@ def source(context: Context, argument: str) -> None:
     index, end = watch.index, watch.position
     start = end - watch.longest
     symbols = index.symbols
-    line = 1 + lines_before(symbols, start, index.newline)
+    copied = index.spell(symbols[start:end])
+    place = place_of(session.model, copied)
     corpora = session.model.card.get("corpus")
     corpora = corpora if isinstance(corpora, list) else []
     names = [str(corpus.get("name")) for corpus in corpora if isinstance(corpus, dict)]
-    where = names[0] if len(names) == 1 else f"the training text ({len(names)} files)"
-    screen.line(f"copied: {watch.longest} characters of {where}, line {line:,}:", "dim")
+    if place is None:  # the file has changed since, or the text came from elsewhere
+        line = 1 + lines_before(symbols, start, index.newline)
+        where = names[0] if len(names) == 1 else f"the training text ({len(names)} files)"
+        place = f"{where}, line {line:,} of what was read"
+    screen.line(f"copied: {watch.longest} characters of {safe_line(place)}:", "dim")
     screen.write(safe(index.spell(symbols[max(0, start - _SOURCE_CONTEXT_CHARACTERS) : start])))
-    screen.out.write(screen.styled(safe(index.spell(symbols[start:end])), "underlined"))
+    screen.out.write(screen.styled(safe(copied), "underlined"))
     screen.write(safe(index.spell(symbols[end : end + _SOURCE_CONTEXT_CHARACTERS]) + "\n"))
 
 
