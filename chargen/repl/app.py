@@ -154,10 +154,15 @@ def _leaves_by_signal() -> Iterator[None]:
     names = [name for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
     def leave(number: int, frame: FrameType | None) -> None:
-        for name in names:  # a closed window sends several; the text must be kept all the same
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        # A closed window sends several, and a job that it finds stopped goes on in the background,
+        # where giving the terminal back would stop it again. The text must be kept all the same.
+        for name in [*names, "SIGTTOU"]:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         raise SystemExit(ExitCode.TERMINATED)
 
+    # What nohup or a service starts the process with is still ignored.
+    names = [n for n in names if signal.getsignal(getattr(signal, n)) is not signal.SIG_IGN]
     handlers = {name: signal.signal(getattr(signal, name), leave) for name in names}
     try:
         yield

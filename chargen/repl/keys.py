@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -83,20 +84,35 @@ class Keys:
         """Waits for keys, at most so long; returns those for the stream: characters and `STOP`.
 
         From the first other key on, the person types the next line: characters go to the prompt.
+        Ctrl-Z stops the process, as it does anywhere else.
+
+        Raises:
+            EOFError: the terminal is gone.
         """
         if os.name == "nt":
             time.sleep(seconds)
         elif not select.select([self._source.fileno()], [], [], seconds)[0]:
             return []
         keys = []
-        for press in [*self._source.read_keys(), *self._source.flush_keys()]:
+        presses = [*self._source.read_keys(), *self._source.flush_keys()]
+        if not presses and self._source.closed:
+            raise EOFError
+        for press in presses:
             if press.key in _STOP_KEYS:
                 keys.append(STOP)
+            elif press.key == KeyNames.ControlZ:
+                self._stop_process()
             elif press.key in _STREAM_KEYS and not self._typed_ahead:
                 keys.append(str(press.key))
             elif press.key not in _IGNORED_KEYS:
                 self._typed_ahead.append(press)
         return keys
+
+    def _stop_process(self) -> None:
+        """Gives the terminal back to the shell; goes on here when the shell says so."""
+        if hasattr(signal, "SIGTSTP"):  # not on Windows
+            with self._source.cooked_mode():
+                os.kill(os.getpid(), signal.SIGTSTP)
 
 
 class TokenPicker:
