@@ -8,6 +8,7 @@ tokenizer that exists already.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from chargen.text.corpus import (
 )
 from chargen.text.reader import Reading
 from chargen.text.registry import TOKENIZERS, check_tokenizer
+from chargen.text.sources import FileSource
 from chargen.text.store import MIN_VALID, TokenStore, build_tokenizer, encode_corpus, find_store
 from chargen.text.tokenizer import Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
@@ -389,29 +391,39 @@ def _compare_with_card(
         return None, before, f"the corpus cannot be read any more ({error})"
     if _is_same(before, now):
         return corpus, now, ""
-    beginning = options.open(names, watcher)
-    beginning.reading.sizes.update(_sizes_of_grown(names, before))
-    if beginning.reading.sizes and _is_same(before, read := beginning.fingerprints()):
-        grown = ", ".join(path.name for path in beginning.reading.sizes if path.is_file())
-        if notes is not None:
-            notes.append(f"{grown}: has grown since; going on with the text as it was")
-        return beginning, read, ""
+    sizes = _sizes_of_grown(corpus, before)
+    if sizes:
+        beginning = options.open(names, watcher)
+        beginning.reading.sizes.update(sizes)
+        # The former size of a file that was rewritten may divide a character.
+        with suppress(CorpusError, OSError):
+            if _is_same(before, read := beginning.fingerprints()):
+                grown = ", ".join(path.name for path in sizes)
+                if notes is not None:
+                    notes.append(f"{grown}: has grown since; going on with the text as it was")
+                return beginning, read, ""
     for old, new in zip(before, now, strict=False):
         if not old.is_same_text(new):
-            sizes = f"{old.bytes:,} bytes then, {new.bytes:,} now"
+            change = f"{old.bytes:,} bytes then, {new.bytes:,} now"
             if old.sha256 == new.sha256:
-                sizes = "the same bytes, divided into other documents"
-            return corpus, now, f"{new.name}: the corpus changed since the run began ({sizes})"
+                change = "the same bytes, divided into other documents"
+            return corpus, now, f"{new.name}: the corpus changed since the run began ({change})"
     counts = f"{len(before)} files then, {len(now)} now"
     return corpus, now, f"the corpus changed since the run began ({counts})"
 
 
-def _sizes_of_grown(names: Sequence[str], before: Fingerprints) -> dict[Path, int]:
-    """The former size of each file that is longer now."""
-    if len(names) != len(before):
+def _sizes_of_grown(corpus: Corpus, before: Fingerprints) -> dict[Path, int]:
+    """The former size of each text file that is longer now.
+
+    Fingerprints of other sources, such as tables, count the bytes of texts, not of files.
+    """
+    if len(corpus.sources) != len(before):
         return {}
-    files = [(Path(name), old.bytes) for name, old in zip(names, before, strict=True)]
-    return {path: size for path, size in files if path.is_file() and path.stat().st_size > size}
+    return {
+        source.path: old.bytes
+        for source, old in zip(corpus.sources, before, strict=True)
+        if isinstance(source, FileSource) and source.size() > old.bytes
+    }
 
 
 def _is_same(before: Fingerprints, now: Fingerprints) -> bool:

@@ -28,8 +28,11 @@ def open_as_begun(path: Path, reading: Reading) -> IO[bytes]:
         CorpusError: the file is shorter than it was.
         OSError: it cannot be opened.
     """
-    stream = path.open("rb", buffering=0)
+    stream = io.FileIO(path)
     size = os.fstat(stream.fileno()).st_size
+    if size == 0 and stream.read(1):  # some systems do not tell the size, such as /proc
+        stream.seek(0)
+        return io.BufferedReader(stream, _BUFFER_BYTES)
     limit = reading.sizes.setdefault(path, size)
     if size < limit:
         stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import chargen
 from chargen.cli.main import run
 from chargen.errors import CorpusError
 from chargen.text import corpus as corpus_module
+from chargen.text.corpus import open_corpus
 from chargen.text.dataset import TextOptions, open_dataset
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1, "steps": 4}
 TEXT = "the sea and the wind\n" * 60
-ROWS = "".join(json.dumps({"text": f"row {n} of the sea"}) + "\n" for n in range(60))
+ROWS = "".join(json.dumps({"text": f"row {n} of the sea"}) + "\n" for n in range(71))
 CSV = "text,n\n" + "".join(f"row {n} of the sea,1\n" for n in range(60))
 
 
@@ -89,3 +91,31 @@ def test_a_run_goes_on_with_the_text_that_its_log_held(cached, capsys):
     shutil.rmtree("cache/tokens")
     assert run(["resume", "a", "--steps", "1"]) == 3
     assert "changed since the run began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "later"),
+    [
+        ("log.txt", TEXT, "é€é\n" * 900),  # its former size divides a character
+        ("rows.jsonl", ROWS, ROWS + '{"text": "new"}\n'),  # its texts' size divides a row
+        ("rows.csv", CSV, CSV + "new,2\n"),
+    ],
+)
+def test_a_former_size_that_divides_something_ends_no_resume(name, content, later):
+    """The cache has the text as it was, whatever the beginning of the file is now."""
+    Path(name).write_text(content, encoding="utf-8")
+    options = {**TINY, "column": None if name == "log.txt" else "text"}
+    whole = [e.loss for e in chargen.train(name, run="whole", **options).steps()]
+    stop = iter([False, True])
+    list(chargen.train(name, run="a", should_stop=lambda: next(stop, True), **options))
+    Path(name).write_text(later, encoding="utf-8")
+    notes: list[str] = []
+    rest = [e.loss for e in chargen.resume("a", on_note=notes.append).steps()]
+    assert rest == whole[-len(rest) :]
+    assert "going on with the text as it was, from the cache" in notes[0]
+
+
+def test_a_file_whose_size_the_system_does_not_tell_is_read(monkeypatch):
+    Path("status").write_text(TEXT, encoding="utf-8")
+    monkeypatch.setattr(os, "fstat", lambda number: os.stat_result((0,) * 10))
+    assert "".join(filter(None, open_corpus(["status"]).pieces())) == TEXT
