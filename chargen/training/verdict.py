@@ -31,7 +31,7 @@ def describe_failure(
         steps: that were taken.
         minutes: that were asked for; None if steps were.
     """
-    longer = ways(("train longer", option("--minutes")))
+    longer = ways(("train longer with", option("--minutes")))
     if minutes is not None and steps < _FEW_STEPS:
         return (
             f"only {steps} step{'' if steps == 1 else 's'} in {minutes:g} minutes: too few to "
@@ -42,6 +42,5 @@ def describe_failure(
         return None
     return (
         f"the model predicts no better than counts of single tokens ({score.nats_per_token:.2f} "
-        f"against {unigram:.2f} nats): {steps} steps were too few, or the text is too "
-        f"irregular{longer}"
+        f"against {unigram:.2f} nats): too few steps ({steps:,}), or too irregular a text{longer}"
     )
