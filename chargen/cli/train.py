@@ -26,7 +26,7 @@ from chargen.cli.options import (
 from chargen.errors import ExitCode, reason_of
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
-from chargen.terminal.messages import silence
+from chargen.terminal.messages import never_stopped, silence
 from chargen.text.registry import TOKENIZERS
 from chargen.training.config import DEVICES, KERNELS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
@@ -189,8 +189,9 @@ def show_events(
             view.show(event)
             if as_json:
                 try:
-                    write_json(terminal, event_record(event))
-                    terminal.out.flush()
+                    with never_stopped():
+                        write_json(terminal, event_record(event))
+                        terminal.out.flush()
                 except OSError as error:
                     # Nobody reads stdout any more, or the disk is full.
                     as_json = False

@@ -47,7 +47,8 @@ _SAMPLE_TOKENS = 240
 class Interrupts:
     """A context in which a signal asks the run to stop instead of ending the process.
 
-    A signal before `begin_waiting`, or a second one, ends the process at once.
+    A signal before `begin_waiting`, or a second one, ends the process at once; but a window
+    that closes asks only once.
     """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
@@ -55,6 +56,8 @@ class Interrupts:
         self.exit_code = ExitCode.DONE
         self._notice = notice
         self._waiting = False
+        self._last: int | None = None
+        """The signal that came last; SIGHUP only if no other came."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -88,6 +91,8 @@ class Interrupts:
         code = _SIGNALS[signal.Signals(number).name]
         if self.stop_requested() and code == ExitCode.TERMINATED and this_process().count > 1:
             return  # torchrun passes Ctrl-C on as SIGTERM while the step is still being finished
+        if self.stop_requested() and self._is_same_wish(number):
+            return
         if self.stop_requested() or not self._waiting:
             if code == ExitCode.INTERRUPTED:
                 self._notice(
@@ -95,9 +100,22 @@ class Interrupts:
                 )
                 raise KeyboardInterrupt
             raise SystemExit(code)
+        self._last = number
         self.exit_code = code
         if code == ExitCode.INTERRUPTED:
             self._notice("finishing this step and saving; Ctrl-C again leaves at once")
+
+    def _is_same_wish(self, number: int) -> bool:
+        """Whether a further signal asks for nothing new.
+
+        A window that closes sends several: SIGHUP from the shell and from the system, and bash
+        adds SIGTERM for a job that is stopped.
+        """
+        hangup = getattr(signal, "SIGHUP", None)
+        same = number == hangup or (number == signal.SIGTERM and self._last == hangup)
+        if number != hangup:
+            self._last = number
+        return same
 
 
 class TrainingView:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.input.typeahead import store_typeahead
@@ -24,11 +25,13 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys as KeyNames
 from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output import Output
+from prompt_toolkit.utils import suspend_to_background_supported
 
 from chargen.repl.commands import Context
 from chargen.repl.commands.write import next_tokens, token_label, write_token
 from chargen.repl.prompt import open_output
 from chargen.repl.screen import fitting
+from chargen.repl.stream import SUSPEND
 from chargen.terminal.context import Terminal
 from chargen.terminal.drawing import SegmentLine
 from chargen.terminal.palette import Palette
@@ -81,10 +84,9 @@ class Keys:
                 store_typeahead(self._source, self._typed_ahead)
 
     def wait(self, seconds: float) -> list[str]:
-        """Waits for keys, at most so long; returns those for the stream: characters and `STOP`.
+        """Waits for keys, at most so long; returns characters, `STOP` and `SUSPEND`.
 
         From the first other key on, the person types the next line: characters go to the prompt.
-        Ctrl-Z stops the process, as it does anywhere else.
 
         Raises:
             EOFError: the terminal is gone.
@@ -101,18 +103,21 @@ class Keys:
             if press.key in _STOP_KEYS:
                 keys.append(STOP)
             elif press.key == KeyNames.ControlZ:
-                self._stop_process()
+                keys.append(SUSPEND)
             elif press.key in _STREAM_KEYS and not self._typed_ahead:
                 keys.append(str(press.key))
             elif press.key not in _IGNORED_KEYS:
                 self._typed_ahead.append(press)
         return keys
 
-    def _stop_process(self) -> None:
-        """Gives the terminal back to the shell; goes on here when the shell says so."""
+    def suspend(self) -> None:
+        """Gives the terminal back to the shell; goes on here when the shell says so.
+
+        The whole job stops, also a program that started this one and waits for it.
+        """
         if hasattr(signal, "SIGTSTP"):  # not on Windows
             with self._source.cooked_mode():
-                os.kill(os.getpid(), signal.SIGTSTP)
+                os.kill(0, signal.SIGTSTP)
 
 
 class TokenPicker:
@@ -281,8 +286,15 @@ def _browse_bindings(view: StepView) -> KeyBindings:
 
 
 def _leaving_bindings(*keys: str) -> KeyBindings:
-    """Returns bindings in which Esc, Ctrl-C, Ctrl-D and the given keys end the application."""
+    """Returns bindings in which Esc, Ctrl-C, Ctrl-D and the given keys end the application.
+
+    Ctrl-Z stops the job until the shell lets it go on.
+    """
     bindings = KeyBindings()
+
+    @bindings.add("c-z", filter=Condition(suspend_to_background_supported))
+    def _(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
 
     def leave(event: KeyPressEvent) -> None:
         event.app.exit()

@@ -29,6 +29,8 @@ from chargen.terminal.safetext import SafeStream, SafeText
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch
 from chargen.text.tokenizer import StreamDecoder, utf8
 
+SUSPEND = "suspend"
+"""What a keyboard returns for Ctrl-Z."""
 _FRAME_SECONDS = 1 / 60
 _WRITE_SECONDS = 0.03
 """The engine writes for this long at most before the keys are read again."""
@@ -55,6 +57,9 @@ class KeySource(Protocol):
 
     def wait(self, seconds: float) -> list[str]:
         """Waits for keys, at most so long, and returns those pressed."""
+
+    def suspend(self) -> None:
+        """Stops the job until the shell lets it go on."""
 
 
 @dataclass(slots=True)
@@ -261,8 +266,22 @@ class Stream:
             self._writing.change(change_sample(settings.sample, seed=self._session.seed))
             self._pending.clear()
             self._drop_after(self._shown)
+        elif key == SUSPEND:
+            self._suspend()
         else:
             self._stopped = True
+
+    def _suspend(self) -> None:
+        """Gives the whole screen to the shell, stops, and goes on with the picture drawn anew."""
+        assert self._keys is not None
+        if self._panel is not None:
+            self._panel.close()
+        self._screen.out.write("\x1b[24m\n" if self._underlined else "\n")
+        self._screen.out.flush()
+        self._underlined = False
+        self._keys.suspend()
+        self._last_frame = time.monotonic()  # what was not written meanwhile is not owed
+        self._last_picture = 0.0
 
     def _fill_heat(self) -> None:
         """Gives the live heatmap the text before the stream."""

@@ -122,6 +122,7 @@ class LiveComparison:
         if not self._started:
             self._started = True
             self._block.start()
+        self._block.poke()
 
     def note(self, text: str) -> None:
         """Print the line above the display.
@@ -129,14 +130,16 @@ class LiveComparison:
         While the display is drawn, its own console must print: another writer would move the
         cursor away from the position that rich has stored.
         """
-        if self._started:
+        if self._started and self._terminal.is_live:
             self._console.print(rich_text(safe_line(text)), soft_wrap=True)
         else:
             self._terminal.note(text)
 
     def notice(self, text: str) -> None:
-        """Show the line below the curves."""
+        """Show the line below the curves; in the background, print it."""
         self._notice = text
+        if not self._terminal.is_live:
+            self._terminal.note(text)
 
     def close(self) -> None:
         """Erase the display and give the cursor back."""

@@ -45,6 +45,11 @@ class LiveBlock:
         self._handle("SIGCONT", self._continued)
         self._draw()
 
+    def poke(self) -> None:
+        """Draws the block if it should be there: a shell's `fg` tells a job that runs nothing."""
+        if self._is_wanted and self._live is None:
+            self._draw()
+
     def stop(self) -> None:
         """Erases the block and shows the cursor; may be called twice."""
         self._is_wanted = False

@@ -28,13 +28,13 @@ class MessageStream:
 
     def write(self, text: str) -> int:
         """Writes what can be written; returns the length of the text."""
-        with suppress(OSError, ValueError), _never_stopped():
+        with suppress(OSError, ValueError), never_stopped():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flushes what can be flushed."""
-        with suppress(OSError, ValueError), _never_stopped():
+        with suppress(OSError, ValueError), never_stopped():
             self._stream.flush()
 
     def isatty(self) -> bool:
@@ -52,7 +52,7 @@ def silence(stream: IO[str]) -> None:
 
 
 @contextmanager
-def _never_stopped() -> Iterator[None]:
+def never_stopped() -> Iterator[None]:
     """`stty tostop` stops a job of the background that writes; inside, it does not."""
     stop: Any = getattr(signal, "SIGTTOU", None)
     mask: Callable[..., Any] | None = getattr(signal, "pthread_sigmask", None)

@@ -121,7 +121,7 @@ class _ProgressLine:
 
     def clear(self) -> None:
         """Erase the text; the next job waits before it is shown."""
-        if self._drawn:
+        if self._drawn and self._terminal.is_live:  # in the background, the line is the shell's
             self._terminal.err.write("\r\x1b[K")
             self._terminal.err.flush()
         self._drawn = False

@@ -145,7 +145,8 @@ class LiveDisplay:
         self._block.start()
 
     def stepped(self) -> None:
-        """Nothing: rich's timer draws."""
+        """Draws the block if it is not there; else rich's timer draws."""
+        self._block.poke()
 
     def stop(self) -> None:
         """Erase the block and show the cursor again."""
