@@ -7,6 +7,7 @@ hashes of blocks in linear time and left out of training. Shape letters: N token
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,8 +20,8 @@ BLOCK = 64
 """Tokens of a block: longer than what two texts share by chance, or by a common phrase."""
 _MIN_SHARE = 0.1
 """Of the validation part, what must be copied before anything is left out."""
-_MAX_REPEATS = 3.0
-"""A text that repeats itself more often than this (a drum pattern, a test) is not a copy."""
+_MAX_REPEATS = 3
+"""A block that the validation part holds more often (a drum pattern, a rule) tells no copy."""
 _MIN_LEFT_SHARE = 0.2
 """Of the training part, what must remain."""
 _CHUNK_TOKENS = 1 << 20
@@ -31,6 +32,7 @@ MAX_SEARCHED_TOKENS = 1 << 28
 _FACTOR = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_FACTOR, -1, 1 << 64)
 Hashes = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,30 +57,52 @@ def find_copies(train: Tokens, valid: Tokens) -> Copies:
     found stretch has before its first and after its last whole block is counted to it. A text that
     repeats itself has the same blocks everywhere: there, nothing is a copy.
     """
-    nothing = Copies(is_copy=np.zeros(len(train), bool), share=0.0)
+    is_copy = np.zeros(len(train), bool)
     blocks = _block_hashes(valid)
-    if not len(blocks):
-        return nothing
-    known = np.unique(blocks)
+    known = _telling(np.unique(blocks), valid)
+    if not len(known):
+        return Copies(is_copy=is_copy, share=0.0)
+    seen = np.zeros(len(known), bool)
+    for start, hits, places in _hits(known, train):
+        seen[places] = True
+        # 1 where a stretch begins, -1 after its end: the sum tells how many stretches hold a token.
+        changes = np.zeros(_CHUNK_TOKENS + 3 * BLOCK, np.int32)
+        changes[hits] += 1  # the first token of the stretch is BLOCK - 1 before the hit
+        changes[hits + 3 * BLOCK - 2] -= 1
+        first = start - BLOCK + 1
+        found = np.flatnonzero(np.cumsum(changes)) + first
+        is_copy[found[(found >= 0) & (found < len(train))]] = True
+    places = np.minimum(np.searchsorted(known, blocks), len(known) - 1)
+    share = float(((known[places] == blocks) & seen[places]).mean())
+    return Copies(is_copy=is_copy, share=share)
+
+
+def _telling(known: Hashes, valid: Tokens) -> Hashes:
+    """The blocks that do not come again and again in the validation part itself.
+
+    How often a block stands in the training part does not matter: a file may lie there ten times.
+    """
+    counts = np.zeros(len(known), np.int64)
+    for _, _, places in _hits(known, valid):
+        counts += np.bincount(places, minlength=len(known))
+    return known[counts <= _MAX_REPEATS]
+
+
+def _hits(known: Hashes, tokens: Tokens) -> Iterator[tuple[int, Positions, Positions]]:
+    """Where known blocks (sorted) stand in a text, a chunk at a time.
+
+    Yields:
+        The position of the chunk; the place in it of each hit; the number of the block it is.
+    """
     may_be_known = np.zeros(1 << _FILTER_BITS, bool)  # most windows are none: a quick look tells
     may_be_known[known >> _FILTER_SHIFT] = True
-    seen, is_copy = np.zeros(len(known), bool), nothing.is_copy.copy()
-    allowed = _MAX_REPEATS * len(blocks)
-    for start in range(0, len(train) - BLOCK + 1, _CHUNK_TOKENS):
-        hashes = _window_hashes(np.asarray(train[start : start + _CHUNK_TOKENS + BLOCK - 1]))
+    for start in range(0, len(tokens) - BLOCK + 1 if len(known) else 0, _CHUNK_TOKENS):
+        hashes = _window_hashes(np.asarray(tokens[start : start + _CHUNK_TOKENS + BLOCK - 1]))
         candidates = np.flatnonzero(may_be_known[hashes >> _FILTER_SHIFT])
         found = hashes[candidates]
         places = np.minimum(np.searchsorted(known, found), len(known) - 1)
         is_hit = known[places] == found
-        seen[places[is_hit]] = True
-        hits = candidates[is_hit] + start
-        allowed -= len(hits)
-        if allowed < 0:
-            return nothing
-        for hit in hits:
-            is_copy[max(0, hit - BLOCK + 1) : hit + 2 * BLOCK - 1] = True
-    share = float(seen[np.searchsorted(known, blocks)].mean())
-    return Copies(is_copy=is_copy, share=share)
+        yield start, candidates[is_hit], places[is_hit]
 
 
 def without_copies(train: Tokens, valid: Tokens) -> tuple[Tokens, str | None]:
@@ -92,8 +116,11 @@ def without_copies(train: Tokens, valid: Tokens) -> tuple[Tokens, str | None]:
         The tokens, the same array if nothing is left out; and the line, None if there is nothing
         to tell.
     """
-    if len(train) > MAX_SEARCHED_TOKENS or len(valid) < BLOCK:
+    if len(valid) < BLOCK:
         return train, None
+    if len(train) > MAX_SEARCHED_TOKENS:
+        told = "the text is too long to look for copies of its validation part"
+        return train, f"{told}: if it holds any, the score is too good"
     copies = find_copies(train, valid)
     if copies.share < _MIN_SHARE:
         return train, None

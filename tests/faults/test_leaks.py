@@ -66,6 +66,38 @@ def test_a_text_that_repeats_itself_is_no_copy():
     assert (len(kept), told) == (17_000, None)
 
 
+@pytest.mark.parametrize("copies", [1, 4, 12])
+def test_however_often_a_text_stands_in_the_corpus_it_is_left_out(copies):
+    shared = text(2, 2_000)
+    parts = [text(1, 9_000), *(shared + text(10 + n, 1_000) for n in range(copies))]
+    Path("book.txt").write_text("".join(parts))
+    Path("valid.txt").write_text(shared)
+    dataset = open_dataset(TextOptions(corpus=("book.txt",), valid="valid.txt"))
+    train, _ = decoded(dataset)
+    assert not any(shared[at : at + BLOCK] in train for at in range(0, 2_000, BLOCK // 2))
+    assert len(train) >= 9_000 + copies * (1_000 - 4 * BLOCK)
+    assert any("left out of training" in note for note in dataset.notes)
+
+
+def test_a_pattern_in_the_validation_part_hides_no_copy_and_is_none():
+    ruled = "-" * 2_000
+    shared = text(2, 2_000)
+    train = np.frombuffer((text(1, 9_000) + ruled + shared).encode(), np.uint8)
+    valid = np.frombuffer((shared + ruled).encode(), np.uint8)
+    found = find_copies(train, valid)
+    assert found.is_copy[11_000:].all()
+    assert found.count <= 2_000 + 2 * BLOCK
+
+
+def test_a_text_that_is_too_long_to_be_searched_is_told(monkeypatch):
+    monkeypatch.setattr("chargen.text.copies.MAX_SEARCHED_TOKENS", 999)
+    tokens = np.frombuffer(text(1, 1_000).encode(), np.uint8)
+    kept, told = without_copies(tokens, tokens[:200])
+    assert kept is tokens
+    assert told is not None
+    assert told.startswith("the text is too long to look for copies")
+
+
 def test_a_text_that_validates_on_itself_is_told_and_stays():
     Path("book.txt").write_text(text(1, 9_000))
     dataset = open_dataset(TextOptions(corpus=("book.txt",), valid="book.txt"))
