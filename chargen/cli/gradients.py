@@ -13,6 +13,7 @@ from chargen.cli.options import (
     NO_VALIDATION_TEXT,
     TableName,
     check_length,
+    encoding_option,
     finite_lists,
     json_option,
     read_tokens,
@@ -70,6 +71,7 @@ without --corpus, the text is the model's validation text.
     metavar="CELL",
     help=f"With --every: cell to train; default {_DEFAULT_CELL}.",
 )
+@encoding_option
 @json_option
 @terminal_options
 @picture_options
@@ -80,6 +82,7 @@ def command(
     every: int | None,
     steps: int | None,
     cell: str | None,
+    encoding: str | None,
     as_json: bool,
     terminal: Terminal,
     pictures: Pictures,
@@ -93,10 +96,10 @@ def command(
         if names or corpus is None:
             raise UsageError("--every trains a new model: give --corpus FILE, and no MODEL")
         measurements = _measure_in_training(
-            corpus, every, steps or _DEFAULT_STEPS, cell or _DEFAULT_CELL, back, terminal
+            corpus, every, steps or _DEFAULT_STEPS, cell or _DEFAULT_CELL, back, terminal, encoding
         )
     else:
-        measurements = _measure_models(names, corpus, back, terminal)
+        measurements = _measure_models(names, corpus, back, terminal, encoding)
     from chargen.insight.gradients import describe_gradients, gradient_figure
     from chargen.insight.views import token_noun
 
@@ -113,7 +116,11 @@ def command(
 
 
 def _measure_models(
-    names: tuple[str, ...], corpus: str | None, back: int, terminal: Terminal
+    names: tuple[str, ...],
+    corpus: str | None,
+    back: int,
+    terminal: Terminal,
+    encoding: str | None,
 ) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
     """Yield the name, the tokenizer and the gradient norms of each model."""
     from chargen.api import load
@@ -123,7 +130,7 @@ def _measure_models(
 
     for name in names or (None,):
         model = load(name)
-        ids = _text_of(model, corpus, terminal)
+        ids = _text_of(model, corpus, terminal, encoding)
         assert model.path is not None
         with progress_line(terminal, "tracing back") as progress:
             norms = measure_gradient_norms(
@@ -132,11 +139,14 @@ def _measure_models(
         yield name or run_name(model.path), model.tokenizer, norms
 
 
-def _text_of(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
+def _text_of(model: Model, corpus: str | None, terminal: Terminal, encoding: str | None) -> Tokens:
     """The tokens of --corpus; without it, the model's validation text."""
     from chargen.api import validation_text
 
-    ids = validation_text(model) if corpus is None else read_tokens(model, corpus, terminal)
+    if corpus is None:
+        ids = validation_text(model)
+    else:
+        ids = read_tokens(model, corpus, terminal, encoding=encoding)
     if ids is None:
         raise UsageError(f"give --corpus FILE: {NO_VALIDATION_TEXT}")
     check_length(corpus or "the text", ids, _MIN_TOKENS)
@@ -144,7 +154,13 @@ def _text_of(model: Model, corpus: str | None, terminal: Terminal) -> Tokens:
 
 
 def _measure_in_training(
-    corpus: str, every: int, steps: int, cell: str, back: int, terminal: Terminal
+    corpus: str,
+    every: int,
+    steps: int,
+    cell: str,
+    back: int,
+    terminal: Terminal,
+    encoding: str | None,
 ) -> Iterator[tuple[str, Tokenizer, GradientNorms]]:
     """Train a model; yield the step, the tokenizer and the gradient norms at each evaluation."""
     if not 1 <= every <= steps:
@@ -157,7 +173,7 @@ def _measure_in_training(
     tokenizer = config = ids = folder = None
     for event in train(
         corpus, cell=cell, steps=steps, evaluations=steps // every, ema=0.0,
-        patience=0, on_note=terminal.note,
+        patience=0, on_note=terminal.note, encoding=encoding,
     ):  # fmt: skip
         if isinstance(event, Planned):
             tokenizer, config, folder = event.tokenizer, event.model, event.folder

@@ -26,6 +26,7 @@ from chargen.repl.session import Session
 from chargen.repl.settings import TABLE
 from chargen.terminal.context import Terminal
 from chargen.terminal.windows import obeys_escape_codes
+from chargen.text.reader import Reading, read_lines
 
 _RESET_TERMINAL = "\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n"
 """Makes the whole screen scroll, shows the cursor, ends bracketed paste, drops colours."""
@@ -236,7 +237,10 @@ def _read_lines(source: IO[str] | None) -> Iterator[tuple[str, bool]]:
     if source is None:
         return
     collected: str | None = None
-    for raw in source:
+    # The bytes are read as those of a file are. A stream of text alone has none.
+    data = getattr(source, "buffer", None)
+    lines = source if data is None else read_lines(data, "standard input", Reading())
+    for raw in lines:
         line = raw.removesuffix("\n").removesuffix("\r")
         collected = line if collected is None else f"{collected}\n{line}"
         if not is_open(collected):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.errors import ChargenError
-from chargen.text.reader import Reading, read_pieces, recognise_encoding
+from chargen.text.reader import Reading, read_lines, read_pieces, recognise_encoding
 from chargen.text.sources import walk_files
 
 _SHORTEST_CHARACTERS = 24
@@ -103,8 +103,9 @@ def _csv_texts(path: Path, encoding: str | None) -> Iterator[Text]:
 
 def _jsonl_texts(path: Path, encoding: str | None) -> Iterator[Text]:
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            for text in _strings(json.loads(line.decode("utf-8-sig"))) if line.strip() else ():
+        lines = read_lines(stream, str(path), Reading(encoding=encoding), in_table=True)
+        for number, line in enumerate(lines, 1):
+            for text in _strings(json.loads(line)) if line.strip() else ():
                 yield number, text.replace("\r\n", "\n")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from chargen.hints import any_of, option, ways
 from chargen.text.encoding_guess import binary_kind, guess_encoding
 
 Pieces = Iterator[str | bytes]
+MARK = "\ufeff"
+"""The byte order mark as a character: no part of a text that it begins."""
 _CHUNK_BYTES = 1 << 20
 _CHECKED_BYTES = 16 << 20
 """Bytes at the beginning of a file of a folder that must decode, or the file is skipped."""
@@ -89,19 +92,11 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
             hasher.update(raw)
             yield raw
         return
-    head = stream.read(_CHUNK_BYTES)
-    encoding = reading.encoding or recognise_encoding(head, name)
-    codec = codecs.getincrementaldecoder(encoding)()
-    decoder = io.IncrementalNewlineDecoder(codec, translate=True)
-    rest, position, raw = "", 0, head
+    decoder = TextDecoder(name, reading)
+    rest, raw = "", stream.read(_CHUNK_BYTES)
     while True:
         hasher.update(raw)
-        try:
-            text = rest + decoder.decode(raw, final=not raw)
-        except UnicodeError as error:
-            wrong = _wrong_encoding(name, encoding, position, error)
-            way = way_to_read(whole_lines(raw) if position else head, reading)
-            raise CorpusError(f"{wrong}{way}") from error
+        text = rest + decoder.decode(raw)
         # A chunk ends with a whole line: its end does not divide a word.
         cut = text.rfind("\n") + 1 if raw else len(text)
         if cut == 0 and len(text) > 4 * _CHUNK_BYTES:
@@ -113,8 +108,92 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
             rest = text
         if not raw:
             return
-        position += len(raw)
         raw = stream.read(_CHUNK_BYTES)
+
+
+class TextDecoder:
+    r"""Decodes a content block by block: its mark is left out, \\r\\n and \\r become \\n."""
+
+    def __init__(self, name: str, reading: Reading, *, in_table: bool = False) -> None:
+        """Begins a content.
+
+        Args:
+            name: how messages call it.
+            reading: its encoding; None recognises UTF-8 and byte order marks.
+            in_table: whether it is a table, whose errors name FILE:LINE.
+        """
+        self._name, self._reading, self._in_table = name, reading, in_table
+        self._decoder: io.IncrementalNewlineDecoder | None = None
+        self._encoding = ""
+        self._position = 0
+        self._line = 1
+        self._begun = False
+
+    def decode(self, raw: bytes) -> str:
+        """The text of the next block; no bytes end the content.
+
+        Raises:
+            CorpusError: the content is binary or in another encoding.
+        """
+        if self._decoder is None:
+            self._encoding = self._reading.encoding or recognise_encoding(
+                raw, self._name, in_table=self._in_table
+            )
+            codec = codecs.getincrementaldecoder(self._encoding)()
+            self._decoder = io.IncrementalNewlineDecoder(codec, translate=True)
+        try:
+            text = self._decoder.decode(raw, final=not raw)
+        except UnicodeError as error:
+            raise CorpusError(self._describe(raw, error)) from error
+        if text and not self._begun:
+            self._begun = True
+            # Codecs whose names say the order of the bytes, and utf-8, keep the mark.
+            if self._reading.encoding is not None:
+                text = text.removeprefix(MARK)
+        self._position += len(raw)
+        if self._in_table:
+            self._line += text.count("\n")
+        return text
+
+    def _describe(self, raw: bytes, error: UnicodeError) -> str:
+        if not self._in_table:
+            wrong = _wrong_encoding(self._name, self._encoding, self._position, error)
+            return (
+                f"{wrong}{way_to_read(whole_lines(raw) if self._position else raw, self._reading)}"
+            )
+        line, part = self._line, raw
+        if isinstance(error, UnicodeDecodeError):
+            good = error.object[: error.start].decode(self._encoding, "ignore")
+            line += len(re.findall("\r\n|\r|\n", good))
+            part = whole_lines(error.object)
+        encoding = self._encoding.removesuffix("-sig").upper()
+        return f"{self._name}:{line}: not {encoding}{way_to_read(part, in_table=True)}"
+
+
+def read_lines(
+    stream: IO[bytes], name: str, reading: Reading, *, in_table: bool = False
+) -> Iterator[str]:
+    """The lines of a content, without their ends, each as soon as it is there.
+
+    Args:
+        stream: the content.
+        name: how messages call it.
+        reading: how it is read.
+        in_table: as for `TextDecoder`.
+
+    Raises:
+        CorpusError: the content is binary or in another encoding.
+    """
+    decoder, rest = TextDecoder(name, reading, in_table=in_table), ""
+    # A line of bytes, not a block: a program at the other end of a pipe may wait for the answer.
+    # No mark holds the byte of a line end, so the first line has it whole.
+    while raw := stream.readline():
+        *lines, rest = (rest + decoder.decode(raw)).split("\n")
+        yield from lines
+    *lines, rest = (rest + decoder.decode(b"")).split("\n")
+    yield from lines
+    if rest:
+        yield rest
 
 
 def read_all(data: bytes, name: str, reading: Reading) -> str | bytes:

@@ -26,9 +26,11 @@ from chargen.errors import CorpusError, NetworkError
 from chargen.hints import option, ways
 from chargen.text.growing import open_as_begun
 from chargen.text.reader import (
+    MARK,
     Hasher,
     Pieces,
     Reading,
+    read_lines,
     recognise_encoding,
     way_to_read,
     whole_lines,
@@ -66,14 +68,14 @@ def local_rows(path: Path, reading: Reading, notes: list[str]) -> Iterator[str]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _reading(path, _csv_texts(path, reading, notes))
-    if reading.encoding is not None:
-        raise CorpusError(
-            f"{path}: --encoding has no effect on {path.suffix} files, which are UTF-8"
-        )
     if suffix == ".jsonl":
         rows = _jsonl_rows(path, reading)
         texts = _texts(rows, str(path), reading.column, notes, head_rows=_HEAD_ROWS)
         return _reading(path, texts)
+    if reading.encoding is not None:
+        raise CorpusError(
+            f"{path}: --encoding has no effect on {path.suffix} files, which are UTF-8"
+        )
     return _parquet_texts(path, reading, notes)
 
 
@@ -86,12 +88,12 @@ def _reading(path: Path, texts: Iterator[str]) -> Iterator[str]:
 
 def _jsonl_rows(path: Path, reading: Reading) -> Iterator[Row]:
     with open_as_begun(path, reading) as stream:
-        for number, line in enumerate(stream, 1):
+        lines = read_lines(stream, str(path), reading, in_table=True)
+        for number, line in enumerate(lines, 1):
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if not text.strip():
+                if not line.strip():
                     continue
-                row = json.loads(text)
+                row = json.loads(line)
             except RecursionError as error:
                 raise _unreadable(f"{path}:{number}", "jsonl", "nested too deeply") from error
             except ValueError as error:
@@ -135,6 +137,7 @@ def _csv_rows(path: Path, encoding: str, reading: Reading) -> Iterator[Row]:
 
         def lines() -> Iterator[str]:
             nonlocal at_end
+            yield next(stream, "").removeprefix(MARK)
             yield from stream
             at_end = True
 

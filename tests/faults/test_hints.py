@@ -93,7 +93,7 @@ def test_an_accent_after_a_million_bytes_is_enough(cli):  # noqa: F811
         (("surprise", "M", "F"), "use --encoding cp1252"),
         (("why", "M", "F"), "use --encoding cp1252"),
         (("finetune", "M", "F", "--run", "r", "--steps", "1"), "use --encoding cp1252"),
-        (("gradients", "M", "--corpus", "F", "--back", "8"), "save it as UTF-8"),
+        (("gradients", "M", "--corpus", "F", "--back", "8"), "use --encoding cp1252"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

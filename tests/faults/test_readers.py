@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from chargen.cli.main import run
+from chargen.errors import CorpusError
 from chargen.insight.properties import read_labels
 from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
+from chargen.text.corpus import open_corpus
+from chargen.text.reader import Reading
 from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import make_model
 
@@ -51,6 +54,7 @@ def output(capsys, monkeypatch, arguments, stdin=b""):
         ["sample", "-p", "-", "--length", "9", "--seed", "1", "--json"],
         ["eval", "FILE", "--json"],
         ["surprise", "FILE", "--json"],
+        ["gradients", "--corpus", "FILE", "--back", "2", "--json"],
     ],
     ids=" ".join,
 )
@@ -96,3 +100,58 @@ def test_a_model_of_bytes_keeps_every_byte(capsys, monkeypatch):
     Path("raw").write_bytes(b"\xff\r\n\x00")
     grid = json.loads(output(capsys, monkeypatch, ["heatmap", "raw", "--json"]))
     assert len(grid["columns"]) == 4
+
+
+def read(name, **reading):
+    return list(open_corpus([name], reading=Reading(**reading)).pieces())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "gb18030"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.txt", "ab\n"), ("a.csv", "text\nab\n"), ("a.jsonl", '{"text": "ab"}\n')],
+)
+def test_a_mark_is_no_text_where_the_encoding_is_named_too(encoding, name, content):
+    Path(name).write_bytes(("\ufeff" + content).encode(encoding))
+    column = None if name == "a.txt" else "text"
+    assert "".join(read(name, encoding=encoding, column=column)).strip() == "ab"
+
+
+def test_a_mark_inside_a_text_stays():
+    Path("a.txt").write_bytes("\ufeffa\ufeffb".encode())
+    assert read("a.txt", encoding="utf-8") == read("a.txt") == ["a\ufeffb"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_rows_of_json_are_read_by_their_mark(encoding):
+    rows = ["cédé", "a\u2028b", "c\x85d"]
+    text = "\r\n".join(json.dumps({"text": row}, ensure_ascii=False) for row in rows)
+    Path("a.jsonl").write_bytes(text.encode(encoding))
+    assert [piece for piece in read("a.jsonl", column="text") if piece != "\n"] == rows
+
+
+@pytest.mark.parametrize("good", [1, 3, 70_000])
+def test_a_row_of_json_in_another_encoding_is_told_with_its_line(good):
+    row = '{"text": "naïve café, déjà vu"}\n'.encode("cp1252")
+    Path("a.jsonl").write_bytes(b'{"text": "a"}\r\n' * good + row)
+    with pytest.raises(CorpusError, match=rf"^a\.jsonl:{good + 1}: not UTF-8: it may be cp1252"):
+        read("a.jsonl")
+    assert "naïve café, déjà vu" in read("a.jsonl", encoding="cp1252")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_pipe_into_the_repl_is_read_so_too(capsys, monkeypatch, encoding):
+    typed = "/set length 5\ncédé\n"
+    expected = output(capsys, monkeypatch, ["repl"], b"/seed 1\n" + typed.encode())
+    data = ("/seed 1\r\n" + typed.replace("\n", "\r\n")).encode(encoding)
+    assert output(capsys, monkeypatch, ["repl"], data) == expected
+    assert "length 5" in expected
+
+
+def test_a_pipe_of_another_encoding_ends_the_repl_with_one_line(capsys, monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO("déjà vu\n".encode("cp1252")), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run(["repl", "m.safetensors"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("chargen: standard input: not UTF-8 (byte 0xE9 near offset 1)")
+    assert error.count("\n") == 1

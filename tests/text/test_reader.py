@@ -292,9 +292,12 @@ def test_tables_can_have_another_encoding(tmp_path):
     path.write_bytes("text\ncafé\n".encode("utf-16"))
     assert read(path) == "café"
     rows = tmp_path / "a.jsonl"
-    rows.write_text('{"text": "a"}\n', encoding="utf-8")
+    rows.write_bytes('{"text": "café"}\n'.encode("latin-1"))
+    assert read(rows, encoding="latin-1") == "café"
+    parquet = tmp_path / "a.parquet"
+    parquet.write_bytes(b"PAR1")
     with pytest.raises(CorpusError, match="--encoding has no effect"):
-        read(rows, encoding="latin-1")
+        read(parquet, encoding="latin-1")
 
 
 def test_rows_without_text_are_counted_and_words_such_as_null_are_text(tmp_path):
