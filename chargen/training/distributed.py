@@ -135,10 +135,27 @@ class Ranks:
         """The states of all rows (L, B, H) from the rows of each process."""
         if self.count == 1:
             return state
-        states = state.new_zeros(state.shape[0], batch_size, state.shape[2])
+        try:
+            states = state.new_zeros(state.shape[0], batch_size, state.shape[2])
+        except (MemoryError, RuntimeError) as error:
+            self.raise_if_shared(error)  # the others wait for this process's rows
+            raise
         states[:, self.local_rows(batch_size)] = state
         self.all_reduce_(states)  # each row is zero in every process but the one that reads it
         return states
+
+    def check_same(self, *values: float) -> None:
+        """Compares what each process found for itself with what the first one found.
+
+        Raises:
+            ChargenError: in all processes, if one of them differs.
+        """
+        differs = self.broadcast(*values) != list(values)
+        if self.all_reduce(differs) != [0]:
+            raise ChargenError(
+                "the processes of this run read different texts or states; another program may "
+                "change them; start all processes again"
+            )
 
     def raise_if_shared(self, error: Exception) -> None:
         """Ends a run of several processes at an error after which one process could go on.

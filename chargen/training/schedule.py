@@ -43,6 +43,8 @@ _MAX_SCORING_SHARE = 0.15
 _MIN_SCORE_TOKENS, _MIN_FINAL_TOKENS = 2_048, 16_384
 _MEASURED_STEPS = 50
 """Steps over which the speed is measured."""
+_MIN_STEP_SECONDS = 1e-5
+"""No step is faster."""
 
 
 class Pacing:
@@ -112,7 +114,8 @@ class Pacing:
         return max(0, int(left / self._seconds_per_step()))
 
     def _seconds_per_step(self) -> float:
-        return sum(self._step_seconds) / len(self._step_seconds)
+        # A coarse clock may see no time pass.
+        return max(_MIN_STEP_SECONDS, sum(self._step_seconds) / len(self._step_seconds))
 
     def _scoring_ahead(self, done: float) -> float:
         """Seconds that the scores to come will take, the last and full one included."""

@@ -268,6 +268,7 @@ def run_and_record(
         make_folder(folder)
     with run_lock(folder, recorder, ranks, claim), enough_memory(), ExitStack() as held:
         plan, trainer = make()
+        ranks.check_same(len(text.train), len(text.valid), trainer.step, trainer.steps)
         saver = Saver(trainer, recorder)
         held.callback(trainer.close)
         if ranks.is_first:

@@ -246,7 +246,8 @@ class Trainer(TrainingState):
             requests = (*self.requests, self._requested_steps) if self.ranks.is_first else (0, 0, 0)
             nats, save, stop, steps = self.ranks.all_reduce(nats, *requests)
             self.agreed = bool(save), bool(stop)
-            self.steps = int(steps)
+            # The plan is a step old: it may end before the step that is being taken.
+            self.steps = max(int(steps), self.step + 1)
         self.recovery.check(self, nats, norm)
         return nats
 
@@ -298,13 +299,14 @@ class Trainer(TrainingState):
         During the run the EMA is nearly always better, so scoring the others would waste time.
         """
         began = self._clock()
+        limit = self._agreed(self._pacing.score_limit)
         candidates = []
         if self.ema:
             self.ema.swap()
-            candidates.append((*self._scored_weights(), True))
+            candidates.append((*self._scored_weights(limit), True))
             self.ema.swap()
         if not candidates or self.step >= self.steps:
-            candidates.append((*self._scored_weights(), False))
+            candidates.append((*self._scored_weights(limit), False))
         score, weights, averaged = min(candidates, key=lambda candidate: _nats(candidate[0]))
         is_best = _nats(score) < (math.inf if self.best is None else _nats(self.best.score))
         self.scores_without_gain = 0 if is_best else self.scores_without_gain + 1
@@ -322,9 +324,13 @@ class Trainer(TrainingState):
         self._pacing.scored(self._clock() - began)
         return event
 
-    def _scored_weights(self) -> tuple[Score, Weights]:
+    def _agreed(self, tokens: int) -> int:
+        """How many tokens the first process reads by its clock: all processes read as many."""
+        (agreed,) = self.ranks.broadcast(tokens)
+        return int(agreed)
+
+    def _scored_weights(self, limit: int) -> tuple[Score, Weights]:
         """The network's score and weights, its logits scaled as the validation part suggests."""
-        limit = self._pacing.score_limit
         score, factor = evaluate_calibrated(
             self.network, self.valid, self.lengths, limit, ranks=self.ranks
         )
@@ -340,7 +346,7 @@ class Trainer(TrainingState):
         if len(self.valid):
             last_weights = self.network.to_weights()
             self.network.load_weights(weights)
-            limit = self._pacing.final_limit()
+            limit = self._agreed(self._pacing.final_limit())
             final = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
             score = final if math.isfinite(final.nats_per_token) else None
             self.network.load_weights(last_weights)
