@@ -75,21 +75,27 @@ def limited(*, only: Iterable[str] | None = None, without: Iterable[str] = ()) -
         _PLACE.reset(token)
 
 
-def option(name: str, value: str | None = None) -> str | None:
+def option(name: str, value: str | float | None = None) -> str | None:
     """An option as it is given here; None where there is no such option.
 
-    >>> option("--encoding", "cp1252"), option("--overwrite")
-    ("encoding='cp1252'", 'overwrite=True')
+    Args:
+        name: as it is spelled on the command line.
+        value: None for an option that is on or off, and for no other.
+
+    >>> option("--encoding", "cp1252"), option("--minutes", 2.0), option("--overwrite")
+    ("encoding='cp1252'", 'minutes=2', 'overwrite=True')
     """
     place = _PLACE.get()
     if not place.has(name):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     keyword = name.removeprefix("--").replace("-", "_")
     if place.kind == "library":
         return f"{keyword}={True if value is None else repr(value)}"
     if place.kind == "repl":
         return f"/set {keyword.replace('_', '-')} {value}"
-    return name if value is None else f"{name} {shlex.quote(value)}"
+    return name if value is None else f"{name} {shlex.quote(str(value))}"
 
 
 def any_of(*names: str) -> str | None:

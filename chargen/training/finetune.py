@@ -185,7 +185,7 @@ def finetune_run(
         )
         return plan, make_trainer(plan, text, started, weights=base.weights)
 
-    return run_and_record(recorder, text, make, should_stop, ALONE, claim)
+    return run_and_record(recorder, text, make, given, should_stop, ALONE, claim)
 
 
 def _distance(before: Mapping[str, Any] | None, base_score: object) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 
 from chargen.training.config import TrainConfig
 
@@ -63,6 +64,18 @@ class Pacing:
         """Seconds that the last score took."""
         self.score_limit = config.evaluation_tokens
         """Tokens that a score reads: fewer where the planned ones take too long."""
+
+    def counters(self) -> dict[str, float | int]:
+        """What a resumed run needs to score as this one does."""
+        return {"score_limit": self.score_limit, "scoring_seconds": self.scoring_seconds}
+
+    def restore(self, counters: Mapping[str, float | int]) -> None:
+        """Puts back what `counters` said.
+
+        A longer stretch keeps it too: scores of other tokens could not be compared with the best.
+        """
+        self.score_limit = int(counters["score_limit"])
+        self.scoring_seconds = counters["scoring_seconds"]
 
     def took(self, seconds: float, steps: int) -> None:
         """Notes that so many steps took so long."""

@@ -39,7 +39,7 @@ from chargen.training.planner import Plan, make_plan
 from chargen.training.run_folder import Recorder, Saver, run_lock
 from chargen.training.snapshot import Snapshot, load_snapshot, restore
 from chargen.training.trainer import Trainer
-from chargen.training.verdict import describe_failure, unigram_nats
+from chargen.training.verdict import TextSize, describe_failure, unigram_nats
 
 _CARD_TOKENS = 1 << 16
 """Tokens of a text that are scored for a card, beside the run's own score."""
@@ -114,7 +114,7 @@ def train_run(
         plan = Plan.from_json(planned)
         return plan, make_trainer(plan, text, started, ranks=ranks)
 
-    return run_and_record(recorder, text, make, should_stop, ranks, claim)
+    return run_and_record(recorder, text, make, given, should_stop, ranks, claim)
 
 
 def resume_run(
@@ -170,7 +170,7 @@ def resume_run(
             trainer.begin_stretch(snapshot.position["seconds"])
         return plan, trainer
 
-    return run_and_record(recorder, text, make, should_stop, ranks)
+    return run_and_record(recorder, text, make, given, should_stop, ranks)
 
 
 def _lengthened(snapshot: Snapshot, given: Mapping[str, Any], train_tokens: int) -> Plan:
@@ -246,6 +246,7 @@ def run_and_record(
     recorder: Recorder,
     text: RunText,
     make: Callable[[], tuple[Plan, Trainer]],
+    given: Mapping[str, Any],
     should_stop: Callable[[], bool],
     ranks: Ranks,
     claim: Claim | None = None,
@@ -259,6 +260,7 @@ def run_and_record(
         recorder: writes the run's folder.
         text: what is read.
         make: makes plan and trainer, once the folder is this run's.
+        given: what the person asked for.
         should_stop: asked after every step.
         ranks: the processes that train together.
         claim: the claim of the folder; None locks it now.
@@ -291,7 +293,7 @@ def run_and_record(
             if isinstance(event, Finished):
                 if text.replay is not None:
                     _score_replay(recorder, trainer, text.replay, event.weights)
-                event = replace(event, verdict=_verdict(event, trainer, text))
+                event = replace(event, verdict=_verdict(event, trainer, text, given))
             problem = None
             if ranks.is_first:
                 if not isinstance(event, StepDone):
@@ -338,15 +340,28 @@ def _rescued(recorder: Recorder, event: Finished, error: ChargenError) -> Charge
     return ChargenError(f"{error}; the finished model is in {path}: move it to where it is safe")
 
 
-def _verdict(event: Finished, trainer: Trainer, text: RunText) -> str | None:
+def _verdict(
+    event: Finished, trainer: Trainer, text: RunText, given: Mapping[str, Any]
+) -> str | None:
     """Why a run that came to its end learned next to nothing; None if it learned something."""
     if event.reason == "interrupted" or not trainer.ranks.is_first:
         return None
     unigram = None
     if len(text.valid) and len(text.train):
         unigram = unigram_nats(text.train, text.valid, text.tokenizer.vocab_size)
-    minutes = trainer.config.minutes
-    return describe_failure(event.score, unigram, steps=event.step, minutes=minutes)
+    lengths = {name: given[name] for name in ("minutes", "epochs", "steps") if name in given}
+    return describe_failure(
+        event.score,
+        unigram,
+        steps=event.step - trainer.stretch_start,
+        minutes=trainer.config.minutes,
+        steps_before=trainer.stretch_start,
+        asked=lengths or {"steps": trainer.config.steps},
+        stopped_early=event.reason == "early stop",
+        text=TextSize.of(
+            text.train, trainer.lengths[1], trainer.batches.tokens_per_step, event.weights
+        ),
+    )
 
 
 def _score_replay(recorder: Recorder, trainer: Trainer, replay: Replay, weights: Weights) -> None:

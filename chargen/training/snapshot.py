@@ -148,6 +148,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "seconds": trainer.seconds(),
         "begun_seconds": trainer.stretch_start_seconds,
         "healing": trainer.recovery.counters(),
+        "pacing": trainer.pacing.counters(),
         "best": None,
     }
     if trainer.best is not None:
@@ -193,6 +194,8 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
             },
         )
     trainer.recovery.restore(position["healing"])
+    if "pacing" in position:  # older states do not say how much a score reads
+        trainer.pacing.restore(position["pacing"])
     torch.set_rng_state(torch.from_numpy(tensors[_RANDOM]))
     if _DEVICE_RANDOM in tensors:
         set_device_generator(trainer.device, torch.from_numpy(tensors[_DEVICE_RANDOM]))
@@ -257,6 +260,12 @@ def _checked_position(position: dict[str, Any], plan: Plan) -> dict[str, Any]:
     fine = fine and _is_amount(recovery["usual"]) and _is_count(recovery["skipped"])
     fine = fine and _is_count(recovery["parts"])
     fine = fine and 1 <= recovery["parts"] <= plan.train.batch_size
+    if "pacing" in position:
+        pacing = position["pacing"]
+        fine = fine and isinstance(pacing, dict)
+        fine = fine and pacing.keys() == {"score_limit", "scoring_seconds"}
+        fine = fine and _is_count(pacing["score_limit"]) and pacing["score_limit"] >= 2
+        fine = fine and _is_amount(pacing["scoring_seconds"])
     if best is not None:
         names = {field.name for field in fields(Score)}
         fine = fine and isinstance(best, dict) and best.keys() == _BEST

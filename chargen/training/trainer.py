@@ -134,13 +134,13 @@ class Trainer(TrainingState):
         self.scored_step = 0
         self.scores_without_gain = 0
         self.recovery = Recovery()
+        self.pacing = Pacing(config, len(valid))
         self.requests = self.agreed = False, False
         """With several processes: whether the first one asks to save, and to stop; and what of
         that all processes know since the last step."""
         self._requested_steps = config.steps
         self._clock = clock
         self._started = clock() if started is None else started
-        self._pacing = Pacing(config, len(valid))
         self._eager = EagerSteps(self, self.recovery, self._accept)
         self._fast: EagerSteps | GraphedSteps = self._eager
         if self.device.type == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
@@ -182,7 +182,7 @@ class Trainer(TrainingState):
                 self.ranks.raise_if_shared(error)
                 yield self._recovered(self.recovery.split(self, error))
             else:
-                self._pacing.took(self._clock() - began, len(results))
+                self.pacing.took(self._clock() - began, len(results))
                 yield from self._step_events(first, rates, results)
             self._plan_by_clock()
         if len(self.valid) and self.scored_step != self.step:
@@ -218,7 +218,7 @@ class Trainer(TrainingState):
         """Steps until the next score, and not so many that nobody sees progress for long."""
         every = self._steps_per_score()
         steps = min(self.steps - self.step, every - self.step % every, self._stepper.max_steps)
-        return max(1, min(steps, self._pacing.steps_per_look()))
+        return max(1, min(steps, self.pacing.steps_per_look()))
 
     def _learning_rate(self, ahead: int) -> float:
         config = self.config
@@ -274,7 +274,7 @@ class Trainer(TrainingState):
     def _plan_by_clock(self) -> None:
         """With `minutes`: plans as many steps as the time left allows at the speed so far."""
         spent = self.seconds() - self.stretch_start_seconds
-        left = self._pacing.steps_left(spent, self.step, self.steps)
+        left = self.pacing.steps_left(spent, self.step, self.steps)
         if left is not None:
             self._requested_steps = self.step + left
             if self.ranks.count == 1:
@@ -299,7 +299,7 @@ class Trainer(TrainingState):
         During the run the EMA is nearly always better, so scoring the others would waste time.
         """
         began = self._clock()
-        limit = self._agreed(self._pacing.score_limit)
+        limit = self._agreed(self.pacing.score_limit)
         candidates = []
         if self.ema:
             self.ema.swap()
@@ -321,7 +321,7 @@ class Trainer(TrainingState):
         if is_best:
             self.best = event
         self.scored_step = self.step
-        self._pacing.scored(self._clock() - began)
+        self.pacing.scored(self._clock() - began)
         return event
 
     def _agreed(self, tokens: int) -> int:
@@ -346,7 +346,7 @@ class Trainer(TrainingState):
         if len(self.valid):
             last_weights = self.network.to_weights()
             self.network.load_weights(weights)
-            limit = self._agreed(self._pacing.final_limit())
+            limit = self._agreed(self.pacing.final_limit())
             final = evaluate(self.network, self.valid, self.lengths, limit, ranks=self.ranks)
             score = final if math.isfinite(final.nats_per_token) else None
             self.network.load_weights(last_weights)

@@ -117,7 +117,7 @@ def test_scores_read_as_much_as_the_first_process_says(limits, first, other):
     assert [event.step for event in steps_of(two)] == taken
     assert (limits, messages, two.agreed) == (told, [], (False, False))
     assert len(told) >= 3
-    assert one._pacing.score_limit != two._pacing.score_limit, "by its own clock, each differs"
+    assert one.pacing.score_limit != two.pacing.score_limit, "by its own clock, each differs"
 
 
 def test_no_step_is_beyond_the_plan_when_the_time_is_over():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
+import importlib
 import re
 import shlex
 import zipfile
 from pathlib import Path
 
+import click
 import pytest
 
 import chargen
@@ -384,3 +387,45 @@ def test_looking_at_commands_changes_no_message():
     before = option("--x-y", "a b")
     assert group.get_command(click.Context(group), "eval") is not None
     assert option("--x-y", "a b") == before
+
+
+def advised_options() -> list[tuple[str, str, bool]]:
+    """Each call of `option` with a name that is written there: (place, name, has a value)."""
+    found = []
+    for path in sorted(Path(chargen.__file__).parent.rglob("*.py")):
+        if path.parent.name == "cli":  # there, `option` declares one
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
+            if function == "option" or getattr(function, "id", None) == "option":
+                name = node.args[0]
+                if isinstance(name, ast.Constant):
+                    place = f"{path.name}:{node.lineno}"
+                    found.append((place, name.value, len(node.args) + len(node.keywords) > 1))
+    return found
+
+
+def test_an_option_that_takes_a_value_is_advised_with_one():
+    """Without one, the library would be told minutes=True, and the command line --minutes alone."""
+    flags = {
+        name
+        for command in COMMANDS
+        for row in importlib.import_module(f"chargen.cli.{command}").command.params
+        if isinstance(row, click.Option)
+        for name in row.opts
+        if row.is_flag
+    }
+    calls = advised_options()
+    assert {"--overwrite", "--allow-changed-corpus"} < flags
+    assert {"--overwrite", "--column", "--run"} <= {name for _, name, _ in calls}
+    assert [call for call in calls if call[2] == (call[1] in flags)] == []
+
+
+def test_numbers_are_advised_as_numbers():
+    assert [option("--minutes", 2.0), option("--minutes", 0.5), option("--steps", 2_000_000)] == [
+        "minutes=2", "minutes=0.5", "steps=2000000",
+    ]  # fmt: skip
+    with read_by("command"):
+        assert option("--minutes", 2.0) == "--minutes 2"
