@@ -36,6 +36,7 @@ from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
 from chargen.text.dataset import TextOptions, open_dataset, options_to_json
 from chargen.training.batches import BatchStream
+from chargen.training.clock import RunClock
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import MAX_STEPS, GraphedSteps
 from chargen.training.device import prepare_torch
@@ -220,22 +221,24 @@ def quality(path: Path, seconds: float, device: str) -> str:
         began, tokens, plan = time.perf_counter(), 0, ""
         options = TextOptions(corpus=(str(corpus),))
         dataset = open_dataset(options)
-        events = train_run(
-            folder / "run",
-            RunText(tokenizer=dataset.tokenizer, train=dataset.train, valid=dataset.valid),
-            card=dataset.card,
-            source=options_to_json(options),
-            given={"minutes": seconds / 60, "device": device},
-            should_stop=lambda: False,
-        )
-        for event in events:
-            if isinstance(event, Planned):
-                plan = (
-                    f"{event.model.cell_row.label}, {event.model.units_label}, batch "
-                    f"{event.train.batch_size} x {event.train.bptt}"
-                )
-            elif isinstance(event, StepDone):
-                tokens = event.tokens
+        with RunClock() as clock:
+            events = train_run(
+                folder / "run",
+                RunText(tokenizer=dataset.tokenizer, train=dataset.train, valid=dataset.valid),
+                card=dataset.card,
+                source=options_to_json(options),
+                given={"minutes": seconds / 60, "device": device},
+                should_stop=lambda: False,
+                clock=clock,
+            )
+            for event in events:
+                if isinstance(event, Planned):
+                    plan = (
+                        f"{event.model.cell_row.label}, {event.model.units_label}, batch "
+                        f"{event.train.batch_size} x {event.train.bptt}"
+                    )
+                elif isinstance(event, StepDone):
+                    tokens = event.tokens
         took = time.perf_counter() - began
         model = load(folder / "run")
         network = RecurrentLM(model.config).to(device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,6 +28,7 @@ from chargen.train_api import (
     divide_settings,
     training_events,
 )
+from chargen.training.clock import RunClock
 from chargen.training.config import check_settings
 from chargen.training.events import TrainEvent
 from chargen.training.launch import this_process
@@ -80,7 +80,7 @@ def finetune(
     """
 
     def prepare(cleanup: ExitStack) -> Training:
-        started = time.monotonic()
+        clock = cleanup.enter_context(RunClock())
         if this_process().count > 1:
             raise UsageError(FINETUNES_ALONE)
         names = corpus_names(corpus)
@@ -150,7 +150,7 @@ def finetune(
                 source=source,
                 given=given,
                 should_stop=should_stop,
-                started=started,
+                clock=clock,
                 claim=claim,
             )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -32,6 +31,7 @@ from chargen.text.dataset import (
 )
 from chargen.text.moved import find_moved, with_corpus
 from chargen.text.unseen import warn_of_unseen
+from chargen.training.clock import RunClock
 from chargen.training.config import check_settings
 from chargen.training.events import Planned, TrainEvent
 from chargen.training.launch import this_process
@@ -99,7 +99,7 @@ def train(
     """
 
     def prepare(cleanup: ExitStack) -> Training:
-        started = time.monotonic()
+        clock = cleanup.enter_context(RunClock())
         names = corpus_names(corpus)
         text_settings, given = divide_settings(settings)
         check_settings(given)
@@ -130,7 +130,7 @@ def train(
                 source=options_to_json(options),
                 given=given,
                 should_stop=should_stop,
-                started=started,
+                clock=clock,
                 ranks=ranks,
                 claim=claim,
             )
@@ -176,7 +176,7 @@ def resume(
     """
 
     def prepare(cleanup: ExitStack) -> Training:
-        started = time.monotonic()
+        clock = cleanup.enter_context(RunClock())
         lengths = {"minutes": minutes, "epochs": epochs, "steps": steps}
         given = {name: value for name, value in lengths.items() if value is not None}
         check_settings(given)
@@ -229,7 +229,7 @@ def resume(
                 card=card,
                 given=given,
                 should_stop=should_stop,
-                started=started,
+                clock=clock,
                 ranks=ranks,
             )
 

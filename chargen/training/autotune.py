@@ -55,7 +55,7 @@ class Probe:
         clock: seconds.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._end = clock() + seconds
 

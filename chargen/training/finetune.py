@@ -22,6 +22,7 @@ from chargen.model.claims import Claim
 from chargen.model.config import ModelConfig
 from chargen.model.extend_weights import shape_difference
 from chargen.text.tokenizer import token_lengths
+from chargen.training.clock import RunClock
 from chargen.training.distributed import ALONE
 from chargen.training.events import TrainEvent
 from chargen.training.network import RecurrentLM
@@ -64,6 +65,7 @@ def make_finetune_plan(
     train_tokens: int,
     valid_tokens: int,
     distance: float = _UNKNOWN_DISTANCE,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """A plan for a base of a given shape.
 
@@ -76,6 +78,7 @@ def make_finetune_plan(
         train_tokens: number of tokens to learn.
         valid_tokens: number of tokens to score.
         distance: bits that the text costs the base, divided by those that its own text costs it.
+        clock: as for `make_plan`.
 
     Raises:
         UsageError: a setting is out of range, or asks for another shape.
@@ -91,7 +94,11 @@ def make_finetune_plan(
     if settings.get("replay_share"):
         settings.setdefault("l2_to_base", _PULL_WITH_REPLAY)
     plan = make_plan(
-        settings, vocab_size=base.vocab_size, train_tokens=train_tokens, valid_tokens=valid_tokens
+        settings,
+        vocab_size=base.vocab_size,
+        train_tokens=train_tokens,
+        valid_tokens=valid_tokens,
+        clock=clock,
     )
     train, changes = plan.train, dict[str, Any]()
     reasons = list(plan.reasons[:-1])  # the last one tells the passes, which may change here
@@ -136,7 +143,7 @@ def finetune_run(
     source: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
-    started: float | None = None,
+    clock: RunClock,
     claim: Claim | None = None,
 ) -> Iterator[TrainEvent]:
     """Plans, fine-tunes and records; yields every event after it was recorded.
@@ -150,14 +157,13 @@ def finetune_run(
         source: where the corpora were and how they were read, for run.json.
         given: what the person asked for (see `make_finetune_plan`).
         should_stop: asked after every step.
-        started: `time.monotonic()` when the run's minutes began; None is now.
+        clock: made when the run's minutes began.
         claim: the claim of the folder; None locks it now.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
         ChargenError: training or writing failed.
     """
-    started = time.monotonic() if started is None else started
     recorder = Recorder(folder, text.tokenizer.to_state(), dict(card), source)
 
     def make() -> tuple[Plan, Trainer]:
@@ -167,14 +173,14 @@ def finetune_run(
         minutes = given.get("minutes", DEFAULT_MINUTES)
         fixed = {"epochs", "steps"} & given.keys()
         seconds = None if fixed else minutes * 60 * _BASE_SCORE_SHARE
-        before = card_score(network, text.valid, lengths, seconds)
+        before = card_score(network, text.valid, lengths, seconds, clock)
         recorder.card["before"] = before
         if text.replay is not None:
             # As the base itself predicts it, which knows none of the new tokens.
             with torch.no_grad():
                 network.head.bias[list(new_tokens)] = _NEVER
             recorder.card["old_text"] = {
-                "before": card_score(network, text.replay.valid, lengths, seconds)
+                "before": card_score(network, text.replay.valid, lengths, seconds, clock)
             }
         plan = make_finetune_plan(
             given,
@@ -182,8 +188,9 @@ def finetune_run(
             train_tokens=len(text.train),
             valid_tokens=len(text.valid),
             distance=_distance(before, base.card.get("validation")),
+            clock=clock,
         )
-        return plan, make_trainer(plan, text, started, weights=base.weights)
+        return plan, make_trainer(plan, text, clock, weights=base.weights)
 
     return run_and_record(recorder, text, make, given, should_stop, ALONE, claim)
 

@@ -7,7 +7,8 @@ with `minutes` it also depends on how fast this machine takes a few steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -92,6 +93,7 @@ def make_plan(
     valid_tokens: int,
     processes: int = 1,
     elapsed: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """Fills in what was not given.
 
@@ -102,6 +104,7 @@ def make_plan(
         valid_tokens: number of tokens to score.
         processes: number of processes that share the batch.
         elapsed: seconds of the minutes that are over; reading the text took them.
+        clock: seconds; the speed is measured by it.
 
     Raises:
         UsageError: a value is out of range.
@@ -127,7 +130,7 @@ def make_plan(
         size = _size(minutes, train_tokens, settings, device)
         model, draft = _draft(settings, vocab_size, size)
         share = _process_share(draft, processes)
-        probe = autotune.Probe(minutes * 60 * _PROBE_SHARE)
+        probe = autotune.Probe(minutes * 60 * _PROBE_SHARE, clock)
         began = probe.clock()
         kernel, settings["threads"] = autotune.fastest(_one_group(model), share, probe)
         speed = kernel, settings["threads"], _SPEED_STEPS, probe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def train_run(
     source: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
-    started: float | None = None,
+    clock: RunClock,
     ranks: Ranks | None = None,
     claim: Claim | None = None,
 ) -> Iterator[TrainEvent]:
@@ -88,7 +88,7 @@ def train_run(
         source: where the corpus was and how it was read, for run.json.
         given: what the person asked for (see `make_plan`).
         should_stop: asked after every step.
-        started: `time.monotonic()` when the run's minutes began; None is now.
+        clock: made when the run's minutes began.
         ranks: the processes that train together; the first of them records. None is this alone.
         claim: the claim of the folder; None locks it now.
 
@@ -97,7 +97,6 @@ def train_run(
         ChargenError: training or writing failed.
     """
     ranks = ranks or ALONE
-    started = time.monotonic() if started is None else started
     recorder = Recorder(folder, text.tokenizer.to_state(), dict(card), source)
 
     def make() -> tuple[Plan, Trainer]:
@@ -108,11 +107,12 @@ def train_run(
                 train_tokens=len(text.train),
                 valid_tokens=len(text.valid),
                 processes=ranks.count,
-                elapsed=time.monotonic() - started,
+                elapsed=clock() - clock.began,
+                clock=clock,
             ).to_json()
         )
         plan = Plan.from_json(planned)
-        return plan, make_trainer(plan, text, started, ranks=ranks)
+        return plan, make_trainer(plan, text, clock, ranks=ranks)
 
     return run_and_record(recorder, text, make, given, should_stop, ranks, claim)
 
@@ -125,7 +125,7 @@ def resume_run(
     card: Mapping[str, Any],
     given: Mapping[str, Any],
     should_stop: Callable[[], bool],
-    started: float,
+    clock: RunClock,
     ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
     """Goes on from a snapshot as if nothing had happened; or, with a new length, from there on.
@@ -138,7 +138,7 @@ def resume_run(
         given: nothing, or one of `minutes`, `steps` and `epochs`: a stretch of that length
             begins, with a warm-up and a decay of its own.
         should_stop: asked after every step.
-        started: `time.monotonic()` when this sitting began.
+        clock: made when this sitting began.
         ranks: the processes that train together, as many as there are now; None is this alone.
 
     Raises:
@@ -160,14 +160,14 @@ def resume_run(
         if ranks.is_first and load_snapshot(folder / TRAINING).position != snapshot.position:
             raise UsageError(f"{folder}: another process went on with this run; try again")
         plan = _lengthened(snapshot, given, len(text.train))
-        began = started - snapshot.position["seconds"]
-        trainer = make_trainer(plan, text, began, ranks=ranks)
+        spent = snapshot.position["seconds"]
+        trainer = make_trainer(plan, text, clock, spent=spent, ranks=ranks)
         restore(trainer, snapshot)
         plan = replace(plan, reasons=(*plan.reasons, *_other_kernel(plan, trainer)))
         if dict(card) != snapshot.card:
             trainer.recovery.loss_ema = 0.0  # another text: its losses are not comparable
         if given:
-            trainer.begin_stretch(snapshot.position["seconds"])
+            trainer.begin_stretch(spent)
         return plan, trainer
 
     return run_and_record(recorder, text, make, given, should_stop, ranks)
@@ -208,12 +208,16 @@ def _other_kernel(plan: Plan, trainer: Trainer) -> list[str]:
 def make_trainer(
     plan: Plan,
     text: RunText,
-    started: float,
+    clock: RunClock,
     *,
+    spent: float = 0.0,
     weights: Weights | None = None,
     ranks: Ranks = ALONE,
 ) -> Trainer:
-    """A trainer before its first step: from random weights, or from those of a base."""
+    """A trainer before its first step: from random weights, or from those of a base.
+
+    `spent` are the seconds of earlier sittings.
+    """
     begin_training()
     device = prepare_torch(plan.train)
     kernel = _planned_kernel(plan)
@@ -234,8 +238,8 @@ def make_trainer(
         text.train,
         text.valid,
         token_lengths(text.tokenizer),
-        clock=RunClock(),
-        started=started,
+        clock=clock,
+        started=clock.began - spent,
         replay=None if text.replay is None else text.replay.train,
         ranks=ranks,
         eos_id=text.tokenizer.eos_id,
@@ -268,11 +272,10 @@ def run_and_record(
     folder, shown = recorder.folder, recorder.shown
     if ranks.is_first:
         make_folder(folder)
-    with run_lock(folder, recorder, ranks, claim), enough_memory(), ExitStack() as held:
+    with run_lock(folder, recorder, ranks, claim), enough_memory():
         plan, trainer = make()
         ranks.check_same(len(text.train), len(text.valid), trainer.step, trainer.steps)
         saver = Saver(trainer, recorder)
-        held.callback(trainer.close)
         if ranks.is_first:
             sweep(folder, (MODEL, TRAINING, METRICS, RUN))
             planned = Planned(
@@ -349,7 +352,7 @@ def _verdict(
     unigram = None
     if len(text.valid) and len(text.train):
         unigram = unigram_nats(text.train, text.valid, text.tokenizer.vocab_size)
-    lengths = {name: given[name] for name in ("minutes", "epochs", "steps") if name in given}
+    lengths = {name: given[name] for name in ("epochs", "steps") if name in given}
     return describe_failure(
         event.score,
         unigram,

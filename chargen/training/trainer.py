@@ -18,7 +18,6 @@ from chargen.model.score import Score
 from chargen.text.spread import ShuffledText
 from chargen.text.tokenizer import Tokens
 from chargen.training.batches import BatchStream
-from chargen.training.clock import RunClock
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import GraphedSteps
 from chargen.training.distributed import ALONE, Ranks
@@ -145,11 +144,6 @@ class Trainer(TrainingState):
         self._fast: EagerSteps | GraphedSteps = self._eager
         if self.device.type == "cuda" and ranks.count == 1 and self.optimizer.is_uniform:
             self._fast = GraphedSteps(self, self.recovery, capture=True)
-
-    def close(self) -> None:
-        """Ends what runs beside the training: the thread of a `RunClock`."""
-        if isinstance(self._clock, RunClock):
-            self._clock.close()
 
     def run(self) -> Iterator[TrainEvent]:
         """Trains to the end of the plan, or until `stop_requested` is set.

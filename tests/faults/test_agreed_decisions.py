@@ -1,9 +1,9 @@
 """What several processes must do alike is decided by the first one, whatever the others see.
 
-A process that scored more tokens, or took a step more, would wait for the others forever. The
-processes here are one process that runs twice: first as the first one, which notes what it sends;
-then as another one, which receives that, and must send the same kinds of messages in the same
-order.
+A score that mixed parts of different length would be none, and a process that took a step more
+would wait for the others forever. The processes here are one process that runs twice: first as the
+first one, which notes what it sends; then as another one, which receives that, and must send the
+same kinds of messages in the same order.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 
 import chargen
 from chargen.hints import read_by
+from chargen.model.checkpoint import save_model
 from chargen.model.score import Score
 from chargen.training import session, trainer
 from chargen.training.config import check_settings
@@ -19,6 +20,7 @@ from chargen.training.schedule import Pacing
 from chargen.training.snapshot import load_snapshot
 from chargen.training.verdict import TextSize, describe_failure
 from tests.cli.conftest import cli  # noqa: F401  a fixture
+from tests.conftest import make_model
 from tests.training.test_snapshot import forge
 
 POOR = Score(**{**dict.fromkeys(Score.__dataclass_fields__, 1.0), "nats_per_token": 3.0})
@@ -178,3 +180,16 @@ def test_a_resumed_run_scores_as_many_tokens_as_before(monkeypatch, is_old):
     assert isinstance(last, Finished)
     assert any(isinstance(event, StepDone) for event in steps)
     assert set(limits) == {3_000 if is_old else 2_500}
+
+
+def test_a_run_that_its_passes_end_is_not_told_more_minutes(monkeypatch, tmp_path):
+    """Fine-tuning on a small text takes fewer steps than the minutes allow."""
+    save_model(tmp_path / "base.safetensors", make_model(characters="\n adeghilnstuw"))
+    Path("a.txt").write_text("the sea and the wind and the gulls\n" * 90, encoding="utf-8")
+    given = []
+    monkeypatch.setattr(session, "describe_failure", lambda *_, **more: given.append(more))
+    (plan, *_, last) = chargen.finetune(
+        tmp_path / "base.safetensors", "a.txt", run="r", minutes=1_000, patience=0, threads=1
+    )
+    assert plan.train.minutes is None
+    assert (given[0]["minutes"], given[0]["asked"]) == (None, {"steps": last.step})

@@ -174,6 +174,50 @@ def test_two_processes_that_stop_and_resume_take_the_same_steps(corpus):
     assert done.stdout.split("\n") == ["threads []", "threads []", ""]
 
 
+CLOCKS = """
+import json, os, sys
+from pathlib import Path
+import chargen
+from chargen import train_api
+from chargen.training import trainer
+from chargen.training.clock import RunClock
+
+rank = int(os.environ["RANK"])
+now, limits, scored = [0.0], [], trainer.evaluate_calibrated
+
+def time():
+    now[0] += (0.01, 1.0)[rank]  # one process sees a hundred times as much time pass
+    return now[0]
+
+def noting(network, tokens, lengths, limit, **more):
+    limits.append(limit)
+    return scored(network, tokens, lengths, limit, **more)
+
+train_api.RunClock = lambda: RunClock(time, lambda: now[0], looks=False)
+trainer.evaluate_calibrated = noting
+settings = dict(hidden_size=16, batch_size=5, bptt=8, evaluations=20, threads=1, seed=1)
+events = list(chargen.train(
+    "text.txt", run="r", minutes=0.1, valid_fraction=0.3, evaluation_tokens=6000, **settings
+))
+Path(f"{rank}.json").write_text(json.dumps([limits, events[-1].step, events[-1].score.to_json()]))
+"""
+
+
+def test_two_processes_with_different_clocks_do_what_the_first_one_says(corpus):
+    Path("clocks.py").write_text(CLOCKS)
+    done = subprocess.run(
+        [*TORCHRUN, "clocks.py"], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(Path(f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    limits, steps, _ = first
+    assert limits == [6_000] * len(limits)
+    assert len(limits) >= 4
+    state = json.loads(_header("checkpoints/r/training.safetensors"))["position"]
+    assert state["step"] == steps <= state["steps"]
+
+
 def _parent(path: Path) -> int:
     try:
         return int((path / "stat").read_text().rpartition(")")[2].split()[1])
