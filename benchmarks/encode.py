@@ -60,7 +60,7 @@ def peak_bytes() -> int:
 def encode(path: str, tokenizer_name: str) -> None:
     """Encodes a file; prints characters, seconds, seconds of the tokenizer, and peak memory."""
     from chargen.text.corpus import open_corpus
-    from chargen.text.reader import Reading
+    from chargen.text.reading import Reading
     from chargen.text.store import build_tokenizer, encode_corpus
 
     began = time.perf_counter()

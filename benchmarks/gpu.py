@@ -34,7 +34,8 @@ from torch.nn import functional
 from chargen.api import load
 from chargen.errors import ChargenError
 from chargen.model.config import ModelConfig
-from chargen.text.dataset import TextOptions, open_dataset, options_to_json
+from chargen.text.dataset import open_dataset
+from chargen.text.text_options import TextOptions, options_to_json
 from chargen.training.batches import BatchStream
 from chargen.training.clock import RunClock
 from chargen.training.config import TrainConfig

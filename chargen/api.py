@@ -13,6 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chargen.errors import CorpusError, UnseenWarning, UsageError, unknown_name
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
@@ -24,14 +26,22 @@ from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score
 from chargen.scoring import score
 from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.dataset import (
+from chargen.text.corpus_tokenizer import (
+    begun_by,
+    first_label,
+    form_of,
+    label_id,
+    labels_of,
+    parse_mixture,
+)
+from chargen.text.reopen import is_on_this_machine, reopen_store
+from chargen.text.store import TokenStore
+from chargen.text.text_options import (
     TextOptions,
     documents_of,
-    is_on_this_machine,
+    letters_of,
     options_from_json,
-    reopen_store,
 )
-from chargen.text.store import TokenStore
 from chargen.text.tokenizer import Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
 
@@ -50,11 +60,47 @@ class Model:
         self.config = file.config
         self.card = file.card
         self.tokenizer: Tokenizer = file.build_tokenizer()
-        self.stepper = Stepper(file.config, file.weights)
+        self._begin_with({label: 1 / len(self.labels) for label in self.labels})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, or what another process gets, is made anew from the file's content."""
-        return Model, (self.file, self.path)
+        return _rebuilt, (self.file, self.path, self.mixture)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of documents that the model learned; most models have none."""
+        return labels_of(self.tokenizer)
+
+    def labelled(self, label: str) -> Model:
+        """The same model, whose texts begin with a label; they begin with all alike by default.
+
+        Args:
+            label: one of `labels`, or several with weights (`austen:0.7,poe:0.3`), whose
+                embeddings are averaged.
+
+        Raises:
+            UsageError: there is no such label, or a weight is no number above 0.
+        """
+        return _rebuilt(self.file, self.path, parse_mixture(label, self.tokenizer))
+
+    def _begin_with(self, mixture: dict[str, float]) -> None:
+        self.mixture = mixture
+        """The share of each label with which texts begin."""
+        if mixture:
+            self.tokenizer = begun_by(self.tokenizer, next(iter(mixture)))
+        self.stepper = self.fresh_stepper()
+
+    def fresh_stepper(self) -> Stepper:
+        """A stepper of the weights of the file."""
+        weights = self.file.weights
+        if len(self.mixture) > 1:
+            # Labels are never drawn, so the row of one of them can hold the mean.
+            embedding = weights["embedding.weight"].copy()
+            rows = [label_id(self.tokenizer, name) for name in self.mixture]
+            shares = np.array(list(self.mixture.values()), np.float32)
+            embedding[rows[0]] = shares @ embedding[rows]
+            weights = {**weights, "embedding.weight": embedding}
+        return Stepper(self.config, weights)
 
     @property
     def stepper(self) -> Stepper:
@@ -138,7 +184,8 @@ class Model:
             CorpusError: the text has fewer than two tokens.
             ChargenError: there is no such way, or the model's numbers overflow.
         """
-        return self.score_tokens(self._read(text), way)
+        ids = np.concatenate([first_label(self.tokenizer), self._read(text)])
+        return self.score_tokens(ids, way)
 
     def score_tokens(self, ids: TokenIds | Tokens, way: str = "numpy") -> Score:
         """`score` of ids (N,), which may lie in a memory map."""
@@ -147,6 +194,13 @@ class Model:
     def trace(self, text: str, unknown: str = "nearest") -> Trace:
         """Everything that goes on inside while a text is read."""
         return record(self.stepper, self._read(text, unknown))
+
+
+def _rebuilt(file: ModelFile, path: Path | None, mixture: dict[str, float]) -> Model:
+    model = Model(file, path)
+    if mixture != model.mixture:
+        model._begin_with(mixture)
+    return model
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Model:
@@ -171,10 +225,16 @@ def validation_text(model: Model) -> Tokens | None:
     return None if parts is None or not len(parts[1]) else parts[1]
 
 
-def place_of(model: Model, passage: str) -> str | None:
+def place_of(model: Model, passage: str, *, before: str = "", after: str = "") -> str | None:
     """FILE:LINE where a passage of the training text stands, as the file is on this machine.
 
     None where it is not found: the file is gone or has changed, or the text came from a pipe.
+
+    Args:
+        model: the model.
+        passage: the text.
+        before: the text before it, which tells equal passages apart.
+        after: the text after it.
     """
     from chargen.text.places import find_place
 
@@ -182,13 +242,16 @@ def place_of(model: Model, passage: str) -> str | None:
     if options is None:
         return None
     names = [name for name in options.corpus if is_on_this_machine(name)]
-    return find_place(names, options.encoding, passage)
+    return find_place(options, names, passage, before=before, after=after)
 
 
 def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
     """The two parts of a model's corpus, found by what its run, or its card, says of it."""
     options = _options_of(model)
-    return None if options is None else reopen_store(options, model.tokenizer, model.card)
+    if options is None:
+        return None
+    # That of the file has no label of its own: the corpus says how its documents begin.
+    return reopen_store(options, model.file.build_tokenizer(), model.card)
 
 
 def _options_of(model: Model) -> TextOptions | None:
@@ -211,7 +274,9 @@ def _options_of(model: Model) -> TextOptions | None:
         pattern=tokenizer.settings.get("pattern"),
         valid_fraction=fraction,
         valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
+        normalize=form_of(model.tokenizer),
         **documents_of(card),
+        **letters_of(card),
     )
 
 

@@ -17,8 +17,15 @@ from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
 from chargen.text.corpus import Watcher, unwatched
-from chargen.text.dataset import BASE_PATH, REPLAY, TextOptions, documents_of, options_to_json
+from chargen.text.corpus_tokenizer import form_of
 from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
+from chargen.text.text_options import (
+    BASE_PATH,
+    REPLAY,
+    TextOptions,
+    documents_of,
+    options_to_json,
+)
 from chargen.text.unseen import warn_of_unseen
 from chargen.train_api import (
     FINETUNES_ALONE,
@@ -108,6 +115,7 @@ def finetune(
             text_settings |= documents_of(base.card)
         if kind == "regex":
             text_settings.setdefault("pattern", base.file.tokenizer.settings.get("pattern"))
+        text_settings.setdefault("normalize", form_of(base.tokenizer))
         options = TextOptions(corpus=names, tokenizer=kind, **text_settings)
         given.setdefault("shuffle", options.documents != "whole")
         claim = claim_folder(names, base=base.path, run=run, out=out, overwrite=overwrite)

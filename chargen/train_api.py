@@ -21,15 +21,15 @@ from chargen.iterator import TrainEvents
 from chargen.model.claims import claim_folder
 from chargen.model.runs import TRAINING, locate_run
 from chargen.text.corpus import Watcher, unwatched
-from chargen.text.dataset import (
+from chargen.text.dataset import open_dataset
+from chargen.text.moved import find_moved, with_corpus
+from chargen.text.reopen import reopen_dataset
+from chargen.text.text_options import (
     REPLAY,
     TextOptions,
-    open_dataset,
     options_from_json,
     options_to_json,
-    reopen_dataset,
 )
-from chargen.text.moved import find_moved, with_corpus
 from chargen.text.unseen import warn_of_unseen
 from chargen.training.clock import RunClock
 from chargen.training.config import check_settings

@@ -11,6 +11,7 @@ import click
 
 from chargen.cli.options import CORPUS, json_option, terminal_options, write_json
 from chargen.cli.pictures import Pictures, picture_options
+from chargen.cli.reading import reading_options, without_defaults
 from chargen.errors import ExitCode
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
@@ -71,6 +72,7 @@ CORPUS, the text is the built-in corpus.
 @click.option(
     "--tokenizer", default="char", show_default=True, metavar="KIND", help="As for train."
 )
+@reading_options
 @json_option
 @terminal_options
 @picture_options
@@ -100,7 +102,7 @@ def command(
         equal=equal,
         run=run,
         overwrite=pictures.overwrite,
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=without_defaults(settings),
     )
     runs: Sequence[ComparedRun] = ()
     display = open_comparison(terminal, comparison_figure)

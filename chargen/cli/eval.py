@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,6 +47,9 @@ So the last decimal may differ from that of one long reading.
 @click.argument("names", metavar="[MODEL] FILE...", nargs=-1, required=True, type=MODEL)
 @encoding_option
 @column_option
+@click.option(
+    "--label", metavar="LABEL", help="Read every document under this label, or a mixture."
+)
 @click.option("--dynamic", is_flag=True, help="Also score the model while it learns from the text.")
 @json_option
 @terminal_options
@@ -54,31 +57,52 @@ def command(
     names: tuple[str, ...],
     encoding: str | None,
     column: str | None,
+    label: str | None,
     dynamic: bool,
     as_json: bool,
     terminal: Terminal,
 ) -> None:
     """Score; see _EVAL_HELP."""
     from chargen.api import load
+    from chargen.text.corpus_tokenizer import split_by_label
 
     if names[1:].count("-") > 1:
         raise UsageError("'-' (standard input) can be read only once; name it once")
     if len(names) == 1 and is_model(names[0]):
         raise UsageError(f"{names[0]}: name the FILE to score after the model")
     model = load(names[0] if len(names) > 1 else None)
+    if label is not None:
+        model = model.labelled(label)
     files = names[1:] or names
     for name in files:
         ids = read_tokens(
-            model, name, terminal, encoding=encoding, column=column, result="the score"
+            model,
+            name,
+            terminal,
+            encoding=encoding,
+            column=column,
+            labelled="own" if label is None else "model's",
+            result="the score",
         )
+        by_label = split_by_label(ids, model.tokenizer) if label is None else {}
         score = _score(model, ids, name, "auto")
         dynamic_score = _score(model, ids, name, "online") if dynamic else None
         if as_json:
-            label = {"file": name} if len(files) > 1 else {}
-            extra = {} if dynamic_score is None else {"dynamic": dynamic_score.to_json()}
-            write_json(terminal, {**label, **score.to_json(), **extra})
+            named = {"file": name} if len(files) > 1 else {}
+            extra: dict[str, Any] = {}
+            if dynamic_score is not None:
+                extra["dynamic"] = dynamic_score.to_json()
+            scores = {
+                name: _score(model, part, name, "auto").to_json() for name, part in by_label.items()
+            }
+            if scores:
+                extra["labels"] = scores
+            write_json(terminal, {**named, **score.to_json(), **extra})
             continue
         terminal.write_line(_score_line(name, score))
+        for label_name, part in by_label.items():
+            part_score = _score(model, part, f"{name}, {label_name}", "auto")
+            terminal.write_line(_score_line(f"{name}, {label_name}", part_score))
         if dynamic_score is not None:
             terminal.write_line(_score_line(f"{name}, learning while it reads", dynamic_score))
 

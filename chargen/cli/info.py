@@ -35,6 +35,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
     """
     from chargen.model.checkpoint import load_model
     from chargen.model.runs import locate_model
+    from chargen.text.corpus_tokenizer import labels_of
 
     if devices:
         _show_machine(as_json, terminal)
@@ -48,6 +49,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
             "config": file.config.to_json(),
             "parameters": file.config.num_parameters,
             "tokenizer": file.tokenizer.kind,
+            "labels": list(labels_of(tokenizer)),
             "card": file.card,
         }
         write_json(terminal, value)
@@ -59,6 +61,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
         ("embedding", f"{config.embedding_size}{', tied to the head' if config.tied_head else ''}"),
         ("weights", f"{config.num_parameters:,}"),
         ("tokenizer", f"{file.tokenizer.kind}, {tokenizer.vocab_size} tokens"),
+        *([("labels", ", ".join(labels_of(tokenizer)))] if labels_of(tokenizer) else []),
         *_card_rows(file.card),
     ]
     for label, value in rows:

@@ -26,6 +26,7 @@ from chargen.training.launch import this_process
 # command, so that it is quick.
 COMMANDS: dict[str, str] = {
     "demo": "Train for a minute on the built-in corpus, then write.",
+    "look": "Show what would be read of a text, without training.",
     "train": "Train a model on your text.",
     "finetune": "Continue training a model on your own text.",
     "resume": "Continue a run exactly where it stopped.",

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -85,30 +85,13 @@ def encoding_option(function: F) -> F:
     return option(function)
 
 
-def documents_options(function: F) -> F:
-    """Add --documents and --separator."""
-    from chargen.text.corpus import DOCUMENT_MODES
-
-    decorators = (
-        click.option(
-            "--documents",
-            type=click.Choice(DOCUMENT_MODES),
-            default="whole",
-            show_default=True,
-            help="What a document is: the whole text, each file (or row of a table), each line, "
-            "what stands between empty lines, or between lines of --separator.",
-        ),
-        click.option(
-            "--separator", metavar="TEXT", help="Documents end at lines that are exactly this."
-        ),
-    )
-    command: F = decorated(function, decorators)
-    return command
-
-
 def column_option(function: F) -> F:
-    """Add --column, of the tables (.jsonl, .csv, .parquet) that a command reads."""
-    option = click.option("--column", metavar="NAME", help="Column of a table with the text.")
+    """Add --column, of the tables that a command reads."""
+    option = click.option(
+        "--column",
+        metavar="NAME",
+        help="Column of a table with the text; in JSON also a path, as messages.content.",
+    )
     return option(function)
 
 
@@ -265,6 +248,7 @@ def read_tokens(
     *,
     encoding: str | None = None,
     column: str | None = None,
+    labelled: Literal["no", "own", "model's"] = "no",
     result: str = "what follows",
 ) -> Tokens:
     """Read a text as tokens (N,) of a model; report the characters that the model never saw.
@@ -275,6 +259,8 @@ def read_tokens(
         terminal: shows the report.
         encoding: of the file; None means UTF-8, or what a byte order mark says.
         column: of a table, if the text is one.
+        labelled: the labels with which documents begin: none, their own where they have one, or
+            the one with which the model writes.
         result: what the command makes of the text, for the report.
 
     Raises:
@@ -283,10 +269,12 @@ def read_tokens(
     import numpy as np
 
     from chargen.text.corpus import open_corpus
-    from chargen.text.dataset import documents_of
+    from chargen.text.corpus_tokenizer import form_of, unlabelled
     from chargen.text.encoding import encoded_batches
-    from chargen.text.reader import Reading
+    from chargen.text.letters import Letters
+    from chargen.text.reading import Reading
     from chargen.text.store import token_dtype
+    from chargen.text.text_options import documents_of, letters_of
     from chargen.text.unseen import unseen_lines
 
     if name == "-":
@@ -294,12 +282,20 @@ def read_tokens(
     corpus = open_corpus(
         [name],
         **documents_of(model.card),
-        reading=Reading(encoding=encoding, column=column, as_bytes=model.tokenizer.reads_bytes),
+        reading=Reading(
+            encoding=encoding,
+            column=column,
+            chat=model.card.get("chat") is True,
+            label_from=letters_of(model.card).get("label_from") if labelled == "own" else None,
+            letters=Letters(normalize=form_of(model.tokenizer)),
+            as_bytes=model.tokenizer.reads_bytes,
+        ),
     )
     for line in unseen_lines(model.tokenizer, corpus.pieces()):
         terminal.complain(f"{name}: {line}; {result} is of the text with these replaced")
     dtype = np.dtype(token_dtype(model.tokenizer.vocab_size))
-    batches = [ids for ids, _ in encoded_batches(corpus, model.tokenizer, dtype)]
+    tokenizer = model.tokenizer if labelled != "no" else unlabelled(model.tokenizer)
+    batches = [ids for ids, _ in encoded_batches(corpus, tokenizer, dtype)]
     tokens: Tokens = np.concatenate([np.empty(0, dtype), *batches])
     if not len(tokens):
         raise CorpusError(f"{name}: the text is empty")
@@ -318,7 +314,8 @@ def decode_text(data: bytes, name: str, model: Model, encoding: str | None) -> s
     Raises:
         CorpusError: the content is binary or in another encoding.
     """
-    from chargen.text.reader import Reading, read_all
+    from chargen.text.reader import read_all
+    from chargen.text.reading import Reading
 
     shown = "standard input" if name == "-" else name
     text = read_all(data, shown, Reading(encoding=encoding, as_bytes=model.tokenizer.reads_bytes))

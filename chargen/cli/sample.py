@@ -100,6 +100,12 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
     show_default=True,
     help="What to do with characters of the prompt that the model never saw.",
 )
+@click.option(
+    "--label",
+    metavar="LABEL",
+    help="Write as documents of this label; a:0.7,b:0.3 mixes two. The model lists its labels in "
+    "`chargen info`.",
+)
 @click.option("--echo/--no-echo", default=True, help="Include the prompt in the output.")
 @encoding_option
 @json_option
@@ -111,6 +117,7 @@ def command(
     count: int,
     unknown: str,
     echo: bool,
+    label: str | None,
     encoding: str | None,
     as_json: bool,
     terminal: Terminal,
@@ -129,6 +136,8 @@ def command(
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
     read_prompt = _read_prompt(prompt, prompt_file, terminal)
     loaded = load(model)
+    if label is not None:
+        loaded = loaded.labelled(label)
     text = read_prompt if isinstance(read_prompt, str) else ""
     if isinstance(read_prompt, bytes):
         text = decode_text(read_prompt, prompt_file or "-", loaded, encoding)

@@ -16,13 +16,11 @@ import click
 from chargen.cli.options import (
     CORPUS,
     TableName,
-    column_option,
-    documents_options,
-    encoding_option,
     json_option,
     terminal_options,
     write_json,
 )
+from chargen.cli.reading import reading_options
 from chargen.errors import ExitCode, reason_of
 from chargen.model.config import CELLS
 from chargen.terminal.context import Terminal
@@ -35,15 +33,18 @@ if TYPE_CHECKING:
 
 _TRAIN_HELP = """Train a model on your text.
 
-CORPUS is a file, a folder (all text files below it), - for standard input, builtin:NAME (see
-`chargen corpora`), hf:DATASET[:CONFIG[:COLUMN]], or a .jsonl, .csv or .parquet file. Several are
-joined. Without CORPUS, the text is the built-in corpus.
+CORPUS is a file, a folder (all files below it), - for standard input, builtin:NAME (see
+`chargen corpora`) or hf:DATASET[:CONFIG[:COLUMN]]. A file may be a text, a table (.csv, .tsv,
+.json, .jsonl, .parquet), a book or letter (.epub, .docx, .odt, .rtf, .pdf, .html, .eml, .mbox,
+.ipynb, .srt), a chat (--chat), and may be compressed. `chargen look CORPUS` shows what would be
+read. Several are joined. Without CORPUS, the text is the built-in corpus.
 
 \b
   chargen train novel.txt                     five minutes, everything else planned
   chargen train letters/ --run me --minutes 2
   chargen train haiku.txt --documents lines   each line is a document
   chargen train poems.txt --documents paragraphs   an empty line ends a document
+  chargen train export/ --chat --label-from speaker
   chargen train book.txt --cell gru --hidden-size 256 --epochs 4
 
 The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves and leaves; `chargen resume`
@@ -93,9 +94,7 @@ continues from there, and also after a crash or a power cut.
 )
 @click.option("--vocab-size", type=int, metavar="V", help="Most tokens of subwords, words, ...")
 @click.option("--pattern", metavar="REGEX", help="Finds the tokens of --tokenizer regex.")
-@documents_options
-@encoding_option
-@column_option
+@reading_options
 @click.option(
     "--valid", metavar="FILE", help="Text to validate on, instead of the end of the corpus."
 )

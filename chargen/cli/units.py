@@ -73,7 +73,7 @@ def command(
     model, ids, name = model_and_text(names, terminal, encoding=encoding)
     check_length(name, ids, _MIN_TOKENS)
     texts = token_labels(model.tokenizer, ids.tolist() if labels else ids[:MAX_TOKENS].tolist())
-    person_labels = {} if labels is None else read_labels(Path(labels), texts)
+    person_labels = {} if labels is None else read_labels(Path(labels), texts, encoding)
     if len(ids) > MAX_TOKENS and not as_json:
         terminal.note(f"reading the first {MAX_TOKENS:,} of {len(ids):,} tokens")
     ids, texts = ids[:MAX_TOKENS], texts[:MAX_TOKENS]

@@ -174,4 +174,7 @@ def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage
         quote_passage(text.tokens, model.tokenizer, position, cosine)
         for position, cosine in passages.nearest(state, _LISTED_PASSAGES)
     ]
-    return [replace(passage, place=place_of(model, passage.around)) for passage in quoted]
+    return [
+        replace(passage, place=place_of(model, passage.around, **passage.context))
+        for passage in quoted
+    ]

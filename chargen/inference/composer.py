@@ -30,6 +30,7 @@ from chargen.inference.generate import (
 )
 from chargen.inference.tree import ROOT, TextTree
 from chargen.model.unit_names import Unit
+from chargen.text.corpus_tokenizer import first_label
 from chargen.text.tokenizer import Tokenizer
 
 _TAIL_MARGIN_BYTES = 64
@@ -63,22 +64,30 @@ class Composer:
     def start(self, node: int, *, empty: bool) -> int:
         """The node after which reading or writing continues.
 
-        That is `node`. At the root, it can be a hidden node: the token that is read before a text.
+        That is `node`. At the root, it can be a hidden node: the last of the tokens that are read
+        before a text.
 
         Args:
             node: the end of the text.
             empty: whether the model writes without reading a text first.
         """
+        if node != ROOT and self.tree.token(node) == self.tokenizer.eos_id:
+            # The next document begins with the same label; its token stands for no text.
+            return self._append_all(node, first_label(self.tokenizer))
         if node != ROOT or not (empty or self.tokenizer.eos_id is not None):
             return node
         if self._beginning is None:
-            (token,) = beginning(np.empty(0, np.int64), self.tokenizer)
-            state = np.empty_like(self.tree.state(ROOT))
-            self.stepper.step(int(token), self.tree.state(ROOT), state, self.clamps)
-            self._beginning = self.tree.append(
-                ROOT, int(token), state, clamps=self.clamps, hidden=True
-            )
+            before = beginning(np.empty(0, np.int64), self.tokenizer)
+            self._beginning = self._append_all(ROOT, before, hidden=True)
         return self._beginning
+
+    def _append_all(self, node: int, tokens: Iterable[int], *, hidden: bool = False) -> int:
+        """Reads tokens that stand for no text; the node at their end."""
+        for token in map(int, tokens):
+            state = np.empty_like(self.tree.state(ROOT))
+            self.stepper.step(token, self.tree.state(node), state, self.clamps)
+            node = self.tree.append(node, token, state, clamps=self.clamps, hidden=hidden)
+        return node
 
     def read(
         self, node: int, tokens: Iterable[int], *, progress: ProgressCallback = ignore_progress

@@ -21,6 +21,7 @@ from chargen.errors import ChargenError
 from chargen.inference.batched_read import ProgressCallback, ignore_progress, read_to_end
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
+from chargen.text.corpus_tokenizer import first_label, labels_of
 from chargen.text.tokenizer import StreamDecoder, Tokenizer, utf8
 
 IMPOSSIBLE = -1e30
@@ -268,16 +269,19 @@ def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:
     with the prompt; without a prompt, with a line end, or with token 0 where it has no line end.
     """
     if tokenizer.eos_id is not None:
-        return np.concatenate([[tokenizer.eos_id], prompt]).astype(np.int64)
+        start = [tokenizer.eos_id, *first_label(tokenizer)]
+        return np.concatenate([start, prompt]).astype(np.int64)
     if len(prompt):
         return prompt
     return np.array([0]) if tokenizer.unseen("\n") else tokenizer.encode("\n")
 
 
 def forbid_unknown(logits: Array, tokenizer: Tokenizer) -> None:
-    """Makes SentencePiece's `<unk>`, a token that no text has, impossible to draw."""
+    """Makes tokens impossible to draw that stand for no text: `<unk>`, and labels."""
     if tokenizer.kind == "subword":
         logits[..., 0] = IMPOSSIBLE
+    if labels := len(labels_of(tokenizer)):
+        logits[..., -labels:] = IMPOSSIBLE
 
 
 def recent_tokens(ids: TokenIds) -> deque[int]:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import CorpusError, reason_of
-from chargen.text.reader import Reading, read_all
+from chargen.text.reader import read_all
+from chargen.text.reading import Reading
 
 Values = npt.NDArray[np.float32]
 _OPENING, _CLOSING = "([{⟨«", ")]}⟩»"
@@ -172,7 +173,9 @@ def _last_characters(labels: tuple[str, ...]) -> npt.NDArray[np.intp]:
     return np.asarray(np.maximum(np.cumsum([len(label) for label in labels]) - 1, 0))
 
 
-def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
+def read_labels(
+    path: Path, labels: tuple[str, ...], encoding: str | None = None
+) -> dict[str, Values]:
     """Reads a person's own labels: lines of START, END, NAME, separated by tabs.
 
     START and END count characters of the text from 0; END is not part of the range. Lines that
@@ -181,6 +184,7 @@ def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
     Args:
         path: the file.
         labels: the texts of T tokens.
+        encoding: of the file; None means UTF-8, or what a byte order mark says.
 
     Returns:
         (T,) by name: 1 within the ranges of that name, 0 elsewhere.
@@ -192,9 +196,9 @@ def read_labels(path: Path, labels: tuple[str, ...]) -> dict[str, Values]:
         data = path.read_bytes()
     except (OSError, ValueError) as error:
         raise CorpusError(f"--labels {path}: cannot be read ({reason_of(error)})") from error
-    text = read_all(data, f"--labels {path}", Reading())
+    text = read_all(data, f"--labels {path}", Reading(encoding=encoding))
     assert isinstance(text, str)
-    lines = text.splitlines()
+    lines = text.split("\n")
     size = sum(map(len, labels))
     by_name: dict[str, Values] = {}
     for number, line in enumerate(lines, 1):

@@ -234,6 +234,13 @@ class Passage:
     """FILE:LINE of the file on disk; None where that is not known."""
 
     @property
+    def context(self) -> dict[str, str]:
+        """The quoted text before and after `around`."""
+        above, line_end, _ = self.before.rpartition("\n")
+        _, next_line, below = self.after.partition("\n")
+        return {"before": above + line_end, "after": next_line + below}
+
+    @property
     def around(self) -> str:
         """The line of text that the position is in, as far as it is quoted."""
         return self.before.rpartition("\n")[2] + self.after.partition("\n")[0]
@@ -267,8 +274,16 @@ def quote_passage(
     before = np.asarray(ids[max(0, position + 1 - around) : position + 1], np.int64)
     after = np.asarray(ids[position + 1 : position + 1 + around], np.int64)
     return Passage(
-        before=tokenizer.decode(before),
-        after=tokenizer.decode(after),
+        before=_text_of(before, tokenizer),
+        after=_text_of(after, tokenizer),
         line=1 + lines,
         cosine=cosine,
     )
+
+
+def _text_of(ids: npt.NDArray[np.int64], tokenizer: Tokenizer) -> str:
+    """The text of ids, with a line end where a document ends."""
+    if tokenizer.eos_id is None:
+        return tokenizer.decode(ids)
+    parts = np.split(ids, np.flatnonzero(ids == tokenizer.eos_id) + 1)
+    return "\n".join(tokenizer.decode(part) for part in parts)

@@ -26,7 +26,8 @@ from chargen.repl.session import Session
 from chargen.repl.settings import TABLE
 from chargen.terminal.context import Terminal
 from chargen.terminal.windows import obeys_escape_codes
-from chargen.text.reader import Reading, read_lines
+from chargen.text.reader import read_lines
+from chargen.text.reading import Reading
 
 _RESET_TERMINAL = "\x1b7\x1b[r\x1b8\x1b[J\x1b[?25h\x1b[?2004l\x1b[0m\n"
 """Makes the whole screen scroll, shows the cursor, ends bracketed paste, drops colours."""

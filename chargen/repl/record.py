@@ -102,7 +102,7 @@ def read_session(path: Path, session: Session, *, own: bool = False) -> None:
         UsageError: the file is not a session, or its model is not here; nothing is changed.
     """
     try:
-        value = parse_json(path.read_bytes().decode("utf-8"))
+        value = parse_json(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -75,7 +75,7 @@ class Session:
     def use(self, model: Model) -> None:
         """Starts again with this model and an empty text; keeps settings, seed and history."""
         if self.learner is not None:  # drop what the previous model learned
-            self.model.stepper = Stepper(self.model.config, self.model.file.weights)
+            self.model.stepper = self.model.fresh_stepper()
         self.model = model
         if model.path is not None:
             self.opened[self.name] = model.path.absolute()
@@ -304,7 +304,10 @@ class Session:
             quote_passage(tokens, self.model.tokenizer, position, cosine)
             for position, cosine in nearest
         ]
-        return [replace(passage, place=place_of(self.model, passage.around)) for passage in quoted]
+        return [
+            replace(passage, place=place_of(self.model, passage.around, **passage.context))
+            for passage in quoted
+        ]
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
         """Returns what finds copies from the training text; indexes that text at the first call.

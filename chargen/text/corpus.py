@@ -6,11 +6,14 @@ This file does not know tokens. The kinds of sources are in sources.py.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from chargen.text.division import DIVIDING_MODES, divided
-from chargen.text.reader import Hasher, Reading
+from chargen.text.letters import LetterForm, rare_replacements
+from chargen.text.reading import Document, Hasher, Pieces, Reading
 from chargen.text.sources import Source, find_source
 
 DOCUMENT_MODES = ("whole", "files", "lines", "paragraphs", "separator")
@@ -59,6 +62,7 @@ class Corpus:
     separator: str | None = None
     reading: Reading = field(default_factory=Reading)
     watcher: Watcher = field(default=unwatched, compare=False)
+    _rare: dict[str, str] | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -95,28 +99,62 @@ class Corpus:
 
     def notes(self) -> list[str]:
         """What a person should know about the last pass, such as skipped files."""
-        return [note for source in self.sources for note in getattr(source, "notes", ())]
+        return list(self.reading.notes)
+
+    def key(self) -> dict[str, Any]:
+        """What its tokens depend on beside its bytes and the tokenizer."""
+        separator = {} if self.separator is None else {"separator": self.separator}
+        return {"documents": self.documents, **separator, **self.reading.key()}
+
+    def rare_characters(self) -> dict[str, str]:
+        """What replaces each rare character; reads the corpus once if that was asked for."""
+        below = self.reading.letters.rare_below
+        if below and self._rare is None:
+            counts: Counter[str] = Counter()
+            for piece in CorpusPass(self, "counting characters", rare={}):
+                if isinstance(piece, str):
+                    counts.update(piece)
+            object.__setattr__(self, "_rare", rare_replacements(counts, below))
+        return self._rare or {}
+
+
+@dataclass(frozen=True)
+class Label:
+    """An item of a pass: the label of the document that comes next."""
+
+    name: str
+
+
+Item = str | bytes | Label | None
 
 
 class CorpusPass:
     """One pass over a corpus: an iterator of pieces that also computes the fingerprints.
 
-    Its items are chunks of text (or bytes), and None after each document, but for `whole` and
-    `lines`: there the tokenizer's line ends divide. Files of a
-    `whole` corpus are joined by a line end where the first lacks one. Iteration raises CorpusError
-    or NetworkError if a source cannot be read.
+    Its items are chunks of text (or bytes), `Label` before each document that has one, and None
+    after each document, but for `whole` and for `lines` without labels: there the tokenizer's line
+    ends divide. Files of a `whole` corpus are joined by a line end where the first lacks one.
+    Iteration raises CorpusError or NetworkError if a source cannot be read.
     """
 
-    def __init__(self, corpus: Corpus, doing: str) -> None:
+    def __init__(self, corpus: Corpus, doing: str, rare: dict[str, str] | None = None) -> None:
         self._corpus = corpus
         self._doing = doing
+        self._rare = corpus.rare_characters() if rare is None else rare
         self._fingerprints: Fingerprints | None = None
+        self.document: Document | None = None
+        """The document that the last item came from."""
+        corpus.reading.notes.clear()
         self._pieces = self._read()
 
-    def __iter__(self) -> Iterator[str | bytes | None]:
+    def __iter__(self) -> Iterator[Item]:
         return self
 
-    def __next__(self) -> str | bytes | None:
+    def close(self) -> None:
+        """Ends a pass before its end; files are closed at once."""
+        self._pieces.close()
+
+    def __next__(self) -> Item:
         return next(self._pieces)
 
     @property
@@ -125,36 +163,31 @@ class CorpusPass:
         assert self._fingerprints is not None, "the corpus is not read to its end"
         return self._fingerprints
 
-    def _read(self) -> Iterator[str | bytes | None]:
+    def _read(self) -> Generator[Item]:
         corpus = self._corpus
+        reading = corpus.reading
         fingerprints: list[Fingerprint] = []
-        divides = corpus.documents in DIVIDING_MODES
-        newline: str | bytes = b"\n" if corpus.reading.as_bytes else "\n"
-        last: str | bytes = newline
+        form = LetterForm(reading.letters, self._rare)
+        last: str | bytes = b"\n" if reading.raw else "\n"
         done = 0
         total = None if corpus.watcher is unwatched else corpus.total_bytes()
         for source in corpus.sources:
             hasher = _CountingHasher(
                 done, lambda bytes_done: corpus.watcher(self._doing, bytes_done, total)
             )
-            for document in source.documents(corpus.reading, hasher):
+            for document in source.documents(reading, hasher):
+                self.document = document
                 empty = True
-                pieces: Iterator[str | bytes | None] = document
-                if divides:
-                    pieces = divided(document, corpus.separator)
-                for piece in pieces:
-                    if piece is None:
-                        yield None
-                        continue
-                    if empty and corpus.documents in _JOINED and last[-1:] != newline:
-                        yield newline
-                    empty = False
-                    last = piece
-                    yield piece
-                if corpus.documents == "files" and not empty:
-                    yield None
+                for piece in self._divided(document, form):
+                    if isinstance(piece, str | bytes) and piece:
+                        joins = empty and corpus.documents in _JOINED
+                        if joins and last[-1:] not in ("\n", b"\n"):
+                            yield self._item(_line_end(piece))
+                        empty = False
+                        last = piece
+                    yield self._item(piece)
                 if not empty:
-                    hasher.end_document()
+                    hasher.end_document(document.label)
             fingerprints.append(
                 Fingerprint(
                     name=source.name,
@@ -165,7 +198,65 @@ class CorpusPass:
             )
             done += hasher.bytes
         corpus.watcher(self._doing, done, done)
+        reading.notes.extend(form.notes())
         self._fingerprints = tuple(fingerprints)
+
+    def _item(self, piece: Item) -> Item:
+        """A piece as it is handed out: byte models get text in UTF-8."""
+        if isinstance(piece, str) and self._corpus.reading.as_bytes:
+            return piece.encode("utf-8", "surrogatepass")
+        return piece
+
+    def _divided(self, document: Document, form: LetterForm) -> Iterator[Item]:
+        """The pieces of a document of a source, divided as the corpus says, with its label."""
+        pieces: Pieces = document.pieces
+        if form.changes:
+            pieces = form.read(piece for piece in pieces if isinstance(piece, str))
+        mode = self._corpus.documents
+        items: Iterable[str | bytes | None] = pieces
+        if mode in DIVIDING_MODES:
+            items = divided(pieces, self._corpus.separator)
+        elif mode == "lines" and document.label is not None:
+            items = _each_line(pieces)
+        elif mode == "files":
+            items = _ended(pieces)
+        if document.label is None:
+            yield from items
+            return
+        begins = True
+        for item in items:
+            if begins and item:
+                yield Label(document.label)
+                begins = False
+            yield item
+            begins |= item is None
+
+
+def _line_end(piece: str | bytes) -> Any:
+    return "\n" if isinstance(piece, str) else b"\n"
+
+
+def _ended(pieces: Pieces) -> Iterator[str | bytes | None]:
+    """The pieces, and None at their end if there are any."""
+    empty = True
+    for piece in pieces:
+        empty = empty and not piece
+        yield piece
+    if not empty:
+        yield None
+
+
+def _each_line(pieces: Pieces) -> Iterator[str | bytes | None]:
+    """The lines that are not empty, without their ends, and None after each."""
+    rest: Any = None
+    for piece in pieces:
+        rest = piece if rest is None else rest + piece
+        end: Any = _line_end(rest)
+        *lines, rest = rest.split(end)
+        for line in lines:
+            yield from _ended(iter((line,)))
+    if rest is not None:
+        yield from _ended(iter((rest,)))
 
 
 class _CountingHasher(Hasher):
@@ -179,16 +270,21 @@ class _CountingHasher(Hasher):
         self._lengths = hashlib.sha256()
         self._document_start = 0
         self._documents = 0
+        self._labelled = False
 
-    def end_document(self) -> None:
+    def end_document(self, label: str | None) -> None:
         """What was read since the last call is one document."""
         self._lengths.update((self.bytes - self._document_start).to_bytes(8, "little"))
+        if label is not None:
+            self._lengths.update(label.encode("utf-8", "replace") + b"\0")
+            self._labelled = True
         self._document_start = self.bytes
         self._documents += 1
 
     def boundaries(self) -> str:
         """See `Fingerprint`."""
-        return self._lengths.hexdigest() if self._documents > 1 else ""
+        many = self._documents > 1 or self._labelled
+        return self._lengths.hexdigest() if many else ""
 
     def update(self, data: bytes, /) -> None:
         self._hash.update(data)

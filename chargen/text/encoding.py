@@ -21,7 +21,8 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.files import is_unsupported, sync_file, write_json
 from chargen.text.char import CharTokenizer
-from chargen.text.corpus import Corpus, Fingerprints
+from chargen.text.corpus import Corpus, Fingerprints, Item, Label
+from chargen.text.corpus_tokenizer import first_label, label_id, labels_of, unwrapped
 from chargen.text.tokenizer import Tokenizer, Tokens, newline_id
 
 JOURNAL = "journal.json"
@@ -171,7 +172,7 @@ def encoded_batches(
 
 
 def _encode_pieces(
-    pieces: Iterable[str | bytes | None],
+    pieces: Iterable[Item],
     documents: str,
     tokenizer: Tokenizer,
     dtype: np.dtype[Any],
@@ -185,13 +186,14 @@ def _encode_pieces(
     """
     eos = tokenizer.eos_id
     newline = newline_id(tokenizer) if documents == "lines" else None
-    for number, (batch, ends_document) in enumerate(_join_pieces(pieces)):
+    inner = unwrapped(tokenizer)  # the corpus brought its letters to their form
+    for number, (label, batch, ends_document) in enumerate(_join_pieces(pieces)):
         if number < done:
             continue
-        if isinstance(tokenizer, CharTokenizer) and isinstance(batch, str):
-            ids = tokenizer.encode_compact(batch, dtype)
+        if isinstance(inner, CharTokenizer) and isinstance(batch, str):
+            ids = inner.encode_compact(batch, dtype)
         else:
-            ids = tokenizer.encode(batch).astype(dtype)
+            ids = inner.encode(batch).astype(dtype)
         if newline is not None and eos is not None:
             ids = np.where(ids == newline, dtype.type(eos), ids)
             # Empty lines are no documents: of several end tokens in a row one stays.
@@ -199,6 +201,11 @@ def _encode_pieces(
             repeated[1:] &= ids[:-1] == eos
             repeated[:1] &= ended
             ids = ids[~repeated]
+        labels = _labels_before(label, tokenizer)
+        if len(labels):
+            ends = np.flatnonzero(ids[:-1] == eos) + 1 if documents == "lines" else ()
+            places = [*([0] if ended and len(ids) else []), *ends]
+            ids = np.insert(ids, places, labels.astype(dtype))
         if len(ids):
             ended = eos is not None and bool(ids[-1] == eos)
         if ends_document and eos is not None and not ended:
@@ -209,16 +216,27 @@ def _encode_pieces(
         yield np.array([eos], dtype), True
 
 
-def _join_pieces(pieces: Iterable[str | bytes | None]) -> Iterator[tuple[str | bytes, bool]]:
-    """Joins short pieces to batches: (text, whether a document ends with it)."""
+def _labels_before(label: Label | None, tokenizer: Tokenizer) -> Tokens:
+    """The label (0 or 1,) with which a document begins: its own, or that of the tokenizer."""
+    if label is not None and label.name in labels_of(tokenizer):
+        return np.array([label_id(tokenizer, label.name)])
+    return first_label(tokenizer)
+
+
+def _join_pieces(pieces: Iterable[Item]) -> Iterator[tuple[Label | None, str | bytes, bool]]:
+    """Joins short pieces to batches: (the label that begins it, text, whether a document ends)."""
     waiting: list[Any] = []
     size = 0
+    label: Label | None = None
     for piece in pieces:
+        if isinstance(piece, Label):
+            label = piece
+            continue
         if piece is not None:
             waiting.append(piece)
             size += len(piece)
         if waiting and (piece is None or size >= _BATCH_CHARACTERS):
-            yield waiting[0][:0].join(waiting), piece is None
-            waiting, size = [], 0
+            yield label, waiting[0][:0].join(waiting), piece is None
+            waiting, size, label = [], 0, None
     if waiting:
-        yield waiting[0][:0].join(waiting), False
+        yield label, waiting[0][:0].join(waiting), False

@@ -11,12 +11,13 @@ import re
 import struct
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chargen.errors import CorpusError, UsageError
 from chargen.hints import any_of, ways
 from chargen.text.char import CharTokenizer
+from chargen.text.corpus_tokenizer import form_of, labels_of, unwrapped, wrapped
 from chargen.text.nearest import relative
 from chargen.text.pieces import PieceTokenizer, divide, is_piece
 from chargen.text.subword import SubwordTokenizer
@@ -239,6 +240,36 @@ def extend_bytes(tokenizer: ByteTokenizer, *, documents: bool) -> VocabExtension
         donors[len(old)] = (_NEWLINE_BYTE,)
         old.append(-1)
     return VocabExtension(tokenizer=extended, old=tuple(old), donors=donors, report=())
+
+
+def extend_labels(
+    extension: VocabExtension, tokenizer: Tokenizer, labels: Sequence[str]
+) -> VocabExtension:
+    """Adds the labels of the old tokenizer, then new ones, which begin as the mean of the old.
+
+    Args:
+        extension: of the inner tokenizer, whose tokens come first.
+        tokenizer: the old tokenizer.
+        labels: those of the other text.
+    """
+    known = labels_of(tokenizer)
+    new = sorted(set(labels) - set(known))
+    old, donors = list(extension.old), dict(extension.donors)
+    first = unwrapped(tokenizer).vocab_size
+    old_ids = tuple(range(first, first + len(known)))
+    old += old_ids
+    for _ in new:
+        # Without labels, a document began with the end of another.
+        eos = tokenizer.eos_id
+        donors[len(old)] = old_ids or (tuple(range(first)) if eos is None else (eos,))
+        old.append(-1)
+    named = f"{', '.join(new[:_MAX_REPORTED])}{' and others' if len(new) > _MAX_REPORTED else ''}"
+    return VocabExtension(
+        tokenizer=wrapped(extension.tokenizer, form_of(tokenizer), (*known, *new)),
+        old=tuple(old),
+        donors=donors,
+        report=(*extension.report, *([f"new labels: {named}"] if new else [])),
+    )
 
 
 def _serialize_piece(piece: str) -> bytes:

@@ -14,18 +14,21 @@ import numpy.typing as npt
 
 from chargen.errors import CorpusError, UsageError
 from chargen.text.char import CharTokenizer
-from chargen.text.corpus import Corpus, Fingerprints, Watcher, unwatched
-from chargen.text.dataset import Dataset, TextOptions, make_dataset
+from chargen.text.corpus import Corpus, Fingerprints, Label, Watcher, unwatched
+from chargen.text.corpus_tokenizer import unwrapped
+from chargen.text.dataset import Dataset, make_dataset
 from chargen.text.extend_vocab import (
     VocabExtension,
     extend_bytes,
     extend_characters,
+    extend_labels,
     extend_pieces,
     extend_subwords,
 )
 from chargen.text.pieces import PieceTokenizer
 from chargen.text.store import encode_corpus
 from chargen.text.subword import SubwordTokenizer
+from chargen.text.text_options import TextOptions
 from chargen.text.tokenizer import ByteTokenizer, Tokenizer
 from chargen.text.unseen import Unseen, unseen_lines
 
@@ -67,20 +70,23 @@ def open_finetune_dataset(
             knows.
         UsageError: `pieces` for another kind of tokenizer.
     """
-    if pieces and not isinstance(tokenizer, SubwordTokenizer | PieceTokenizer):
+    inner = unwrapped(tokenizer)
+    if pieces and not isinstance(inner, SubwordTokenizer | PieceTokenizer):
         raise UsageError(
             f"--extend-vocab {pieces}: adds pieces to models of subwords or words; this one reads "
-            f"{'bytes' if isinstance(tokenizer, ByteTokenizer) else 'characters'}"
+            f"{'bytes' if isinstance(inner, ByteTokenizer) else 'characters'}"
         )
     corpora = options.open_all(watcher)
     counts: Counter[str] = Counter()
+    labels: dict[str, None] = {}
     fingerprints = []
     for corpus in corpora:
-        corpus_counts, read = _count_characters(corpus)
+        corpus_counts, read = _count_characters(corpus, labels)
         counts += corpus_counts
         fingerprints.append(read)
     extend = vocabulary == "extend"
-    extension = _extend(tokenizer, corpora[0], counts, extend=extend, pieces=pieces)
+    extension = _extend(inner, corpora[0], counts, extend=extend, pieces=pieces)
+    extension = extend_labels(extension, tokenizer, list(labels))
     stores = [
         encode_corpus(corpus, extension.tokenizer, read)
         for corpus, read in zip(corpora, fingerprints, strict=True)
@@ -110,13 +116,15 @@ def open_replay_dataset(
     return make_dataset(options, tokenizer, [store], [fingerprints], notes)
 
 
-def _count_characters(corpus: Corpus) -> tuple[Counter[str], Fingerprints]:
-    """How often each character occurs (nothing for bytes), and what was read."""
+def _count_characters(corpus: Corpus, labels: dict[str, None]) -> tuple[Counter[str], Fingerprints]:
+    """How often each character occurs (nothing for bytes), and what was read; adds labels."""
     counts: Counter[str] = Counter()
     pieces = corpus.pieces()
     for piece in pieces:
         if isinstance(piece, str):
             counts.update(piece)
+        elif isinstance(piece, Label):
+            labels[piece.name] = None
     return counts, pieces.fingerprints
 
 

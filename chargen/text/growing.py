@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from chargen.errors import CorpusError
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 
 _BUFFER_BYTES = 1 << 20
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from chargen.errors import CorpusError
-from chargen.text.dataset import TextOptions
+from chargen.text.text_options import TextOptions
 
 _LEVELS = 3
 """The run's folder and so many folders above it are looked into."""

@@ -1,120 +1,122 @@
 """Where a passage stands: the file, and the line of the file as it is on disk.
 
 The tokens of a corpus do not tell: documents may be lines, rows of tables or files, some of them
-validate, and copies are left out. So the passage is looked for in the files themselves. A .csv or
-.jsonl file counts its own lines, also those within quotes; rows of other tables have no lines.
+validate, and copies are left out. So the passage is looked for in the documents as the corpus gives
+them, which know their places. Where it stands several times, what comes before and after it
+decides.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from chargen.errors import ChargenError
-from chargen.text.reader import Reading, read_lines, read_pieces, recognise_encoding
-from chargen.text.sources import walk_files
+from chargen.text.letters import LetterForm, Letters
+from chargen.text.reading import Document
+from chargen.text.sources import FileSource, FolderSource
+from chargen.text.text_options import TextOptions
 
 _SHORTEST_CHARACTERS = 24
 """A part of a passage that is looked for where the whole is not in one piece."""
 _SHIFT_CHARACTERS = 8
-_HEAD_BYTES = 1 << 16
+_MAX_CONTEXT_CHARACTERS = 1000
+"""Characters before and after a passage that tell equal passages apart."""
+_MAX_PARTS = 12
 
-Text = tuple[int, str]
-"""The number of a line, from 1, and the text that begins there."""
 
-
-def find_place(names: Sequence[str], encoding: str | None, passage: str) -> str | None:
+def find_place(
+    options: TextOptions,
+    names: Sequence[str],
+    passage: str,
+    *,
+    before: str = "",
+    after: str = "",
+) -> str | None:
     """FILE:LINE of a passage's beginning, or of the first part of it that stands in one piece.
 
     Args:
+        options: how the corpus was read.
         names: CORPUS arguments; only files and folders are looked into.
-        encoding: that of the files, as for `Reading`.
         passage: the text.
+        before: the text before it.
+        after: the text after it.
 
     Returns:
-        None where it is not found: the file has changed, or the text came from elsewhere.
+        The place, and how many others are as good. None where the passage is not found: the file
+        has changed, or the text came from elsewhere.
     """
-    parts = [passage] if passage.strip() else []
-    for start in range(0, len(passage) - _SHORTEST_CHARACTERS, _SHIFT_CHARACTERS):
-        parts.append(passage[start : start + _SHORTEST_CHARACTERS])
+    if not passage.strip():
+        return None
+    starts = range(0, len(passage) - _SHORTEST_CHARACTERS, _SHIFT_CHARACTERS)
+    parts = [(passage, before, after)]
+    for start in list(starts)[:_MAX_PARTS]:
+        end = start + _SHORTEST_CHARACTERS
+        parts.append((passage[start:end], before + passage[:start], passage[end:] + after))
     for part in parts:
-        for name, path in _files(names):
-            with suppress(ChargenError, OSError, ValueError, csv.Error):
-                line = _find_line(path, encoding, part)
-                if line is not None:
-                    return f"{name}:{line}"
+        found = [place for name in names for place in _places(options, name, *part)]
+        if found:
+            best = max(score for score, _ in found)
+            places = list(dict.fromkeys(place for score, place in found if score == best))
+            return places[0] + (f" and {len(places) - 1:,} more" if len(places) > 1 else "")
     return None
 
 
-def _files(names: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Each file, and how it is called: by its name, or by its path from the folder on."""
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            for inner in walk_files(path):
-                yield f"{path.name}/{inner.relative_to(path).as_posix()}", inner
-        elif path.is_file():
-            yield path.name, path
+def _places(
+    options: TextOptions, name: str, part: str, before: str, after: str
+) -> Iterator[tuple[int, str]]:
+    """Each place of a part, and how many characters around it are those that are wanted."""
+    # What was tidied away is there in the file; lines must be counted as they stand.
+    letters = Letters(normalize=options.reading.letters.normalize)
+    form = LetterForm(letters)
+    with suppress(ChargenError, OSError):
+        corpus = options.open([name])
+        (source,) = corpus.sources
+        if not isinstance(source, FileSource | FolderSource):
+            return
+        reading = replace(options.reading, letters=letters, as_bytes=False)
+        for document in source.documents(reading, _Unhashed()):
+            pieces = (piece for piece in document.pieces if isinstance(piece, str))
+            yield from _in_document(document, form.read(pieces), part, before, after)
 
 
-def _find_line(path: Path, encoding: str | None, part: str) -> int | None:
-    texts = _READERS.get(path.suffix.lower(), _plain_texts)
-    held, held_line = "", 1
-    for line, text in texts(path, encoding):
-        # Plain text comes in pieces; a passage may begin in one and end in the next.
-        joins = texts is _plain_texts
-        if joins:
-            text, line = held + text, held_line
-        at = text.find(part)
-        if at >= 0:
-            # A row of .jsonl is one line, whatever its text holds.
-            return line + (0 if texts is _jsonl_texts else text.count("\n", 0, at))
-        if joins:
-            cut = max(0, len(text) - len(part))
-            held, held_line = text[cut:], line + text.count("\n", 0, cut)
-    return None
+def _in_document(
+    document: Document, pieces: Iterator[str], part: str, before: str, after: str
+) -> Iterator[tuple[int, str]]:
+    if document.place is None:
+        return
+    text, lines = "", 0
+    kept = _MAX_CONTEXT_CHARACTERS + len(part)
+    searched = 0
+    ended = False
+    while not ended:
+        piece = next(pieces, None)
+        ended = piece is None
+        text += piece or ""
+        # What comes after a passage must be there too, so the last characters wait.
+        limit = len(text) if ended else len(text) - kept
+        while (at := text.find(part, searched)) >= 0 and at < limit:
+            score = _common_end(text[:at], before) + _common_start(text[at + len(part) :], after)
+            yield score, document.place.at(lines + text.count("\n", 0, at))
+            searched = at + 1
+        searched = max(searched, limit)
+        cut = max(0, searched - _MAX_CONTEXT_CHARACTERS)
+        lines += text.count("\n", 0, cut)
+        text, searched = text[cut:], searched - cut
 
 
-def _plain_texts(path: Path, encoding: str | None) -> Iterator[Text]:
-    with path.open("rb") as stream:
-        for piece in read_pieces(stream, str(path), Reading(encoding=encoding), _Unhashed()):
-            assert isinstance(piece, str)
-            yield 1, piece
+def _common_start(first: str, second: str) -> int:
+    count = 0
+    for left, right in zip(first[:_MAX_CONTEXT_CHARACTERS], second, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
 
 
-def _csv_texts(path: Path, encoding: str | None) -> Iterator[Text]:
-    with path.open("rb") as stream:
-        codec = encoding or recognise_encoding(stream.read(_HEAD_BYTES), str(path))
-        stream.seek(0)
-        reader = csv.reader(io.TextIOWrapper(stream, codec, newline=""))
-        before = 0
-        for fields in reader:
-            # The fields before it may hold lines of the row too.
-            for number, field in enumerate(fields):
-                above = sum(earlier.count("\n") for earlier in fields[:number])
-                yield before + 1 + above, field.replace("\r\n", "\n")
-            before = reader.line_num
-
-
-def _jsonl_texts(path: Path, encoding: str | None) -> Iterator[Text]:
-    with path.open("rb") as stream:
-        lines = read_lines(stream, str(path), Reading(encoding=encoding), in_table=True)
-        for number, line in enumerate(lines, 1):
-            for text in _strings(json.loads(line)) if line.strip() else ():
-                yield number, text.replace("\r\n", "\n")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+def _common_end(first: str, second: str) -> int:
+    return _common_start(first[-_MAX_CONTEXT_CHARACTERS:][::-1], second[::-1])
 
 
 class _Unhashed:
@@ -122,6 +124,3 @@ class _Unhashed:
 
     def update(self, data: bytes, /) -> None:
         """Does nothing."""
-
-
-_READERS = {".csv": _csv_texts, ".jsonl": _jsonl_texts}

@@ -1,7 +1,8 @@
 """Decodes the bytes of a stream to pieces of text: byte order marks, encodings, line ends.
 
-UTF-8, and UTF-16 and UTF-32 with a byte order mark, are recognised. Other encodings must be named:
-a wrong guess would show only in what the model writes. This file knows one stream at a time.
+UTF-8, and UTF-16 and UTF-32 with a byte order mark, are recognised. Other encodings must be named
+or a guess be asked for: a wrong guess would show only in what the model writes. This file knows one
+stream at a time.
 """
 
 from __future__ import annotations
@@ -10,21 +11,19 @@ import codecs
 import hashlib
 import io
 import re
+import threading
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
-from chargen.errors import CorpusError, UsageError
+from chargen.errors import CorpusError
 from chargen.hints import any_of, option, ways
 from chargen.text.encoding_guess import binary_kind, guess_encoding
+from chargen.text.reading import AUTO, Hasher, Pieces, Reading
 
-Pieces = Iterator[str | bytes]
 MARK = "\ufeff"
 """The byte order mark as a character: no part of a text that it begins."""
 _CHUNK_BYTES = 1 << 20
-_CHECKED_BYTES = 16 << 20
-"""Bytes at the beginning of a file of a folder that must decode, or the file is skipped."""
 # The longer marks come first: UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -35,42 +34,37 @@ _MARKS = (
 )
 
 
-class Hasher(Protocol):
-    """A hash of raw content that is updated while the content is read."""
+class _WrongBytes(threading.local):
+    """What the error handler of this thread found: it is a function of the whole process."""
 
-    def update(self, data: bytes, /) -> None:
-        """Adds the next bytes."""
+    errors = "strict"
+    first: UnicodeError | None = None
+    count = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How sources are read."""
+_WRONG = _WrongBytes()
+_HANDLER = "chargen.text.reader"
+_REPLACEMENTS = {"replace": "\ufffd", "skip": ""}
+_PAIR = re.compile(rb"\xed([\xa0-\xaf])([\x80-\xbf])\xed([\xb0-\xbf])([\x80-\xbf])")
+"""A surrogate pair, each half in three bytes: CESU-8 (Unicode Technical Report 26)."""
 
-    encoding: str | None = None
-    """The name of a codec of Python; None recognises UTF-8 and byte order marks."""
-    column: str | None = None
-    """The column of a table that holds the text; None finds it."""
-    as_bytes: bool = False
-    """Read raw bytes (for byte models); with an encoding, the text in UTF-8."""
-    sizes: dict[Path, int] = field(default_factory=dict, compare=False, repr=False)
-    """How long each file was when it was first opened; what it grows by since is not read."""
 
-    def __post_init__(self) -> None:
-        """Checks the name of the encoding.
+def _handle_wrong_bytes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    if error.encoding == "utf-8" and (pair := _PAIR.match(error.object, error.start)):
+        a, b, c, d = (group[0] for group in pair.groups())
+        high, low = (a & 0x0F) << 6 | b & 0x3F, (c & 0x0F) << 6 | d & 0x3F
+        return chr(0x10000 + (high << 10) + low), pair.end()
+    if _WRONG.errors == "strict":
+        raise error
+    if _WRONG.first is None:
+        _WRONG.first = error
+    _WRONG.count += error.end - error.start
+    return _REPLACEMENTS[_WRONG.errors], error.end
 
-        Raises:
-            UsageError: Python has no such codec.
-        """
-        if self.encoding is not None:
-            try:
-                is_text_encoding = codecs.lookup(self.encoding)._is_text_encoding
-            except (LookupError, ValueError):
-                is_text_encoding = False
-            if not is_text_encoding:
-                raise UsageError(
-                    f"--encoding {self.encoding}: not an encoding that Python knows; "
-                    "common ones: utf-8, cp1252, latin-1, gb18030, shift_jis, koi8-r"
-                )
+
+codecs.register_error(_HANDLER, _handle_wrong_bytes)
 
 
 def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) -> Pieces:
@@ -87,7 +81,7 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
     Raises:
         CorpusError: the content is binary or in another encoding.
     """
-    if reading.as_bytes and reading.encoding is None:
+    if reading.raw:
         while raw := stream.read(_CHUNK_BYTES):
             hasher.update(raw)
             yield raw
@@ -103,7 +97,7 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
             cut = len(text)
         if cut:
             piece, rest = text[:cut], text[cut:]
-            yield piece.encode("utf-8", "surrogatepass") if reading.as_bytes else piece
+            yield piece
         else:
             rest = text
         if not raw:
@@ -112,7 +106,10 @@ def read_pieces(stream: IO[bytes], name: str, reading: Reading, hasher: Hasher) 
 
 
 class TextDecoder:
-    r"""Decodes a content block by block: its mark is left out, \\r\\n and \\r become \\n."""
+    r"""Decodes a content block by block: its mark is left out, \\r\\n and \\r become \\n.
+
+    Bytes that are no text, zero bytes among them, are judged as `Reading.encoding_errors` says.
+    """
 
     def __init__(self, name: str, reading: Reading, *, in_table: bool = False) -> None:
         """Begins a content.
@@ -120,14 +117,17 @@ class TextDecoder:
         Args:
             name: how messages call it.
             reading: its encoding; None recognises UTF-8 and byte order marks.
-            in_table: whether it is a table, whose errors name FILE:LINE.
+            in_table: whether it is a table, which also byte models read as text.
         """
         self._name, self._reading, self._in_table = name, reading, in_table
-        self._decoder: io.IncrementalNewlineDecoder | None = None
+        self._codec: codecs.IncrementalDecoder | None = None
+        self._newlines = io.IncrementalNewlineDecoder(None, translate=True)
         self._encoding = ""
-        self._position = 0
+        self._held = b""
         self._line = 1
         self._begun = False
+        self._wrong: Counter[str] = Counter()
+        self._first_wrong = ""
 
     def decode(self, raw: bytes) -> str:
         """The text of the next block; no bytes end the content.
@@ -135,59 +135,130 @@ class TextDecoder:
         Raises:
             CorpusError: the content is binary or in another encoding.
         """
-        if self._decoder is None:
-            self._encoding = self._reading.encoding or recognise_encoding(
-                raw, self._name, in_table=self._in_table
-            )
-            codec = codecs.getincrementaldecoder(self._encoding)()
-            self._decoder = io.IncrementalNewlineDecoder(codec, translate=True)
-        try:
-            text = self._decoder.decode(raw, final=not raw)
-        except UnicodeError as error:
-            raise CorpusError(self._describe(raw, error)) from error
+        if self._codec is None:
+            self._encoding = self._find_encoding(raw)
+            self._codec = codecs.getincrementaldecoder(self._encoding)(_HANDLER)
+        data, self._held = self._held + raw, b""
+        if self._encoding.startswith("utf-8") and raw and b"\xed" in data[-5:]:
+            # Half of a surrogate pair may follow in the next block.
+            cut = data.index(b"\xed", len(data) - 5 if len(data) > 5 else 0)
+            data, self._held = data[:cut], data[cut:]
+        text = self._newlines.decode(self._decoded(data, final=not raw), final=not raw)
+        if "\0" in text:
+            text = self._without_zeros(text, data)
         if text and not self._begun:
             self._begun = True
             # Codecs whose names say the order of the bytes, and utf-8, keep the mark.
-            if self._reading.encoding is not None:
+            if self._reading.encoding not in (None, AUTO):
                 text = text.removeprefix(MARK)
-        self._position += len(raw)
-        if self._in_table:
-            self._line += text.count("\n")
+        self._line += text.count("\n")
+        if not raw:
+            self._tell()
         return text
 
-    def _describe(self, raw: bytes, error: UnicodeError) -> str:
-        if not self._in_table:
-            wrong = _wrong_encoding(self._name, self._encoding, self._position, error)
-            return (
-                f"{wrong}{way_to_read(whole_lines(raw) if self._position else raw, self._reading)}"
+    def _find_encoding(self, head: bytes) -> str:
+        if self._reading.encoding == AUTO:
+            return self._guess(head)
+        name = self._reading.encoding
+        return encoding_by_mark(head) if name is None else codecs.lookup(name).name
+
+    def _guess(self, head: bytes) -> str:
+        """The encoding that the first block seems to be in; a line says it."""
+        encoding = encoding_by_mark(head)
+        try:
+            codecs.getincrementaldecoder(encoding)(_HANDLER).decode(head)
+        except UnicodeError:
+            encoding = guess_encoding(head) or encoding
+            self._reading.note(f"{self._name}: read as {encoding}, which is a guess")
+        return encoding
+
+    def _decoded(self, data: bytes, *, final: bool) -> str:
+        assert self._codec is not None
+        _WRONG.errors, _WRONG.first, _WRONG.count = self._reading.encoding_errors, None, 0
+        try:
+            text = self._codec.decode(data, final)
+        except UnicodeError as error:
+            raise CorpusError(self._describe(error)) from error
+        if _WRONG.count:
+            assert _WRONG.first is not None
+            line = self._line_of(_WRONG.first)
+            self._note_wrong(f"not {self._shown_encoding()}", _WRONG.count, line)
+        return text
+
+    def _without_zeros(self, text: str, data: bytes) -> str:
+        line = self._line + text.count("\n", 0, text.index("\0"))
+        errors = self._reading.encoding_errors
+        if errors == "strict":
+            raise CorpusError(
+                f"{self._name}:{line}: binary, not text (a zero byte){self._way_to_read(data)}"
             )
-        line, part = self._line, raw
+        self._note_wrong("zero", text.count("\0"), line)
+        return text.replace("\0", _REPLACEMENTS[errors])
+
+    def _note_wrong(self, kind: str, count: int, line: int) -> None:
+        self._first_wrong = self._first_wrong or f"{self._name}:{line}"
+        self._wrong[kind] += count
+
+    def _tell(self) -> None:
+        """Notes what was wrong in the whole content."""
+        if self._wrong:
+            done = "replaced" if self._reading.encoding_errors == "replace" else "left out"
+            kinds = " and ".join(f"{count:,} {kind}" for kind, count in self._wrong.items())
+            self._reading.note(
+                f"{self._name}: wrong bytes {done} ({kinds}), the first at {self._first_wrong}"
+            )
+
+    def _shown_encoding(self) -> str:
+        return self._encoding.removesuffix("-sig").upper()
+
+    def _line_of(self, error: UnicodeError) -> int:
+        """The line of a wrong byte."""
+        if not isinstance(error, UnicodeDecodeError):
+            return self._line
+        good = error.object[: error.start].decode(self._encoding, "ignore")
+        return self._line + len(re.findall("\r\n|\r|\n", good))
+
+    def _describe(self, error: UnicodeError) -> str:
+        wrong, part = "", b""
+        where = f"{self._name}:{self._line_of(error)}"
         if isinstance(error, UnicodeDecodeError):
-            good = error.object[: error.start].decode(self._encoding, "ignore")
-            line += len(re.findall("\r\n|\r|\n", good))
-            part = whole_lines(error.object)
-        encoding = self._encoding.removesuffix("-sig").upper()
-        return f"{self._name}:{line}: not {encoding}{way_to_read(part, in_table=True)}"
+            part = error.object
+            wrong = f" (byte 0x{part[error.start]:02X})"
+            if self._encoding == "utf-8" and b"\0" in part:
+                return f"{where}: binary, not text (a zero byte){self._way_to_read(part)}"
+        return f"{where}: not {self._shown_encoding()}{wrong}{self._way_to_read(part)}"
+
+    def _way_to_read(self, part: bytes) -> str:
+        part = whole_lines(part) if self._begun else part
+        return way_to_read(part, self._reading, in_table=self._in_table)
 
 
-def read_lines(
-    stream: IO[bytes], name: str, reading: Reading, *, in_table: bool = False
-) -> Iterator[str]:
-    """The lines of a content, without their ends, each as soon as it is there.
+def read_lines(stream: IO[bytes], name: str, reading: Reading) -> Iterator[str]:
+    """The lines of a pipe, without their ends, each as soon as it is there.
 
     Args:
         stream: the content.
         name: how messages call it.
         reading: how it is read.
-        in_table: as for `TextDecoder`.
 
     Raises:
         CorpusError: the content is binary or in another encoding.
     """
-    decoder, rest = TextDecoder(name, reading, in_table=in_table), ""
     # A line of bytes, not a block: a program at the other end of a pipe may wait for the answer.
     # No mark holds the byte of a line end, so the first line has it whole.
-    while raw := stream.readline():
+    blocks = iter(stream.readline, b"")
+    yield from _lines(blocks, TextDecoder(name, reading))
+
+
+def read_table_lines(stream: IO[bytes], name: str, reading: Reading) -> Iterator[str]:
+    """The lines of a table of text, without their ends; see `read_lines`."""
+    blocks = iter(lambda: stream.read(_CHUNK_BYTES), b"")
+    yield from _lines(blocks, TextDecoder(name, reading, in_table=True))
+
+
+def _lines(blocks: Iterator[bytes], decoder: TextDecoder) -> Iterator[str]:
+    rest = ""
+    for raw in blocks:
         *lines, rest = (rest + decoder.decode(raw)).split("\n")
         yield from lines
     *lines, rest = (rest + decoder.decode(b"")).split("\n")
@@ -208,76 +279,16 @@ def read_all(data: bytes, name: str, reading: Reading) -> str | bytes:
         CorpusError: the content is binary or in another encoding.
     """
     pieces: list[Any] = list(read_pieces(io.BytesIO(data), name, reading, hashlib.sha256()))
-    whole: str | bytes = (b"" if reading.as_bytes else "").join(pieces)
-    return whole
+    if reading.raw:
+        raw: bytes = b"".join(pieces)
+        return raw
+    text: str = "".join(pieces)
+    return text.encode("utf-8", "surrogatepass") if reading.as_bytes else text
 
 
-def check_text_file(path: Path, reading: Reading) -> str | None:
-    """Why a file of a folder is skipped; None if it is text."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_CHECKED_BYTES)
-            complete = not stream.read(1)
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
-    if reading.as_bytes and reading.encoding is None:
-        return None
-    encoding = reading.encoding or _encoding_by_mark(head)
-    if encoding is None:
-        return "binary"
-    try:
-        codecs.getincrementaldecoder(encoding)().decode(head, final=complete)
-    except UnicodeError:
-        return f"not {encoding.upper()}"
-    return None
-
-
-def check_text(head: bytes, name: str, reading: Reading) -> None:
-    """Checks the first bytes of a stream.
-
-    Raises:
-        CorpusError: they are binary, and neither bytes nor an encoding were asked for.
-    """
-    if not reading.as_bytes and reading.encoding is None:
-        recognise_encoding(head, name)
-
-
-def recognise_encoding(head: bytes, name: str, *, in_table: bool = False) -> str:
-    """The encoding of a content by its first bytes: that of its byte order mark, or UTF-8.
-
-    Args:
-        head: the first bytes.
-        name: how messages call the content.
-        in_table: whether it is a table, which also byte models read as text.
-
-    Raises:
-        CorpusError: the bytes are binary.
-    """
-    encoding = _encoding_by_mark(head)
-    if encoding is None:
-        zero = f"a zero byte at offset {head.index(0)}"
-        raise CorpusError(
-            f"{name}: binary, not text ({zero}){way_to_read(head, in_table=in_table)}"
-        )
-    return encoding
-
-
-def _encoding_by_mark(head: bytes) -> str | None:
-    """The encoding that a byte order mark says, or UTF-8; None for binary content."""
-    for mark, encoding in _MARKS:
-        if head.startswith(mark):
-            return encoding
-    return None if b"\0" in head else "utf-8"
-
-
-def _wrong_encoding(name: str, encoding: str, position: int, error: UnicodeError) -> str:
-    """What is wrong with the chunk at offset `position`, which is not of this encoding."""
-    where = ""
-    if isinstance(error, UnicodeDecodeError):
-        # Approximate: the decoder may have kept up to three bytes of the chunk before.
-        bad = error.object[error.start : error.start + 1].hex().upper()
-        where = f" (byte 0x{bad} near offset {max(0, position + error.start):,})"
-    return f"{name}: not {encoding.removesuffix('-sig').upper()}{where}"
+def encoding_by_mark(head: bytes) -> str:
+    """The encoding that a byte order mark says, or UTF-8."""
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "utf-8")
 
 
 def whole_lines(part: bytes) -> bytes:
@@ -285,26 +296,28 @@ def whole_lines(part: bytes) -> bytes:
     return part[part.find(b"\n") + 1 :] or part
 
 
-def way_to_read(data: bytes, reading: Reading | None = None, *, in_table: bool = False) -> str:
+def way_to_read(data: bytes, reading: Reading, *, in_table: bool = False) -> str:
     """The end of a message about bytes that are no text: what they may be, and how to read them.
 
     Args:
         data: the beginning of a content, or the part of it that is not of the encoding.
-        reading: how it was read; None is as UTF-8.
+        reading: how it was read.
         in_table: whether they stand in a table, which also byte models read as text.
     """
     kind = binary_kind(data)
     if kind is not None:
         return f": it is {kind}{ways('give the text that it holds')}"
-    named = any_of("--encoding") if reading is not None and reading.encoding else None
-    as_bytes = None if in_table else option("--tokenizer", "byte")
+    named = any_of("--encoding") if reading.encoding else None
+    as_bytes = None if in_table or reading.as_bytes else option("--tokenizer", "byte")
     if named is not None and as_bytes is not None:
         as_bytes += f" without {named}"
-    if reading is not None and reading.as_bytes:
-        as_bytes = None
     guess = guess_encoding(data)
-    if guess is None:
-        return ways("give a text", ("use", as_bytes))
+    if guess is None or guess == reading.encoding:
+        skip = option("--encoding-errors", "skip")
+        return ways("give a text", ("use", skip), ("use", as_bytes))
+    # Half of the bytes of a text in UTF-16 would be wrong.
+    is_wide = guess.startswith("utf-16")
+    errors = None if is_wide else option("--encoding-errors", "replace")
     encoding = option("--encoding", guess)
     use = "save it as UTF-8" if encoding is None else f"use {encoding}"
-    return f": it may be {guess}{ways(use, ('use', as_bytes))}"
+    return f": it may be {guess}{ways(('use', errors), use, ('use', as_bytes))}"

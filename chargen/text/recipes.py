@@ -9,13 +9,14 @@ from __future__ import annotations
 import sysconfig
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from chargen.errors import CorpusError, unknown_name
-from chargen.text import tables
-from chargen.text.reader import Hasher, Pieces, Reading
+from chargen.text.columns import update_hash
+from chargen.text.hub import hub_documents
+from chargen.text.reading import Document, Hasher, Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +33,23 @@ class Recipe:
     sha256: str | None = None
     """Of its text in UTF-8, where that is known and the same everywhere."""
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
         """The corpus, document by document.
 
         Raises:
             NetworkError: the corpus must be downloaded and the network does not answer.
             CorpusError: this Python lacks the text, or the text cannot be read.
         """
-        settings = {"name": f"builtin:{self.name}", **self.settings}
-        return tables.documents(_SOURCES[self.source](settings), reading, hasher)
+        name = f"builtin:{self.name}"
+        if self.source == "hub":
+            settings = dict(self.settings)
+            # A recipe knows its table: its notes are for people who do not.
+            reading = replace(reading, column=settings.pop("column", None), notes=[])
+            yield from hub_documents(name, settings.pop("dataset"), reading, hasher, **settings)
+            return
+        for text in _SOURCES[self.source](self.settings):
+            if text := update_hash(hasher, text):
+                yield Document(pieces=iter((text,)))
 
 
 def recipes() -> list[Recipe]:
@@ -77,7 +86,7 @@ def _read(path: Path) -> Recipe:
         settings=table.get(table["source"], {}),
         sha256=table.get("sha256"),
     )
-    assert recipe.source in _SOURCES, f"{path}: unknown source {recipe.source}"
+    assert recipe.source in (*_SOURCES, "hub"), f"{path}: unknown source {recipe.source}"
     return recipe
 
 
@@ -105,13 +114,7 @@ def _stdlib(settings: dict[str, Any]) -> Iterator[str]:
                 continue  # a few old modules declare another encoding
 
 
-def _hub(settings: dict[str, Any]) -> Iterator[str]:
-    """Rows of a data set of the Hub, or of files at any address, read by `datasets`."""
-    yield from tables.hub_rows(**settings)
-
-
 _SOURCES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "pydoc-topics": _pydoc_topics,
     "stdlib": _stdlib,
-    "hub": _hub,
 }

@@ -9,6 +9,7 @@ from functools import partial
 from chargen import hints
 from chargen.errors import ModelFileError, UsageError, unknown_name
 from chargen.text.char import CharBuilder, CharTokenizer
+from chargen.text.corpus_tokenizer import with_corpus_settings
 from chargen.text.pieces import EXAMPLE, PieceBuilder, PieceTokenizer, compile_pattern
 from chargen.text.tokenizer import (
     Builder,
@@ -160,4 +161,4 @@ def tokenizer_from_state(state: TokenizerState) -> Tokenizer:
     """
     if state.kind not in TOKENIZERS:
         raise ModelFileError(f"its tokenizer is of a kind unknown here: {state.kind!r}")
-    return TOKENIZERS[state.kind].from_state(state)
+    return with_corpus_settings(TOKENIZERS[state.kind].from_state(state), state)

@@ -1,7 +1,7 @@
 """Sources of text: files, folders, standard input, named corpora, tables, the Hub.
 
 Every source can be read several times, document by document and piece by piece. The recipes of
-named corpora are in recipes.py, rows of tables in tables.py, decoding in reader.py.
+named corpora are in recipes.py, kinds of files in file_kinds.py, decoding in reader.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
 from chargen.errors import CorpusError, reason_of
-from chargen.text import tables
-from chargen.text.growing import open_as_begun
-from chargen.text.reader import Hasher, Pieces, Reading, check_text, check_text_file, read_pieces
+from chargen.text import file_kinds
+from chargen.text.compressed import ARCHIVE_SUFFIXES
+from chargen.text.contents import FileContent
+from chargen.text.convert import CONVERTERS
+from chargen.text.folders import Folder
+from chargen.text.hub import hub_documents
+from chargen.text.reader import TextDecoder, read_pieces
+from chargen.text.reading import Document, Hasher, Reading
 from chargen.text.recipes import Recipe, find_recipe, recipes
+from chargen.text.tables import TABLE_SUFFIXES
 
 _MAX_SPOOL_MEMORY_BYTES = 1 << 26
 """A longer pipe is kept in a temporary file."""
@@ -36,8 +42,8 @@ class Source(Protocol):
     def name(self) -> str:
         """What messages and the model's card call it."""
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """The pieces of each document; `hasher` is updated with the raw content."""
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
+        """The documents; `hasher` is updated with the raw content, `reading` gets the notes."""
 
     def size(self) -> int | None:
         """Bytes of raw content; None if they are unknown before it is read."""
@@ -45,7 +51,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FileSource:
-    """One text file."""
+    """One file: a text, a table, an archive, or a document of another program."""
 
     path: Path
 
@@ -54,66 +60,52 @@ class FileSource:
         """The last part of the path."""
         return _last_part(self.path)
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document."""
-        yield _file_pieces(self.path, reading, hasher)
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
+        """One for a text, one per row of a table, and so on; see file_kinds.py."""
+        content = FileContent(path=self.path, shown=self.name)
+        return file_kinds.read_documents(content, reading, hasher)
 
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.path.stat().st_size
+    def size(self) -> int | None:
+        """Bytes of a text; unknown for other files, whose text is not all that they hold."""
+        return self.path.stat().st_size if is_plain_name(self.path) else None
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """All text files below a folder, in the order of their paths."""
+    """All files below a folder, in natural order."""
 
     path: Path
-    notes: list[str] = field(default_factory=list, compare=False)
+    folder: Folder = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepares the walk."""
+        object.__setattr__(self, "folder", Folder(self.path))
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return _last_part(self.path)
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document per file; files that are not text are skipped and noted.
-
-        A folder with only tables of one kind is one table in shards: one document per row.
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
+        """Those of each file; files that cannot be read are skipped and noted.
 
         Raises:
-            CorpusError: the folder has no text file.
+            CorpusError: the folder has no file that can be read.
         """
-        kinds = {path.suffix.lower() for path in walk_files(self.path)}
-        if len(kinds) == 1 and kinds <= tables.TABLE_SUFFIXES:
-            notes: list[str] = []
-            for shard in walk_files(self.path):
-                table = TableSource(shard)
-                yield from table.documents(reading, hasher)
-                notes += table.notes
-            self.notes[:] = notes
-            return
-        skipped: list[str] = []
-        read = 0
-        for path in walk_files(self.path):
-            problem = check_text_file(path, reading)
-            if problem:
-                skipped.append(f"{path.relative_to(self.path)} ({problem})")
-                continue
-            read += 1
-            yield _file_pieces(path, reading, hasher)
-        self.notes.clear()
-        if skipped:
-            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-            self.notes.append(
-                f"{self.path}: skipped {len(skipped)} of {read + len(skipped)} files: "
-                f"{', '.join(skipped[:3])}{more}"
-            )
-        if not read:
-            raise CorpusError(f"{self.path}: no text file in this folder; name another one")
+        contents = (
+            FileContent(path=path, shown=f"{self.name}/{shown}")
+            for shown, path in self.folder.files(reading)
+        )
+        return file_kinds.read_many(
+            contents, str(self.path), reading, hasher, lambda: self.folder.problems
+        )
 
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(path.stat().st_size for path in walk_files(self.path))
+    def size(self) -> int | None:
+        """Bytes of all files; unknown if some are no plain texts."""
+        paths = [path for _, path in Folder(self.path).files(Reading())]
+        if not all(map(is_plain_name, paths)):
+            return None
+        return sum(path.stat().st_size for path in paths)
 
 
 class PipeSource:
@@ -128,7 +120,7 @@ class PipeSource:
         self._stream = stream
         self._spool: IO[bytes] | None = None
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
         """One document."""
         shown = "standard input" if self.name == "-" else self.name
         if self._spool is None:
@@ -139,11 +131,12 @@ class PipeSource:
             weakref.finalize(self, self._spool.close)
             with self._open() as stream:
                 head = stream.read(_COPIED_BLOCK_BYTES)
-                check_text(head, shown, reading)  # before an endless pipe fills the disk
+                if not reading.raw:  # before an endless pipe of no text fills the disk
+                    TextDecoder(shown, reading).decode(head)
                 self._spool.write(head)
                 shutil.copyfileobj(stream, self._spool, _COPIED_BLOCK_BYTES)
         self._spool.seek(0)
-        yield read_pieces(self._spool, shown, reading, hasher)
+        yield Document(pieces=read_pieces(self._spool, shown, reading, hasher))
 
     def size(self) -> None:
         """Unknown: a pipe may have no end."""
@@ -152,27 +145,6 @@ class PipeSource:
         if self._stream is not None:
             return nullcontext(self._stream)
         return nullcontext(sys.stdin.buffer) if self.name == "-" else open(self.name, "rb")
-
-
-@dataclass(frozen=True)
-class TableSource:
-    """A local .jsonl, .csv or .parquet file: one document per row."""
-
-    path: Path
-    notes: list[str] = field(default_factory=list, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return _last_part(self.path)
-
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
-        """One document per row."""
-        rows = tables.local_rows(self.path, reading, self.notes)
-        return tables.documents(rows, reading, hasher)
-
-    def size(self) -> None:
-        """Unknown: the text is one column of several, and may be compressed."""
 
 
 @dataclass(frozen=True)
@@ -186,14 +158,13 @@ class HubSource:
         """`hf:` and the data set."""
         return f"hf:{self.spec}"
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
         """One document per row."""
         dataset, _, rest = self.spec.partition(":")
         config, _, column = rest.partition(":")
-        rows = tables.hub_rows(
-            self.name, dataset, config=config or None, column=column or reading.column
-        )
-        return tables.documents(rows, reading, hasher)
+        if column:
+            reading = replace(reading, column=column)
+        return hub_documents(self.name, dataset, reading, hasher, config=config or None)
 
     def size(self) -> None:
         """Unknown: the text is one column of several."""
@@ -204,20 +175,18 @@ class RecipeSource:
     """builtin:NAME."""
 
     recipe: Recipe
-    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def name(self) -> str:
         """`builtin:` and the recipe's name."""
         return f"builtin:{self.recipe.name}"
 
-    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Pieces]:
+    def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
         """The documents of the recipe; says so if they are not the text that the recipe means."""
         own = hashlib.sha256()
         yield from self.recipe.documents(reading, _Both(hasher, own))
-        self.notes.clear()
         if self.recipe.sha256 not in (None, own.hexdigest()):
-            self.notes.append(
+            reading.note(
                 f"{self.name}: not the text that others measure on: its SHA-256 is "
                 f"{own.hexdigest()[:12]}…, not {str(self.recipe.sha256)[:12]}…"
             )
@@ -265,7 +234,7 @@ def find_source(name: str) -> Source:
         return PipeSource(name)
     if not stat.S_ISREG(mode):
         raise CorpusError(f"{name}: a device, not a file or a folder; give one of these")
-    return TableSource(path) if path.suffix.lower() in tables.TABLE_SUFFIXES else FileSource(path)
+    return FileSource(path)
 
 
 def _last_part(path: Path) -> str:
@@ -292,24 +261,7 @@ def _describe_missing(name: str, path: Path) -> str:
     return f"{name}: no such file or folder: {hint}"
 
 
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` in the order of their paths.
-
-    Hidden files and folders are left out. Links to folders are not followed: they may be circular.
-    """
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if not path.is_symlink():
-                yield from walk_files(path)
-        elif path.is_file():
-            yield path
-
-
-def _file_pieces(path: Path, reading: Reading, hasher: Hasher) -> Pieces:
-    try:
-        with open_as_begun(path, reading) as stream:
-            yield from read_pieces(stream, str(path), reading, hasher)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror or error})") from error
+def is_plain_name(path: Path) -> bool:
+    """Whether a file is a plain text by its ending, so that its size is that of its text."""
+    suffix = path.suffix.lower()
+    return suffix not in TABLE_SUFFIXES | ARCHIVE_SUFFIXES | CONVERTERS.keys()

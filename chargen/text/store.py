@@ -12,10 +12,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ import numpy.typing as npt
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.files import cache_folder, locked, make_folder, sweep, write_json
 from chargen.hints import any_of, option, ways
-from chargen.text.corpus import Corpus, Fingerprint, Fingerprints
+from chargen.text.corpus import Corpus, Fingerprint, Fingerprints, Label
+from chargen.text.corpus_tokenizer import LabelledBuilder
 from chargen.text.encoding import JOURNAL, PartialStore, checksum, mapped
 from chargen.text.registry import tokenizer_builder
 from chargen.text.spread import spread_split
@@ -119,13 +121,16 @@ def build_tokenizer(
         UsageError: no such tokenizer.
         CorpusError: a corpus cannot be read, is empty, or has too few distinct characters.
     """
-    builder = tokenizer_builder(kind, vocab_size=vocab_size, pattern=pattern)
+    inner = tokenizer_builder(kind, vocab_size=vocab_size, pattern=pattern)
+    builder = LabelledBuilder(inner, corpus.reading.letters.normalize)
     fingerprints = []
     for text in (corpus, *extra):
         empty = True
         pieces = text.pieces()
         for piece in pieces:
-            if piece:
+            if isinstance(piece, Label):
+                builder.feed_label(piece.name)
+            elif piece:
                 builder.feed(piece)
                 empty = False
         if empty:
@@ -154,23 +159,12 @@ def encode_corpus(
         CorpusError: the corpus cannot be read, or is no longer what the fingerprints say.
         ChargenError: the disk is full.
     """
-    folder = _store_folder(
-        fingerprints,
-        tokenizer,
-        documents=corpus.documents,
-        encoding=corpus.reading.encoding,
-        separator=corpus.separator,
-    )
+    folder = _store_folder(fingerprints, tokenizer, corpus.key())
     return _open_used(folder, tokenizer) or _build(folder, corpus, tokenizer, fingerprints)
 
 
 def find_store(
-    fingerprints: Sequence[Fingerprint],
-    tokenizer: Tokenizer,
-    *,
-    documents: str,
-    encoding: str | None,
-    separator: str | None = None,
+    fingerprints: Sequence[Fingerprint], tokenizer: Tokenizer, key: Mapping[str, Any]
 ) -> TokenStore | None:
     """The store in the cache of a text that was read before; None if there is none.
 
@@ -179,14 +173,9 @@ def find_store(
     Args:
         fingerprints: what the text was.
         tokenizer: the tokenizer.
-        documents: how it was divided, one of `DOCUMENT_MODES`.
-        encoding: the encoding that was asked for.
-        separator: the line that divided documents, if one did.
+        key: how it was read, as `Corpus.key` says.
     """
-    folder = _store_folder(
-        fingerprints, tokenizer, documents=documents, encoding=encoding, separator=separator
-    )
-    return _open_used(folder, tokenizer)
+    return _open_used(_store_folder(fingerprints, tokenizer, key), tokenizer)
 
 
 def token_dtype(vocab_size: int) -> npt.DTypeLike:
@@ -265,27 +254,19 @@ def _find_last(tokens: Tokens, token: int, first: int, end: int) -> int | None:
 
 
 def _store_folder(
-    fingerprints: Sequence[Fingerprint],
-    tokenizer: Tokenizer,
-    *,
-    documents: str,
-    encoding: str | None,
-    separator: str | None,
+    fingerprints: Sequence[Fingerprint], tokenizer: Tokenizer, key: Mapping[str, Any]
 ) -> Path:
     """The folder of a store, named by a hash of everything that its ids depend on."""
     parts = {
         "format": _FORMAT,
         "corpus": [fingerprint.sha256 for fingerprint in fingerprints],
-        "documents": documents,
-        "encoding": encoding,
         "tokenizer": tokenizer_digest(tokenizer.to_state()),
+        **key,
     }
-    if separator is not None:
-        parts["separator"] = separator
     if any(fingerprint.boundaries for fingerprint in fingerprints):
         parts["boundaries"] = [fingerprint.boundaries for fingerprint in fingerprints]
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
-    return cache_folder() / "tokens" / key
+    name = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
+    return cache_folder() / "tokens" / name
 
 
 def tokenizer_digest(state: TokenizerState) -> str:

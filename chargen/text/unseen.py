@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from chargen.errors import UnseenWarning
+from chargen.text.corpus_tokenizer import form_of
+from chargen.text.letters import normalized
 from chargen.text.tokenizer import Tokenizer
 
 _MAX_LISTED = 8
@@ -44,6 +46,7 @@ class Unseen:
             return
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
+        text = normalized(text, form_of(self._tokenizer))
         self._characters += len(text)
         distinct = dict.fromkeys(text)
         self._look_up(distinct)
@@ -88,18 +91,18 @@ class Unseen:
 
 
 def unseen_lines(
-    tokenizer: Tokenizer, pieces: Iterable[str | bytes | None], policy: str = "nearest"
+    tokenizer: Tokenizer, pieces: Iterable[object], policy: str = "nearest"
 ) -> list[str]:
     """The lines of `Unseen` about a whole text.
 
     Args:
         tokenizer: what reads the text.
-        pieces: the text; None, the end of a document, counts for nothing.
+        pieces: the text; other items of a pass over a corpus count for nothing.
         policy: what becomes of unseen characters, one of `UNKNOWN_POLICIES`.
     """
     unseen = Unseen(tokenizer, policy)
     for piece in pieces:
-        if piece is not None:
+        if isinstance(piece, str | bytes):
             unseen.feed(piece)
     return unseen.lines()
 

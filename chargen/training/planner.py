@@ -168,6 +168,16 @@ def make_plan(
     return Plan(model=model, train=train, reasons=tuple(reasons))
 
 
+def usual_size(train_tokens: int, minutes: float) -> tuple[int, int]:
+    """Units in all, and groups, that are planned before this machine is measured.
+
+    Args:
+        train_tokens: tokens to train on.
+        minutes: to train for.
+    """
+    return _size(minutes, max(1, train_tokens), {}, _device({}))
+
+
 def describe_passes(passes: float, dropout: float) -> str:
     """The reason of a plan that tells how often the text is read; the last reason of every plan."""
     return f"about {passes:.1f} passes over the text, so dropout {dropout:g}"

@@ -41,7 +41,7 @@ CORPORA = {
     "one character": ("a", "1 distinct character"),
     "one character many times": ("a" * 5000, "1 distinct character"),
     "a few characters": ("hello world\n", "only 12 tokens"),
-    "binary": (b"\x7fELF\0\0\0" * 99, "binary"),
+    "binary": (b"\x7fELF\0\0\0" * 99, "no text: it is a program"),
     "latin-1": ("Größe, Straße, Übel\n".encode("latin-1") * 99, "--encoding"),
     "utf-16 without a mark": ("text\n".encode("utf-16-le") * 99, "--encoding"),
 }

@@ -10,7 +10,8 @@ import pytest
 import chargen
 from chargen.cli.main import run
 from chargen.text.corpus import Fingerprint, open_corpus
-from chargen.text.dataset import TextOptions, open_dataset
+from chargen.text.dataset import open_dataset
+from chargen.text.text_options import TextOptions
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1, "steps": 4}
 LINES = [f"line {number} of the sea\n" for number in range(90)]

@@ -14,7 +14,8 @@ from chargen.cli.main import run
 from chargen.errors import CorpusError
 from chargen.text import corpus as corpus_module
 from chargen.text.corpus import open_corpus
-from chargen.text.dataset import TextOptions, open_dataset
+from chargen.text.dataset import open_dataset
+from chargen.text.text_options import TextOptions
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1, "steps": 4}
 TEXT = "the sea and the wind\n" * 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import gzip
 import importlib
 import re
 import shlex
@@ -39,9 +38,8 @@ TEXTS = {
     "utf-16-be": "今天天气很好，我和朋友一起去公园散步。\n",
 }
 OTHERS = {
-    "a PDF": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n",
-    "a zip archive": b"PK\x03\x04\x14\0\0\0",
-    "packed by gzip": gzip.compress(b"a text" * 50),
+    "a database": b"SQLite format 3\0",
+    "a recording": b"OggS\0\2",
     "an image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
 }
 
@@ -52,7 +50,7 @@ def test_the_encoding_that_is_advised_reads_the_text(cli, encoding):  # noqa: F8
     Path("a.txt").write_bytes(text.encode(encoding))
     code, _, err = cli("train", "a.txt", *SIZE)
     assert code == 3
-    way = re.search(r"; use (--encoding \S+), or use --tokenizer byte", err)
+    way = re.search(r"use (--encoding \S+), or use --tokenizer byte", err)
     assert way is not None, err
     assert text.encode(encoding).decode(way[1].split()[1]) == text
     assert cli("train", "a.txt", *SIZE, *way[1].split())[0] == 0
@@ -64,7 +62,7 @@ def test_what_is_no_text_is_called_what_it_is(cli, kind):  # noqa: F811
     Path("a.txt").write_bytes(OTHERS[kind] * 100)
     code, _, err = cli("train", "a.txt", *SIZE)
     assert code == 3
-    assert f": it is {kind}" in err
+    assert f": no text: it is {kind}" in err
     assert err.endswith("; give the text that it holds\n")
     assert "--" not in err.removeprefix("chargen: a.txt")
 
@@ -86,7 +84,7 @@ def test_no_encoding_is_advised_where_none_fits(data):
 def test_an_accent_after_a_million_bytes_is_enough(cli):  # noqa: F811
     Path("a.txt").write_bytes(b"plain words\n" * 100_000 + "déjà vu\n".encode("cp1252"))
     _, _, err = cli("train", "a.txt", *SIZE)
-    assert ": it may be cp1252; use --encoding cp1252, or use --tokenizer byte\n" in err
+    assert ", or use --encoding cp1252, or use --tokenizer byte\n" in err
 
 
 @pytest.mark.parametrize(
@@ -106,7 +104,8 @@ def test_only_options_of_the_command_are_advised(cli, model_path, command, way):
     arguments = [names.get(word, word) for word in command]
     code, _, err = cli(*arguments)
     assert code == 3
-    assert err.strip().endswith(f"it may be cp1252; {way}")
+    assert "it may be cp1252; use" in err
+    assert err.strip().endswith(way)
     if way.startswith("use"):
         assert cli(*arguments, *way.split()[1:])[0] == 0
     else:
@@ -121,7 +120,9 @@ def test_a_wrong_encoding_is_not_advised_again(cli):  # noqa: F811
     assert cli("train", "a.txt", *SIZE, "--tokenizer", "byte")[0] == 0
     _, _, err = cli("train", "a.txt", *SIZE, "--tokenizer", "byte", "--encoding", "ascii",
                     "--overwrite")  # fmt: skip
-    assert err.endswith("it may be cp1251; use --encoding cp1251\n")
+    assert err.endswith(
+        "it may be cp1251; use --encoding-errors replace, or use --encoding cp1251\n"
+    )
 
 
 def test_columns_are_advised_where_they_help(cli, model_path):  # noqa: F811
@@ -141,7 +142,9 @@ def test_a_table_is_not_advised_to_be_read_as_bytes(cli, encoding):  # noqa: F81
     rows = "text,n\n" + f"{TEXTS['cp1251'].strip()},1\n".replace(", и", " и") * 60
     Path("t.csv").write_bytes(rows.encode(encoding))
     _, _, err = cli("train", "t.csv", *SIZE)
-    assert err.endswith(f": it may be {encoding}; use --encoding {encoding}\n")
+    assert f": it may be {encoding}; use" in err
+    assert err.endswith(f"use --encoding {encoding}\n")
+    assert "byte" not in err.partition("; use")[2]
     assert cli("train", "t.csv", *SIZE, "--encoding", encoding)[0] == 0
 
 
@@ -191,9 +194,9 @@ def test_a_missing_text_to_validate_on_or_to_replay_has_a_way_of_its_own(
 
 def test_the_library_is_told_keywords(model_path):
     Path("a.txt").write_bytes(TEXTS["cp1252"].encode("cp1252") * 60)
-    with pytest.raises(CorpusError, match=r"; use encoding='cp1252', or use tokenizer='byte'$"):
+    with pytest.raises(CorpusError, match=r", or use encoding='cp1252', or use tokenizer='byte'$"):
         list(chargen.train("a.txt", run="x"))
-    with pytest.raises(CorpusError, match=r"; use encoding='cp1252'$"):
+    with pytest.raises(CorpusError, match=r"use encoding='cp1252'$"):
         list(chargen.finetune(model_path, "a.txt", run="x"))
     Path("a.txt").write_text("a plain text, of words\n" * 200, encoding="utf-8")
     with pytest.raises(ChargenError, match=r"; leave it out, or use tokenizer='subword'$"):

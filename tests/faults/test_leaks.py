@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.text.copies import BLOCK, _block_hashes, _window_hashes, find_copies, without_copies
-from chargen.text.dataset import TextOptions, open_dataset, options_from_json, options_to_json
+from chargen.text.dataset import open_dataset
+from chargen.text.text_options import TextOptions, options_from_json, options_to_json
 
 
 def text(seed: int, length: int) -> str:

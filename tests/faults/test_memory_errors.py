@@ -165,7 +165,7 @@ def test_steps_between_two_synchronisations_are_not_taken_twice(text, monkeypatc
     def run():
         trainer = trainer_of(text, steps=20)
         trainer._fast = GraphedSteps(trainer, trainer.recovery, capture=False)
-        trainer._pacing.steps_per_look = lambda: 8
+        trainer.pacing.steps_per_look = lambda: 8
         list(trainer.run())
         return trainer
 

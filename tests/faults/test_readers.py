@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chargen.api import Model
 from chargen.cli.main import run
 from chargen.errors import CorpusError
 from chargen.insight.properties import read_labels
 from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.config import ModelConfig
+from chargen.repl.record import read_session, write_session
+from chargen.repl.session import Session
 from chargen.text.corpus import open_corpus
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 from chargen.text.tokenizer import ByteTokenizer
 from tests.conftest import make_model
 
@@ -76,7 +79,7 @@ def test_other_encodings_are_told_as_for_a_corpus(capsys, command):
     Path("bad").write_bytes("naïve café, déjà vu\n".encode("cp1252") * 9)
     assert run(command) == 3
     error = capsys.readouterr().err
-    assert "bad: not UTF-8 (byte 0xEF near offset 2)" in error
+    assert "bad:1: not UTF-8 (byte 0xEF)" in error
     assert "use --encoding " in error
     assert run([*command, "--encoding", "cp1252", "--json"]) == 0
 
@@ -90,6 +93,32 @@ def test_labels_are_read_so_too():
             "first": [1, 1, 0, 0, 0, 0],
             "other": [0, 0, 0, 1, 1, 0],
         }
+
+
+def test_labels_obey_the_encoding_and_have_lines_as_an_editor_counts_them():
+    Path("l.tsv").write_bytes("0\t2\tété\n".encode("cp1252"))
+    with pytest.raises(CorpusError, match=r"--labels l\.tsv:1: not UTF-8"):
+        read_labels(Path("l.tsv"), tuple("abcdef"))
+    assert list(read_labels(Path("l.tsv"), tuple("abcdef"), "cp1252")) == ["été"]
+    Path("l.tsv").write_text("# a comment\u2028 of one line\n0\t2\tname\nwrong\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match="line 3: write START"):
+        read_labels(Path("l.tsv"), tuple("abcdef"))
+
+
+def test_a_session_that_an_editor_gave_a_mark_is_loaded():
+    session = Session(Model(make_model(characters="\n abcdefghé"), Path("m.safetensors")), 1)
+    write_session(Path("s.json"), session)
+    Path("s.json").write_bytes(b"\xef\xbb\xbf" + Path("s.json").read_bytes())
+    read_session(Path("s.json"), session)
+
+
+def test_a_comparison_reads_as_a_training_does(capsys):
+    Path("t.csv").write_bytes("n;text\n1;déjà vu\n".encode("cp1252") * 400)
+    arguments = ["compare", "t.csv", "--cells", "rnn,gru", "--steps", "3", "--hidden-size", "8",
+                 "--batch-size", "2", "--bptt", "8", "--documents", "files"]  # fmt: skip
+    assert run(arguments) == 3
+    assert "not UTF-8" in capsys.readouterr().err
+    assert run([*arguments, "--encoding", "cp1252", "--column", "text"]) == 0
 
 
 def test_a_model_of_bytes_keeps_every_byte(capsys, monkeypatch):
@@ -134,7 +163,9 @@ def test_rows_of_json_are_read_by_their_mark(encoding):
 def test_a_row_of_json_in_another_encoding_is_told_with_its_line(good):
     row = '{"text": "naïve café, déjà vu"}\n'.encode("cp1252")
     Path("a.jsonl").write_bytes(b'{"text": "a"}\r\n' * good + row)
-    with pytest.raises(CorpusError, match=rf"^a\.jsonl:{good + 1}: not UTF-8: it may be cp1252"):
+    with pytest.raises(
+        CorpusError, match=rf"^a\.jsonl:{good + 1}: not UTF-8 \(byte 0xEF\): it may be cp1252"
+    ):
         read("a.jsonl")
     assert "naïve café, déjà vu" in read("a.jsonl", encoding="cp1252")
 
@@ -153,5 +184,5 @@ def test_a_pipe_of_another_encoding_ends_the_repl_with_one_line(capsys, monkeypa
     monkeypatch.setattr(sys, "stdin", stdin)
     assert run(["repl", "m.safetensors"]) == 3
     error = capsys.readouterr().err
-    assert error.startswith("chargen: standard input: not UTF-8 (byte 0xE9 near offset 1)")
+    assert error.startswith("chargen: standard input:1: not UTF-8 (byte 0xE9)")
     assert error.count("\n") == 1

@@ -17,10 +17,12 @@ from chargen.cli.main import run
 from chargen.errors import UsageError
 from chargen.model.runs import RUN
 from chargen.text.corpus import open_corpus
-from chargen.text.dataset import TextOptions, open_dataset
+from chargen.text.corpus_tokenizer import unwrapped
+from chargen.text.dataset import open_dataset
 from chargen.text.division import divided
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 from chargen.text.spread import ShuffledText, document_ends, hashed_order, spread_split
+from chargen.text.text_options import TextOptions
 from chargen.training.batches import BatchStream
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1}
@@ -226,7 +228,7 @@ def test_records_of_older_runs_keep_the_tail_and_the_order():
     record = json.loads(Path("checkpoints/a", RUN).read_text())
     assert record["text"]["valid_part"] == "spread"
     assert record["train"]["shuffle"] is True
-    from chargen.text.dataset import options_from_json
+    from chargen.text.text_options import options_from_json
 
     old = {key: value for key, value in record["text"].items() if key != "valid_part"}
     assert options_from_json(old).valid_part == "tail"
@@ -239,7 +241,7 @@ def test_scored_and_fine_tuned_texts_are_divided_as_the_model_was(capsys):
     model = chargen.load("a")
     assert model.card["documents"] == "separator"
     assert model.card["separator"] == "%"
-    assert "%" not in model.tokenizer.characters
+    assert "%" not in unwrapped(model.tokenizer).characters
     assert run(["eval", "a", "poems.txt"]) == 0
     assert len(chargen.api.validation_text(model)) > 9
     assert run(["finetune", "a", "poems.txt", "--run", "b", "--steps", "2"]) == 0

@@ -17,7 +17,7 @@ from chargen.text import encoding, subword
 from chargen.text import store as store_module
 from chargen.text.corpus import open_corpus
 from chargen.text.encoding import JOURNAL, PartialStore
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 from chargen.text.store import build_tokenizer, encode_corpus
 
 

@@ -14,9 +14,8 @@ import sys
 import pytest
 
 from chargen.errors import CorpusError, NetworkError, UsageError
-from chargen.text import tables
 from chargen.text.corpus import Corpus, open_corpus
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 from chargen.text.recipes import recipes
 from chargen.text.sources import PipeSource
 
@@ -82,10 +81,10 @@ def test_a_line_can_be_longer_than_many_chunks(tmp_path):
     [
         (
             "naïve café".encode("latin-1"),
-            r"not UTF-8 \(byte 0xEF near offset 2\): it may be cp1252; "
-            r"use encoding='cp1252', or use tokenizer='byte'$",
+            r":1: not UTF-8 \(byte 0xEF\): it may be cp1252; use encoding_errors='replace', "
+            r"or use encoding='cp1252', or use tokenizer='byte'$",
         ),
-        (b"PNG\0\1\2", r"binary.*offset 3.*use tokenizer='byte'"),
+        (b"PNG\0\1\2", r":1: binary.*zero byte.*use tokenizer='byte'"),
     ],
 )
 def test_other_encodings_and_binaries_are_an_error_of_one_line(tmp_path, data, message):
@@ -167,10 +166,7 @@ def test_tables_are_read_by_row(tmp_path):
     assert read(path, column="text", documents="files") == "erste⏹zweite\nZeile⏹"
     corpus = open_corpus([str(path)])
     list(corpus.pieces())
-    assert corpus.notes() == [
-        f"{path}: the text is read from column 'text'",
-        f"{path}: 1 of 3 rows have no text in column 'text'",
-    ]
+    assert corpus.notes() == ["a.jsonl: 3 rows, column text, 1 without text"]
     csv = tmp_path / "a.csv"
     csv.write_text("who,said\nanna,hallo\n", encoding="utf-8")
     assert read(csv, column="said") == "hallo"
@@ -197,8 +193,13 @@ def test_parquet_is_read(tmp_path):
             "no column holds text; choose one with column=.*; there are: n",
         ),
         ("a.csv", "a,b\nx,y\n1,2,3\n", "a", r"a\.csv:3: cannot be read as csv: 3 fields"),
-        ("a.csv", 'a\nx\n"open\nend\n', None, "cannot be read as csv: a quote is not closed"),
-        ("a.csv", 'a\nx\n"open', None, "cannot be read as csv: a quote is not closed"),
+        (
+            "a.csv",
+            'a\nx\n"open\nend\n',
+            None,
+            "cannot be read as csv: the quote in line 3 is not closed",
+        ),
+        ("a.csv", 'a\nx\n"open', None, "cannot be read as csv: the quote in line 3 is not closed"),
         ("a.jsonl", '{"n": 1}\n', "n", "holds int, not text, in row 1"),
         ("a.jsonl", '{"n": 1}\n', None, "no column holds text.*there are: n"),
         ("a.jsonl", '{"n": 1}\n', "text", "no column 'text'; there are: n"),
@@ -267,7 +268,7 @@ def test_names_that_cannot_be_files_are_refused(name):
 @pytest.mark.parametrize("encoding", ["utf-16", "punycode", "undefined"])
 def test_wrong_encodings_are_an_error_of_one_line(tmp_path, encoding):
     (tmp_path / "a.txt").write_bytes("naïve – text".encode("cp1252") * 3)
-    with pytest.raises(CorpusError, match=r"a\.txt: not .*use encoding='cp1252'"):
+    with pytest.raises(CorpusError, match=r"a\.txt:1: not .*use encoding='cp1252'"):
         read(tmp_path / "a.txt", encoding=encoding)
 
 
@@ -305,7 +306,7 @@ def test_rows_without_text_are_counted_and_words_such_as_null_are_text(tmp_path)
     path.write_text('{"text": "a"}\n{"text": null}\n{"text": "b"}\n', encoding="utf-8")
     corpus = open_corpus([str(path)])
     assert "".join(corpus.pieces()) == "a\nb"
-    assert corpus.notes() == [f"{path}: 1 of 3 rows have no text in column 'text'"]
+    assert corpus.notes() == ["a.jsonl: 3 rows, column text, 1 without text"]
     csv = tmp_path / "a.csv"
     csv.write_text("text\nNA\nnull\nwort\n", encoding="utf-8")
     assert read(csv) == "NA\nnull\nwort"
@@ -348,16 +349,13 @@ def test_csv_may_have_short_rows_and_long_fields(tmp_path):
     path.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n1\r\n2," + b"x" * 300_000 + b"\r\n3,\r\n")
     corpus = open_corpus([str(path)], reading=Reading(encoding="utf-8"))
     assert "".join(corpus.pieces()) == "x" * 300_000
-    assert corpus.notes() == [
-        f"{path}: the text is read from column 'b'",
-        f"{path}: 1 of 3 rows have no text in column 'b'",
-    ]
+    assert corpus.notes() == ["a.csv: 3 rows, delimiter a comma, column b, 1 without text"]
 
 
 def test_csv_in_another_encoding_is_an_error_of_one_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("text\nx\ncafé\n".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"a\.csv:\d+: not UTF-8: .*; use encoding='cp1252'$"):
+    with pytest.raises(CorpusError, match=r"a\.csv:3: not UTF-8 .*use encoding='cp1252'$"):
         read(path)
 
 
@@ -369,7 +367,7 @@ def test_lines_and_csv_are_streamed(tmp_path):
     table = tmp_path / "a.csv"
     table.write_text("text,n\n" + f"{'x' * 1000},1\n" * 2000 + "1,2,3\n", encoding="utf-8")
     for path, line in ((lines, 1001), (table, 2002)):
-        rows = tables.local_rows(path, Reading(), [])
+        rows = open_corpus([str(path)]).pieces()
         assert next(rows) == "x" * 1000
         with pytest.raises(CorpusError, match=f":{line}: cannot be read"):
             list(rows)
@@ -380,7 +378,7 @@ def test_an_endless_binary_pipe_is_refused_after_its_first_bytes():
         def read(self, size=-1):
             return bytes(size)
 
-    with pytest.raises(CorpusError, match="standard input: binary"):
+    with pytest.raises(CorpusError, match="standard input:1: binary"):
         list(Corpus(sources=[PipeSource(stream=Endless())]).pieces())
 
 
@@ -413,10 +411,18 @@ def test_a_folder_of_shards_is_one_table(tmp_path, as_bytes):
     assert list(by_name.pieces()) == pieces
 
 
-def test_a_folder_of_texts_and_tables_is_read_as_text(tmp_path):
-    (tmp_path / "a.txt").write_text("one\n")
-    (tmp_path / "b.csv").write_text("x,y\n1,2\n")
-    assert "".join(open_corpus([str(tmp_path)]).pieces()) == "one\nx,y\n1,2\n"
+def test_each_file_of_a_folder_is_read_as_what_it_is(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one\n")
+    (folder / "b.csv").write_text("id,text\n1,two\n2,three\n")
+    (folder / "c.csv").write_text("x,y\n1,2\n")
+    corpus = open_corpus([str(folder)])
+    assert "".join(corpus.pieces()) == "one\ntwo\nthree"
+    assert corpus.notes() == [
+        "mixed/b.csv: 2 rows, delimiter a comma, column text",
+        f"{folder}: skipped 1 of 3 files: c.csv (no column holds text)",
+    ]
 
 
 def test_tables_are_streamed_and_not_read_at_once(tmp_path, monkeypatch):
@@ -432,9 +438,9 @@ def test_tables_are_streamed_and_not_read_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", watched)
     texts = shards(tmp_path / "table", count=2)
-    rows = tables.local_rows(tmp_path / "table" / "part-00000.parquet", Reading(), [])
+    rows = open_corpus([str(tmp_path / "table" / "part-00000.parquet")]).pieces()
     assert next(rows) == texts[0]
     rows.close()
-    rest = tables.local_rows(tmp_path / "table" / "part-00001.parquet", Reading(), [])
-    assert list(rest) == texts[40:]
+    rest = open_corpus([str(tmp_path / "table" / "part-00001.parquet")]).pieces()
+    assert [piece for piece in rest if piece != "\n"] == texts[40:]
     assert calls == [("parquet", True, datasets.IterableDataset)] * 2

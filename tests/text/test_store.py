@@ -7,7 +7,7 @@ import pytest
 
 from chargen.errors import CorpusError
 from chargen.text.corpus import open_corpus
-from chargen.text.reader import Reading
+from chargen.text.reading import Reading
 from chargen.text.store import (
     build_tokenizer,
     encode_corpus,
@@ -58,11 +58,11 @@ def test_a_store_is_found_when_its_text_is_gone(tmp_path, prose):
     tokenizer, (fingerprints,) = build_tokenizer(corpus, "char", None)
     store = encode_corpus(corpus, tokenizer, fingerprints)
     path.unlink()
-    again = find_store(fingerprints, tokenizer, documents="whole", encoding=None)
+    again = find_store(fingerprints, tokenizer, corpus.key())
     assert again is not None
     assert again.path == store.path
-    assert find_store(fingerprints, tokenizer, documents="lines", encoding=None) is None
-    assert find_store(fingerprints, tokenizer, documents="whole", encoding="cp1252") is None
+    assert find_store(fingerprints, tokenizer, {**corpus.key(), "documents": "lines"}) is None
+    assert find_store(fingerprints, tokenizer, {**corpus.key(), "encoding": "cp1252"}) is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "meta", "no meta"])

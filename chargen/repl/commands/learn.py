@@ -26,6 +26,8 @@ from chargen.text.unseen import unseen_lines
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""
+_PLACE_CONTEXT_SYMBOLS = 1000
+"""Symbols around a copy that tell equal passages apart."""
 _SOURCE_CONTEXT_CHARACTERS = 60
 """Characters that `/source` shows before and after a copy."""
 
@@ -51,7 +53,9 @@ def source(context: Context, argument: str) -> None:
     start = end - watch.longest
     symbols = index.symbols
     copied = index.spell(symbols[start:end])
-    place = place_of(session.model, copied)
+    before = index.spell(symbols[max(0, start - _PLACE_CONTEXT_SYMBOLS) : start])
+    after = index.spell(symbols[end : end + _PLACE_CONTEXT_SYMBOLS])
+    place = place_of(session.model, copied, before=before, after=after)
     corpora = session.model.card.get("corpus")
     corpora = corpora if isinstance(corpora, list) else []
     names = [str(corpus.get("name")) for corpus in corpora if isinstance(corpus, dict)]
@@ -123,7 +127,7 @@ def learn(context: Context, argument: str) -> None:
         session.learning = False
     elif argument == "forget":
         session.learner, session.learned_tokens = None, 0
-        session.swap(Stepper(session.model.config, session.model.file.weights))
+        session.swap(session.model.fresh_stepper())
     elif argument:
         raise UsageError(f"learn {argument}: must be on, off or forget")
     state = "on: the model learns a text once you continue it" if session.learning else "off"

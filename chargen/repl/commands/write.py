@@ -30,6 +30,7 @@ _GUESSES = 10
 _MAX_GUESSES = 100
 _SPARE_WORDS = 50
 """Words searched beyond those shown, because several may differ in their blanks only."""
+_MAX_LISTED_LABELS = 100
 _GLIMPSE_TOKENS = 40
 """Tokens of a text's end that a table shows; a separate line shows twice as many."""
 
@@ -92,6 +93,24 @@ def seed(context: Context, argument: str) -> None:
             raise UsageError(f"seed {argument}: must be a whole number, at least 0")
         session.reseed(int(argument))
     context.screen.line(f"seed {session.seed}", "dim")
+
+
+def label(context: Context, argument: str) -> None:
+    """Shows the labels of the model, or lets texts begin with one; reads the text again."""
+    session, screen = context.session, context.screen
+    if not session.model.labels:
+        raise UsageError("label: this model learned no labels; train one with --label-from")
+    if argument:
+        for line in session.change_model(session.model.labelled(argument)):
+            screen.line(line, "dim")
+    mixture = session.model.mixture
+    shown = [
+        f"{name} {mixture[name]:.0%}" if name in mixture and len(mixture) > 1 else name
+        for name in session.model.labels
+    ]
+    chosen = ", ".join(sorted(mixture))
+    screen.line(f"labels: {', '.join(shown[:_MAX_LISTED_LABELS])}")
+    screen.line(f"texts begin as {chosen if len(mixture) <= 3 else 'all alike'}", "dim")
 
 
 def words(context: Context, argument: str) -> None:
