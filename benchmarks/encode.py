@@ -60,11 +60,14 @@ def peak_bytes() -> int:
 def encode(path: str, tokenizer_name: str) -> None:
     """Encodes a file; prints characters, seconds, seconds of the tokenizer, and peak memory."""
     from chargen.text.corpus import open_corpus
+    from chargen.text.letters import Letters
     from chargen.text.reading import Reading
     from chargen.text.store import build_tokenizer, encode_corpus
 
     began = time.perf_counter()
-    corpus = open_corpus([path], reading=Reading(as_bytes=tokenizer_name == "byte"))
+    is_bytes = tokenizer_name == "byte"
+    letters = Letters(normalize="none" if is_bytes else "nfc")  # as `train` reads by default
+    corpus = open_corpus([path], reading=Reading(as_bytes=is_bytes, letters=letters))
     vocab_size = SUBWORDS if tokenizer_name == "subword" else None
     tokenizer, (fingerprints,) = build_tokenizer(corpus, tokenizer_name, vocab_size)
     tokenizer_seconds = time.perf_counter() - began
