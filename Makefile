@@ -60,6 +60,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/sampling_speed.py
 	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/memory.py builtin:python-docs builtin:python-code --minutes 2
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/repl.py
 	$(BIN)/python benchmarks/goals.py

@@ -23,7 +23,10 @@ import numpy as np
 import report
 from safetensors.numpy import load_file
 
-RUN_FILES = {"metrics.jsonl", "model.safetensors", "run.json", "training.safetensors"}
+RUN_FILES = {
+    *("metrics.jsonl", "model.safetensors", "model.memory.safetensors"),
+    *("run.json", "training.safetensors"),
+}
 MIN_SECONDS_TO_KILL = 0.3
 
 
@@ -36,7 +39,7 @@ def losses(run: Path) -> dict[int, float]:
 def differences(first: Path, second: Path) -> int:
     """How many tensors of two runs differ; all losses together count as one."""
     count = int(losses(first) != losses(second))
-    for name in ("model.safetensors", "training.safetensors"):
+    for name in ("model.safetensors", "model.memory.safetensors", "training.safetensors"):
         left, right = load_file(first / name), load_file(second / name)
         assert left.keys() == right.keys()
         count += sum(not np.array_equal(left[key], right[key]) for key in left)

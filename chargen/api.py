@@ -5,26 +5,36 @@ The commands call these functions too. Those that train are in train_api.py.
 
 from __future__ import annotations
 
+import numbers
 import os
 import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chargen.errors import CorpusError, UnseenWarning, UsageError, unknown_name
+from chargen.errors import (
+    CorpusError,
+    ModelFileError,
+    UnseenWarning,
+    UsageError,
+    unknown_name,
+)
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
+from chargen.inference.memory_file import Memory, load_memory, memory_path
+from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryReader
 from chargen.insight.trace import Trace, record
 from chargen.model.checkpoint import ModelFile, load_model
 from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score
-from chargen.scoring import score
+from chargen.scoring import MemoryScores, score, score_with_memory
 from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.corpus_tokenizer import (
     begun_by,
@@ -42,7 +52,7 @@ from chargen.text.text_options import (
     letters_of,
     options_from_json,
 )
-from chargen.text.tokenizer import Tokenizer, Tokens
+from chargen.text.tokenizer import UNKNOWN_POLICIES, Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
 
 
@@ -60,11 +70,33 @@ class Model:
         self.config = file.config
         self.card = file.card
         self.tokenizer: Tokenizer = file.build_tokenizer()
+        self.memory_problem: str | None = None
+        """Why the memory beside the model could not be read; None where it was, or is not there."""
+        self._memory: Memory | None = None
+        self._memory_read = False
         self._begin_with({label: 1 / len(self.labels) for label in self.labels})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, or what another process gets, is made anew from the file's content."""
         return _rebuilt, (self.file, self.path, self.mixture)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens the model knows."""
+        return self.config.vocab_size
+
+    @property
+    def memory(self) -> Memory | None:
+        """The counts beside the network; None for a model without them (see `memory_problem`)."""
+        if not self._memory_read:
+            self._memory_read = True
+            path = None if self.path is None else memory_path(self.path)
+            if path is not None and path.exists():
+                try:
+                    self._memory = load_memory(path, self.file)
+                except ModelFileError as error:
+                    self.memory_problem = f"{error}; going on without it"
+        return self._memory
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,6 +158,10 @@ class Model:
 
     def _read(self, text: str | bytes, unknown: str = "nearest") -> TokenIds:
         """Ids (N,) of a text; the warning names the line that called the calling method."""
+        if not isinstance(text, str | bytes):
+            raise UsageError(f"the text is a {type(text).__name__}; give a str")
+        if unknown not in UNKNOWN_POLICIES:
+            raise UsageError(unknown_name("unknown", str(unknown), UNKNOWN_POLICIES))
         ids = self.tokenizer.encode(text, unknown)
         for line in unseen_lines(self.tokenizer, [text], unknown):
             warnings.warn(line, UnseenWarning, stacklevel=3)
@@ -136,6 +172,7 @@ class Model:
         prompt: str = "",
         *,
         unknown: str = "nearest",
+        memory: str = DEFAULT_MEMORY,
         progress: ProgressCallback = ignore_progress,
         **settings: Any,
     ) -> Iterator[Step]:
@@ -145,6 +182,8 @@ class Model:
             prompt: read first; without one, the text begins as a document begins.
             unknown: what happens to characters that the model never saw: `nearest`, `skip` or
                 `error`.
+            memory: a row of `MEMORY_MODES`: `off`, `text` (the counts of the training text) or
+                `session` (these, growing with the prompt and what is written).
             progress: called with the share of the prompt that is read, from 0 to 1.
             settings: fields of `SampleConfig`. Without a seed, one is drawn.
 
@@ -153,7 +192,14 @@ class Model:
         """
         config = _sample_config(settings)
         ids = self._read(prompt, unknown)
-        return generate(self.stepper, self.tokenizer, ids, config, progress=progress)
+        return generate(
+            self.stepper,
+            self.tokenizer,
+            ids,
+            config,
+            memory=self.memory_reader(memory),
+            progress=progress,
+        )
 
     def generate_batch(
         self,
@@ -161,6 +207,7 @@ class Model:
         count: int,
         *,
         unknown: str = "nearest",
+        memory: str = DEFAULT_MEMORY,
         progress: ProgressCallback = ignore_progress,
         **settings: Any,
     ) -> Iterator[tuple[int, Step]]:
@@ -170,8 +217,37 @@ class Model:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
+        if not isinstance(count, numbers.Integral) or count < 1:
+            raise UsageError(f"count {count!r}: must be a whole number, at least 1")
         ids = self._read(prompt, unknown)
-        return generate_batch(self.stepper, self.tokenizer, ids, config, count, progress=progress)
+        memories = None
+        if self.memory_reader(memory) is not None:
+            memories = partial(self._reader, memory)
+        return generate_batch(
+            self.stepper,
+            self.tokenizer,
+            ids,
+            config,
+            count,
+            memories=memories,
+            progress=progress,
+        )
+
+    def memory_reader(self, mode: str, rows: int = 1) -> MemoryReader | None:
+        """What mixes the counts in while `rows` texts are written; None without counts.
+
+        Raises:
+            UsageError: there is no such mode.
+        """
+        if mode not in MEMORY_MODES:
+            raise UsageError(unknown_name("memory", str(mode), MEMORY_MODES))
+        if mode == "off" or self.memory is None:
+            return None
+        return self._reader(mode, rows)
+
+    def _reader(self, mode: str, rows: int) -> MemoryReader:
+        assert self.memory is not None
+        return MemoryReader(self.memory, rows, grows=mode == "session")
 
     def score(self, text: str | bytes, way: str = "numpy") -> Score:
         """How well the model predicts a text, read once from a zero state to its end.
@@ -187,8 +263,34 @@ class Model:
         ids = np.concatenate([first_label(self.tokenizer), self._read(text)])
         return self.score_tokens(ids, way)
 
+    def score_with_memory(self, text: str | bytes, dynamic: str | None = None) -> MemoryScores:
+        """How well network and counts predict a text, together and each alone.
+
+        Args:
+            text: what is scored.
+            dynamic: what learns while it is read: `counts`, `weights` or `both`; None: nothing.
+
+        Raises:
+            UsageError: the model has no memory.
+            CorpusError: the text has fewer than two tokens.
+        """
+        if self.memory is None:
+            raise UsageError(self.memory_problem or "this model has no memory of counts")
+        ids = np.concatenate([first_label(self.tokenizer), self._read(text)])
+        return score_with_memory(self.stepper, self.memory, self.tokenizer, ids, dynamic)
+
     def score_tokens(self, ids: TokenIds | Tokens, way: str = "numpy") -> Score:
-        """`score` of ids (N,), which may lie in a memory map."""
+        """`score` of ids (N,), which may lie in a memory map.
+
+        Raises:
+            UsageError: these are not ids of the model.
+        """
+        array = np.asarray(ids)
+        whole = array.dtype.kind in "ui" and array.ndim == 1
+        if not whole or (len(array) and not 0 <= array.min() <= array.max() < self.vocab_size):
+            raise UsageError(
+                f"ids must be whole numbers below {self.vocab_size}, in an array of one dimension"
+            )
         return score(self.stepper, self.tokenizer, ids, way)
 
     def trace(self, text: str, unknown: str = "nearest") -> Trace:

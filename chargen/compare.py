@@ -213,7 +213,7 @@ def _train(
         return
     yield from train(
         plan.corpus, run=compared.run, overwrite=plan.overwrite, on_note=on_note,
-        should_stop=should_stop, **settings,
+        should_stop=should_stop, memory=False, **settings,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from chargen.train_api import (
     Training,
     corpus_names,
     divide_settings,
+    memory_of,
     training_events,
 )
 from chargen.training.clock import RunClock
@@ -58,6 +59,7 @@ def finetune(
     on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
+    memory: bool = True,
     **settings: Any,
 ) -> TrainEvents:
     """Goes on training a model on another text; yields events while it goes.
@@ -77,6 +79,7 @@ def finetune(
             model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
+        memory: as for `train`.
         settings: as for `train`; what decides the model's shape must be the model's.
 
     Raises:
@@ -162,7 +165,8 @@ def finetune(
                 claim=claim,
             )
 
-        return Training(start=start, notes=notes)
+        remember = memory_of(folder, dataset, wanted=memory)
+        return Training(start=start, notes=notes, remember=remember)
 
     limits = partial(hints.limited, without=_OF_THE_BASE)
     return TrainEvents(training_events(prepare, on_note, limits))

@@ -14,17 +14,21 @@ functions (training/evaluate.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from chargen.errors import ChargenError, CorpusError, unknown_name
-from chargen.inference.engine import Stepper, TokenIds
-from chargen.inference.token_scores import total_nats
+from chargen.errors import ChargenError, CorpusError, UsageError, unknown_name
+from chargen.inference.engine import Array, Stepper, TokenIds
+from chargen.inference.memory_file import Memory
+from chargen.inference.remembering import remembered_scores
+from chargen.inference.token_scores import predictions, total_nats
 from chargen.model.checkpoint import Weights
 from chargen.model.score import Score, make_score
+from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 
 _MAX_NUMPY_PRODUCTS = 2e11
@@ -37,6 +41,9 @@ class Learner(Protocol):
 
     def read(self, ids: Tokens) -> float:
         """Reads on and learns: the nats that these tokens (N,) cost before they were learned."""
+
+    def predictions(self, ids: Tokens) -> Iterator[tuple[Positions, Array]]:
+        """Reads a text and learns: what follows each token, from before that was learned."""
 
     def weights(self) -> Weights:
         """The weights as they are now."""
@@ -74,6 +81,67 @@ WAYS: dict[str, Callable[[Stepper, TokenIds | Tokens], float]] = {
 """From a model and the ids (N,) of a text to the nats that the tokens after the first cost."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryScores:
+    """A text scored by network and counts together, and by each alone."""
+
+    together: Score
+    network: Score
+    counts: Score
+
+    def to_json(self) -> dict[str, float | int]:
+        """The score of both together, and the nats per token of each alone."""
+        return {
+            **self.together.to_json(),
+            "network_nats_per_token": self.network.nats_per_token,
+            "counts_nats_per_token": self.counts.nats_per_token,
+        }
+
+
+DYNAMIC = ("counts", "weights", "both")
+"""What may learn while a text is read: the counts, the weights of the network, or both."""
+
+
+def score_with_memory(
+    stepper: Stepper,
+    memory: Memory,
+    tokenizer: Tokenizer,
+    ids: TokenIds | Tokens,
+    dynamic: str | None = None,
+) -> MemoryScores:
+    """Scores a text by network and counts.
+
+    Args:
+        stepper: the model.
+        memory: its memory.
+        tokenizer: the model's.
+        ids: the text (N,), of at least two tokens.
+        dynamic: a row of `DYNAMIC`: what learns while it is read; None: nothing.
+
+    Raises:
+        CorpusError: the text has fewer than two tokens.
+    """
+    _check_length(ids)
+    ids = np.asarray(ids)
+    parts = predictions(stepper, ids)
+    if dynamic in ("weights", "both"):
+        parts = online_learner(stepper).predictions(ids)
+    scores = remembered_scores(parts, memory, ids, grows=dynamic in ("counts", "both"))
+    counts: npt.NDArray[np.int64] = np.bincount(ids[1:], minlength=stepper.config.vocab_size)
+    lengths = token_lengths(tokenizer)
+    together, network, counted = (
+        make_score(float(nats.sum()), counts, lengths)
+        for nats in (scores.together, scores.network, scores.counts)
+    )
+    return MemoryScores(together=together, network=network, counts=counted)
+
+
+def _check_length(ids: TokenIds | Tokens) -> None:
+    if len(ids) < 2:
+        size = "1 token" if len(ids) == 1 else f"{len(ids)} tokens"
+        raise CorpusError(f"a text of {size} cannot be scored: give at least two")
+
+
 def score(
     stepper: Stepper, tokenizer: Tokenizer, ids: TokenIds | Tokens, way: str = "auto"
 ) -> Score:
@@ -90,16 +158,15 @@ def score(
 
     Raises:
         CorpusError: the text has fewer than two tokens.
-        ChargenError: there is no such way, or the model's numbers overflow.
+        UsageError: there is no such way.
+        ChargenError: the model's numbers overflow.
     """
     if way == "auto":
         products = len(ids) * stepper.config.num_parameters
         way = "numpy" if products < _MAX_NUMPY_PRODUCTS else "torch"
     if way not in WAYS:
-        raise ChargenError(unknown_name("way", way, WAYS))
-    if len(ids) < 2:
-        size = "1 token" if len(ids) == 1 else f"{len(ids)} tokens"
-        raise CorpusError(f"a text of {size} cannot be scored: give at least two")
+        raise UsageError(unknown_name("way", str(way), ("auto", *WAYS)))
+    _check_length(ids)
     nats = WAYS[way](stepper, ids)
     if not math.isfinite(nats):
         raise ChargenError("the model's numbers overflowed: its weights are too large to score")

@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chargen import hints
+from chargen.api import load
 from chargen.errors import ChargenError, CorpusError, UsageError
+from chargen.inference.memory_file import memory_path
 from chargen.iterator import TrainEvents
 from chargen.model.claims import claim_folder
-from chargen.model.runs import TRAINING, locate_run
+from chargen.model.runs import MODEL, TRAINING, locate_run
 from chargen.text.corpus import Watcher, unwatched
-from chargen.text.dataset import open_dataset
+from chargen.text.dataset import Dataset, open_dataset
 from chargen.text.moved import find_moved, with_corpus
 from chargen.text.reopen import reopen_dataset
 from chargen.text.text_options import (
@@ -33,15 +35,15 @@ from chargen.text.text_options import (
 from chargen.text.unseen import warn_of_unseen
 from chargen.training.clock import RunClock
 from chargen.training.config import check_settings
-from chargen.training.events import Planned, TrainEvent
+from chargen.training.events import Finished, Planned, TrainEvent
 from chargen.training.launch import this_process
 
 if TYPE_CHECKING:
     from chargen.training.distributed import Ranks
 
 FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
-_FINETUNE_CARD_KEYS = {"base", "before", "old_text"}
-"""What fine-tuning adds to a card."""
+_KEPT_CARD_KEYS = {"base", "before", "old_text", "memory"}
+"""What fine-tuning adds to a card, and whether a run goes without a memory."""
 _RESUME_OPTIONS = (
     *("--allow-changed-corpus", "--corpus", "--valid"),
     *("--minutes", "--epochs", "--steps"),
@@ -60,6 +62,8 @@ class Training:
     start: Callable[[], Iterator[TrainEvent]]
     notes: Sequence[str]
     """What a person should be told about the text."""
+    remember: Callable[[], str | None] = lambda: None
+    """Gives the trained model its memory, and returns a line about it."""
 
 
 def train(
@@ -71,6 +75,7 @@ def train(
     on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
+    memory: bool = True,
     **settings: Any,
 ) -> TrainEvents:
     """Trains a model and keeps its run folder up to date; yields events while it goes.
@@ -89,6 +94,7 @@ def train(
             model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
+        memory: whether the model gets a memory of counts of its text at the end.
         settings: fields of `TextOptions`, `ModelConfig` and `TrainConfig`, and `epochs`; what is
             left out, or None, is planned.
 
@@ -126,7 +132,7 @@ def train(
             return train_run(
                 folder,
                 RunText(tokenizer=dataset.tokenizer, train=dataset.train, valid=dataset.valid),
-                card=dataset.card,
+                card=dataset.card if memory else {**dataset.card, "memory": False},
                 source=options_to_json(options),
                 given=given,
                 should_stop=should_stop,
@@ -135,7 +141,9 @@ def train(
                 claim=claim,
             )
 
-        return Training(start=start, notes=dataset.notes)
+        return Training(
+            start=start, notes=dataset.notes, remember=memory_of(folder, dataset, wanted=memory)
+        )
 
     return TrainEvents(training_events(prepare, on_note))
 
@@ -149,6 +157,7 @@ def resume(
     on_note: Callable[[str], None] = warn_of_unseen,
     on_reading: Watcher = unwatched,
     should_stop: Callable[[], bool] = lambda: False,
+    memory: bool = True,
     minutes: float | None = None,
     epochs: float | None = None,
     steps: int | None = None,
@@ -164,6 +173,7 @@ def resume(
             model never saw are told as an `UnseenWarning`.
         on_reading: is told how far reading and encoding of the corpus are.
         should_stop: asked after every step; when true, the run is saved and ends.
+        memory: as for `train`.
         minutes: trains so long from here, with a warm-up and a decay of its own; or
         epochs: so many passes; or
         steps: so many steps.
@@ -208,8 +218,8 @@ def resume(
             replayed.keep_for(folder)
         if this_process().is_first:
             dataset.keep_for(folder)
-        finetuned = _FINETUNE_CARD_KEYS & snapshot.card.keys()
-        card = {**dataset.card, **{key: snapshot.card[key] for key in finetuned}}
+        kept = _KEPT_CARD_KEYS & snapshot.card.keys()
+        card = {**dataset.card, **{key: snapshot.card[key] for key in kept}}
 
         def start() -> Iterator[TrainEvent]:
             from chargen.training.session import Replay, RunText, resume_run
@@ -233,7 +243,10 @@ def resume(
                 ranks=ranks,
             )
 
-        return Training(start=start, notes=notes)
+        wanted = memory and card.get("memory") is not False
+        return Training(
+            start=start, notes=notes, remember=memory_of(folder, dataset, wanted=wanted)
+        )
 
     limits = partial(hints.limited, only=_RESUME_OPTIONS)
     return TrainEvents(training_events(prepare, on_note, limits))
@@ -277,6 +290,8 @@ def training_events(
                     except StopIteration:
                         return
                     settings = TorchSettings()
+                    if isinstance(event, Finished) and event.reason != "interrupted":
+                        event = replace(event, memory=training.remember())
                 if isinstance(event, Planned):
                     for note in training.notes:
                         on_note(note)
@@ -285,6 +300,32 @@ def training_events(
             if isinstance(events, Generator) and os.getpid() == process:
                 with _TORCH, preserved_torch_settings():
                     events.close()
+
+
+def memory_of(folder: Path, dataset: Dataset, *, wanted: bool) -> Callable[[], str | None]:
+    """What gives the model of a run its memory, or removes that of the model that it replaced.
+
+    Args:
+        folder: of the run.
+        dataset: its text.
+        wanted: whether it shall have one. Only the first of several processes writes.
+    """
+
+    def remember() -> str | None:
+        from chargen.remember import remember_run
+
+        if not this_process().is_first:
+            return None
+        if not wanted:
+            with suppress(OSError):
+                memory_path(folder / MODEL).unlink(missing_ok=True)
+            return None
+        try:
+            return remember_run(load(folder), dataset.train, dataset.valid)
+        except ChargenError as error:
+            return f"no memory: {error}"
+
+    return remember
 
 
 def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:

@@ -21,9 +21,13 @@ from chargen.terminal.context import Terminal
 
 if TYPE_CHECKING:
     from chargen.api import Model
+    from chargen.inference.memory_file import Memory
     from chargen.model.score import Score
+    from chargen.scoring import MemoryScores
     from chargen.text.tokenizer import Tokens
 
+DYNAMIC = ("counts", "weights", "both")
+"""What may learn while a text is read; as in `chargen.scoring`, which loads what scores."""
 _EVAL_HELP = """Score how well a model predicts a text.
 
 Each FILE (any CORPUS of `chargen train` is accepted) is read once, from an empty memory. With one
@@ -33,6 +37,10 @@ argument, the model is the newest run.
   chargen eval bard chapter.txt
   chargen eval bard chapter.txt --json
   chargen eval bard chapter.txt --dynamic     also scores a model that learns while it reads
+  chargen eval bard chapter.txt --dynamic counts --json
+
+A model with a memory has three figures: network and counts together, the network alone, the counts
+alone.
 
 Nothing predicts the first token, so a text of N tokens is scored on N - 1 of them. Bits per byte
 can be compared across tokenizers; nats per token cannot.
@@ -50,7 +58,14 @@ So the last decimal may differ from that of one long reading.
 @click.option(
     "--label", metavar="LABEL", help="Read every document under this label, or a mixture."
 )
-@click.option("--dynamic", is_flag=True, help="Also score the model while it learns from the text.")
+@click.option(
+    "--dynamic",
+    type=click.Choice(DYNAMIC),
+    is_flag=False,
+    flag_value="both",
+    help="Also score the model while it learns from the text: its counts, its weights, or both.",
+)
+@click.option("--memory/--no-memory", default=True, help="Whether counts help the network.")
 @json_option
 @terminal_options
 def command(
@@ -58,7 +73,8 @@ def command(
     encoding: str | None,
     column: str | None,
     label: str | None,
-    dynamic: bool,
+    dynamic: str | None,
+    memory: bool,
     as_json: bool,
     terminal: Terminal,
 ) -> None:
@@ -85,6 +101,25 @@ def command(
             result="the score",
         )
         by_label = split_by_label(ids, model.tokenizer) if label is None else {}
+        if memory and model.memory is not None:
+            label_of = {"file": name} if len(files) > 1 else {}
+            both = _scores_with_memory(model, model.memory, ids, name, dynamic)
+            parts = {
+                label_name: _scores_with_memory(model, model.memory, part, label_name, None)[0]
+                for label_name, part in by_label.items()
+            }
+            if as_json:
+                more: dict[str, Any] = {}
+                if len(both) > 1:
+                    more["dynamic"] = both[1].to_json()
+                if parts:
+                    more["labels"] = {label: each.to_json() for label, each in parts.items()}
+                write_json(terminal, {**label_of, **both[0].to_json(), **more})
+            else:
+                _show_with_memory(both, model.memory, name, dynamic, terminal)
+                for label_name, each in parts.items():
+                    terminal.write_line(_score_line(f"{name}, {label_name}", each.together))
+            continue
         score = _score(model, ids, name, "auto")
         dynamic_score = _score(model, ids, name, "online") if dynamic else None
         if as_json:
@@ -105,6 +140,38 @@ def command(
             terminal.write_line(_score_line(f"{name}, {label_name}", part_score))
         if dynamic_score is not None:
             terminal.write_line(_score_line(f"{name}, learning while it reads", dynamic_score))
+
+
+def _scores_with_memory(
+    model: Model, memory: Memory, ids: Tokens, name: str, dynamic: str | None
+) -> list[MemoryScores]:
+    """Score a text by network and counts; also while they learn from it, if that was asked for."""
+    from chargen.scoring import score_with_memory
+
+    ways = [None] if dynamic is None else [None, dynamic]
+    try:
+        return [score_with_memory(model.stepper, memory, model.tokenizer, ids, way) for way in ways]
+    except CorpusError as error:
+        raise CorpusError(f"{name}: {error}") from error
+
+
+def _show_with_memory(
+    scores: list[MemoryScores], memory: Memory, name: str, dynamic: str | None, terminal: Terminal
+) -> None:
+    """Show the three figures, and say which text fitted the gate."""
+    labels = (name, f"{name}, {dynamic} learning while it reads")
+    for label, each in zip(labels, scores, strict=False):
+        terminal.write_line(_score_line(label, each.together))
+        terminal.write_line(
+            f"  network alone {each.network.nats_per_token:.4f}, counts alone "
+            f"{each.counts.nats_per_token:.4f} nats per token"
+        )
+    fitted = memory.card.get("fitted_tokens")
+    terminal.note(
+        f"how much counts are believed was fitted on {fitted:,} tokens of the validation part"
+        if fitted
+        else "how much counts are believed was fitted on other texts"
+    )
 
 
 def _score(model: Model, ids: Tokens, name: str, way: str) -> Score:

@@ -173,7 +173,7 @@ def _measure_in_training(
     tokenizer = config = ids = folder = None
     for event in train(
         corpus, cell=cell, steps=steps, evaluations=steps // every, ema=0.0,
-        patience=0, on_note=terminal.note, encoding=encoding,
+        patience=0, on_note=terminal.note, encoding=encoding, memory=False,
     ):  # fmt: skip
         if isinstance(event, Planned):
             tokenizer, config, folder = event.tokenizer, event.model, event.folder

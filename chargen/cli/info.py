@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chargen._version import __version__
 from chargen.cli.options import MODEL, json_option, terminal_options, write_json
+from chargen.errors import ModelFileError
 from chargen.files import is_plain_number
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe_line
+
+if TYPE_CHECKING:
+    from chargen.model.checkpoint import ModelFile
 
 _MAX_ANCESTORS = 20
 _MAX_CORPORA_OF_ANCESTOR = 3
@@ -50,6 +55,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
             "parameters": file.config.num_parameters,
             "tokenizer": file.tokenizer.kind,
             "labels": list(labels_of(tokenizer)),
+            "memory": _memory_card(path, file),
             "card": file.card,
         }
         write_json(terminal, value)
@@ -63,9 +69,39 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
         ("tokenizer", f"{file.tokenizer.kind}, {tokenizer.vocab_size} tokens"),
         *([("labels", ", ".join(labels_of(tokenizer)))] if labels_of(tokenizer) else []),
         *_card_rows(file.card),
+        *_memory_rows(path, file),
     ]
     for label, value in rows:
         terminal.write_line(safe_line(f"{label:<12}{value}"))
+
+
+def _memory_card(path: Path, file: ModelFile) -> dict[str, Any] | None:
+    from chargen.inference.memory_file import load_memory, memory_path
+
+    try:
+        return dict(load_memory(memory_path(path), file).card)
+    except ModelFileError:
+        return None
+
+
+def _memory_rows(path: Path, file: ModelFile) -> list[tuple[str, Any]]:
+    """What the counts beside the network are, and what they bring."""
+    from chargen.inference.memory_file import load_memory, memory_path
+
+    beside = memory_path(path)
+    if not beside.exists():
+        return []
+    try:
+        memory = load_memory(beside, file)
+    except ModelFileError as error:
+        return [("memory", f"none: {error}")]
+    counts, static = memory.counts, memory.card.get("static")
+    rows = [("memory", f"{counts.bytes / 1e6:.1f} MB of counts, of up to {counts.longest} tokens")]
+    if isinstance(static, dict):
+        figures = ", ".join(f"{name} {static[name]:.4f}" for name in static)
+        judged = memory.card.get("judged_tokens")
+        rows.append(("", f"{figures} nats per token, on {judged:,} tokens of its validation part"))
+    return rows
 
 
 def _show_machine(as_json: bool, terminal: Terminal) -> None:

@@ -29,6 +29,7 @@ from chargen.cli.standard_input import (
 )
 from chargen.errors import ChargenError, UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
+from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import reading_line
 from chargen.terminal.safetext import SafeStream, safe
@@ -106,6 +107,13 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
     help="Write as documents of this label; a:0.7,b:0.3 mixes two. The model lists its labels in "
     "`chargen info`.",
 )
+@click.option(
+    "--memory",
+    type=click.Choice(MEMORY_MODES),
+    default=DEFAULT_MEMORY,
+    show_default=True,
+    help="What counts help to write: none, those of the training text, or growing ones.",
+)
 @click.option("--echo/--no-echo", default=True, help="Include the prompt in the output.")
 @encoding_option
 @json_option
@@ -118,6 +126,7 @@ def command(
     unknown: str,
     echo: bool,
     label: str | None,
+    memory: str,
     encoding: str | None,
     as_json: bool,
     terminal: Terminal,
@@ -148,6 +157,9 @@ def command(
     note_unseen(loaded, text, terminal, unknown)
     for line in impossible_stops(config.stop, loaded.tokenizer):
         terminal.note(line)
+    if memory != "off" and loaded.memory is None and loaded.memory_problem:
+        terminal.complain(loaded.memory_problem)
+    settings["memory"] = memory
     request = _Request(loaded, text, unknown, config.seed, settings, echo)
     if as_json:
         _write_json(request, count, terminal)

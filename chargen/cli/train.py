@@ -149,6 +149,11 @@ continues from there, and also after a crash or a power cut.
 @click.option("--kernel", metavar="NAME", help=f"{', '.join(KERNELS)}; default auto: the fastest.")
 @click.option("--threads", type=int, metavar="N", help="CPU threads; default: one for each core.")
 @click.option("--seed", type=int, metavar="N", help="Seed of weights and dropout; default 0.")
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    help="Whether the model also gets counts of its text, in a file beside it.",
+)
 @json_option
 @terminal_options
 def command(corpus: tuple[str, ...], as_json: bool, terminal: Terminal, **options: Any) -> int:

@@ -201,6 +201,8 @@ class TrainingView:
                 f"(lower is better); {took}"
             )
         name = folder.name if folder.parent == CHECKPOINTS else str(folder)
+        if event.memory is not None:
+            terminal.note(event.memory)
         if event.verdict is not None:
             terminal.note(event.verdict)
         if event.reason == "interrupted":

@@ -28,6 +28,7 @@ from chargen.inference.generate import (
     forbid_unknown,
     recent_tokens,
 )
+from chargen.inference.remembering import MemoryReader
 from chargen.inference.tree import ROOT, TextTree
 from chargen.model.unit_names import Unit
 from chargen.text.corpus_tokenizer import first_label
@@ -35,6 +36,8 @@ from chargen.text.tokenizer import Tokenizer
 
 _TAIL_MARGIN_BYTES = 64
 _TOKENS_PER_REPORT = 256
+_REMEMBERED_TOKENS = 20_000
+"""Tokens before the end of a text that counts may grow with."""
 _POSITIONS_PER_STATE = 1024
 """In a text that is read in rows, one position of so many has a stored state."""
 
@@ -48,6 +51,8 @@ class Composer:
         """Units that are clamped in every step from here on; see `clamp`."""
         self.on_step: Callable[[int], None] | None = None
         """Called with each node that is written, while the stepper still has its gates."""
+        self.remember: Callable[[], MemoryReader | None] = lambda: None
+        """Makes what mixes counts in; None where only the network writes."""
         self._beginning: int | None = None
 
     def clamp(self, values: Mapping[Unit, float]) -> None:
@@ -158,8 +163,23 @@ class Composer:
         return logits
 
     def next_logits(self, node: int) -> Array:
-        """As `logits`; after an empty text, what the model expects at the beginning of a text."""
-        return self.logits(self.start(node, empty=True))
+        """As `logits`, with the counts; after an empty text, at the beginning of a text."""
+        node = self.start(node, empty=True)
+        logits, memory = self.logits(node), self.memory_at(node)
+        if memory is None:
+            return logits
+        mixed = memory.mix(logits)
+        forbid_unknown(mixed, self.tokenizer)
+        return mixed
+
+    def memory_at(self, node: int) -> MemoryReader | None:
+        """What mixes counts in after a node; it has read the text up to there."""
+        memory = self.remember()
+        if memory is not None:
+            if self.tokenizer.eos_id is not None:  # as a document begins
+                memory.read(beginning(np.empty(0, np.int64), self.tokenizer))
+            memory.read(self.tree.tokens(node, _REMEMBERED_TOKENS))
+        return memory
 
     def write(self, node: int, config: SampleConfig, number: int = 0) -> Writing:
         """Begins to write after a node; draws from (seed, number)."""
@@ -181,6 +201,7 @@ class Writing:
         self._avoided: dict[int, set[int]] = {}
         """Tokens that are not drawn again, by the node that they would follow."""
         self._logits: Array
+        self._memory: MemoryReader | None
         self._state: Array
         self._recent: deque[int]
         self._tail: bytes
@@ -210,6 +231,9 @@ class Writing:
         token, logprob, _, _ = self._writer.write(logits, self._recent)
         state = np.empty_like(self._state)
         self._logits = composer.stepper.step(token, self._state, state, composer.clamps)
+        if self._memory is not None:
+            self._memory.read([token])
+            self._logits = self._memory.mix(self._logits)
         self._state = state
         self._recent.append(token)
         self.node = tree.append(self.node, token, state, logprob=logprob, clamps=composer.clamps)
@@ -250,6 +274,9 @@ class Writing:
         self.node = node
         self._written = tree.position(node) - tree.position(self.first)
         self._logits = composer.logits(node)
+        self._memory = composer.memory_at(node)
+        if self._memory is not None:
+            self._logits = self._memory.mix(self._logits)
         self._state = tree.state(node)
         self._recent = recent_tokens(tree.tokens(node, RECENT_TOKENS))
         nodes = tree.path(node, self._longest_stop, after=self.first) if self._stops else []

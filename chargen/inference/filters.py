@@ -10,10 +10,11 @@ Shape letter: V vocabulary.
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +35,16 @@ class SettingRange:
     integer: bool = False
     low_excluded: bool = False
 
-    def problem(self, name: str, value: object) -> str | None:
+    def problem(self, name: str, value: Any) -> str | None:
         """What is wrong with `value`, or None."""
-        if isinstance(value, int) or (isinstance(value, float) and not self.integer):
-            above = value > self.low if self.low_excluded else value >= self.low
-            if above and value <= self.high and value != math.inf:
-                return None
+        kind = numbers.Integral if self.integer else numbers.Real  # numpy's numbers are these too
+        if not isinstance(value, kind) or isinstance(value, bool):
+            what = "a whole number" if self.integer else "a number"
+            return f"{name.replace('_', '-')} {value!r}: must be {what}"
+        number: Any = value
+        above = number > self.low if self.low_excluded else number >= self.low
+        if above and number <= self.high and number != math.inf:
+            return None
         return f"{name.replace('_', '-')} {value}: must be {self.range()}"
 
     def range(self) -> str:
@@ -115,13 +120,18 @@ class SampleConfig:
         """Check every setting and report all problems at once."""
         given = cast("str | Sequence[str]", self.stop)
         # A single text is one stop text, not one for each of its characters.
-        object.__setattr__(self, "stop", (given,) if isinstance(given, str) else tuple(given))
+        stops = tuple(given) if isinstance(given, list | tuple) else (given,)
+        object.__setattr__(self, "stop", stops)
         checks = [row.problem(name, getattr(self, name)) for name, row in SETTINGS.items()]
         problems = [problem for problem in checks if problem]
-        if "" in self.stop:
-            problems.append("stop '': must be at least one character")
-        if self.seed < 0:
-            problems.append(f"seed {self.seed}: must be at least 0")
+        stops_given: tuple[Any, ...] = self.stop
+        problems += [
+            f"stop {stop!r}: must be a text of at least one character"
+            for stop in stops_given
+            if not isinstance(stop, str) or not stop
+        ]
+        if not isinstance(self.seed, numbers.Integral) or self.seed < 0:
+            problems.append(f"seed {self.seed!r}: must be a whole number, at least 0")
         if problems:
             raise UsageError("; ".join(problems))
 

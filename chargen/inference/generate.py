@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from chargen.errors import ChargenError
 from chargen.inference.batched_read import ProgressCallback, ignore_progress, read_to_end
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
+from chargen.inference.remembering import MemoryReader
 from chargen.text.corpus_tokenizer import first_label, labels_of
 from chargen.text.tokenizer import StreamDecoder, Tokenizer, utf8
 
@@ -176,6 +177,7 @@ def generate(
     config: SampleConfig,
     state: Array | None = None,
     *,
+    memory: MemoryReader | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[Step]:
     """Writes one text after a prompt.
@@ -186,6 +188,7 @@ def generate(
         prompt: ids to read first (N,); may be empty where there is no `state`.
         config: how to draw.
         state: the state before the prompt; None starts a text (see `beginning`).
+        memory: counts that are mixed in; reads the prompt.
         progress: called with the share of the prompt that is read.
     """
     stepper = stepper.fresh()  # between two steps the caller may use the model otherwise
@@ -195,10 +198,16 @@ def generate(
     state = read_to_end(stepper, ids[:-1], before, progress=progress)
     logits = stepper.step(int(ids[-1]), state, state)
     recent = recent_tokens(prompt)
+    if memory is not None:
+        memory.read(ids)
     while not writer.done:
+        if memory is not None:
+            logits = memory.mix(logits)
         forbid_unknown(logits, tokenizer)
         drawn = writer.write(logits, recent)
         recent.append(drawn.token_id)
+        if memory is not None:
+            memory.read([drawn.token_id])
         logits = stepper.step(drawn.token_id, state, state)
         yield writer.accept(drawn, state.copy())
 
@@ -210,6 +219,7 @@ def generate_batch(
     config: SampleConfig,
     count: int,
     *,
+    memories: Callable[[int], MemoryReader] | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[tuple[int, Step]]:
     """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
@@ -223,6 +233,7 @@ def generate_batch(
         prompt: ids to read first (P,); may be empty.
         config: how to draw.
         count: how many texts.
+        memories: makes the counts that are mixed in, for so many texts.
         progress: called with the share of the prompt that is read.
     """
     stepper = stepper.fresh()
@@ -232,7 +243,12 @@ def generate_batch(
         numbers = range(first, min(first + TEXTS_PER_BATCH, count))
         writers = [Writer(tokenizer, config, number) for number in numbers]
         recents = [recent_tokens(prompt) for _ in numbers]
-        for row, step in _write_rows(stepper, tokenizer, int(ids[-1]), before, writers, recents):
+        memory = None if memories is None else memories(len(numbers))
+        if memory is not None:
+            for row in range(len(numbers)):
+                memory.read(ids, row)
+        rows = _write_rows(stepper, tokenizer, int(ids[-1]), before, writers, recents, memory)
+        for row, step in rows:
             yield numbers[row], step
 
 
@@ -243,6 +259,7 @@ def _write_rows(
     before: Array,
     writers: Sequence[Writer],
     recents: Sequence[deque[int]],
+    memory: MemoryReader | None,
 ) -> Iterator[tuple[int, Step]]:
     """Writes one text in each batch row, all after the state `before` and one more token."""
     count = len(writers)
@@ -250,12 +267,17 @@ def _write_rows(
     batched = stepper.batched(count)
     logits = batched.step(np.full(count, token), state, state)
     while not all(writer.done for writer in writers):
+        if memory is not None:
+            logits = memory.mix(logits)
         forbid_unknown(logits, tokenizer)
         draws = []
         for row, writer, recent in zip(logits, writers, recents, strict=True):
             draws.append(writer.write(row, recent))
             recent.append(draws[-1].token_id)
         tokens = np.array([drawn.token_id for drawn in draws])
+        if memory is not None:
+            for number, token in enumerate(tokens):
+                memory.read([token], number)
         logits = batched.step(tokens, state, state)
         for number, writer in enumerate(writers):
             if not writer.done:

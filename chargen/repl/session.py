@@ -82,6 +82,7 @@ class Session:
         self.tree = TextTree(model.stepper)
         self.composer = Composer(model.stepper, model.tokenizer, self.tree)
         self.composer.on_step = self._update_heat
+        self.composer.remember = lambda: self.model.memory_reader(self.settings.memory)
         self.heat = LiveHeat(model.config)
         self.pinned, self.watched, self.starts = {}, [], []
         self.learner = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from chargen.errors import UsageError, unknown_name
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop, show_stop
+from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
@@ -45,6 +46,8 @@ class Settings:
     """Whether spaces and line ends are shown as marks."""
     background: str = "auto"
     """The terminal's background, which decides the colours: a name in `BACKGROUNDS`."""
+    memory: str = DEFAULT_MEMORY
+    """What counts help to write: a name in `MEMORY_MODES`."""
     unknown: str = "nearest"
     """What happens to characters that the model never saw: a name in `UNKNOWN_POLICIES`."""
 
@@ -216,6 +219,9 @@ TABLE: dict[str, Setting] = {
         read=lambda settings: settings.max_copy or "off",
         write=_set_max_copy,
         choices=("off", "40"),
+    ),
+    "memory": _choice(
+        "memory", MEMORY_MODES, "Counts that help to write: none, of the training text, or growing"
     ),
     "copies": _switch("copies", "Find copies from the training text and underline them"),
     "whitespace": _switch("whitespace", "Show spaces as · and line ends as ⏎"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import Any
 
 from chargen.errors import CorpusError
@@ -22,9 +23,23 @@ TEXT_NAMES = (
 _HEAD_ROWS = 1000
 """Rows in which the column of the text is looked for."""
 _MAX_LISTED_COLUMNS = 50
+_MAX_LEVELS = 20
+"""How deep the parts of a text may be nested."""
+TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 
 Row = Mapping[str, Any]
 Located = tuple[Place, Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOfLines(Place):
+    """The place of a row with line ends in its fields, which so stand in several lines."""
+
+    def of_column(self, row: Row, column: str) -> Place:
+        """The place where a column of the row begins."""
+        before = takewhile(lambda name: name != column, row)
+        above = sum((row[name] or "").count("\n") for name in before)
+        return Place(name=self.name, line=(self.line or 1) + above)
 
 
 @dataclass(kw_only=True)
@@ -78,7 +93,7 @@ class TextColumn:
 
     def _choose(self, row: Row) -> None:
         if len(self._seen) < _MAX_LISTED_COLUMNS:
-            self._seen.update(dict.fromkeys(list(row)[:_MAX_LISTED_COLUMNS]))
+            self._seen.update(dict.fromkeys(islice(_paths(row), _MAX_LISTED_COLUMNS)))
             self._nested |= any(isinstance(value, list | dict) for value in row.values())
         if self.wanted is None:
             self.chosen = self._find(row)
@@ -92,6 +107,17 @@ class TextColumn:
         columns = self.candidates
         if columns is None:
             columns = [column for column, value in row.items() if isinstance(value, str)]
+        if self.candidates is None:
+            nested = [name for name in row if _holds_prose(row[name])]
+            parts = [name for name in nested if text_of(row[name]) is not None]
+            called = [name for name in parts if name.lower() in TEXT_NAMES]
+            if not columns and len(called) == 1:
+                return called[0]
+            paths = [path for path in _paths(row) if text_of(value_at(row, path)) is not None]
+            if not columns and len(paths) == 1:
+                return paths[0]
+            if columns and nested and not {name.lower() for name in columns} & set(TEXT_NAMES):
+                self._ask(row)
         if not columns:
             return None
         if len(columns) == 1:
@@ -100,11 +126,15 @@ class TextColumn:
             called = [column for column in columns if column.lower() == name]
             if len(called) == 1:
                 return called[0]
+        self._ask(row)
+        return None
+
+    def _ask(self, row: Row) -> None:
         column = _column_option()
         way = ways(("name one with", column) if column else "give a file with that column alone")
         raise CorpusError(
             f"{self.name}: which column holds the text?{way}; "
-            f"there are: {', '.join(list(row)[:_MAX_LISTED_COLUMNS])}"
+            f"there are: {', '.join(list(_paths(row))[:_MAX_LISTED_COLUMNS])}"
         )
 
     def finish(self) -> None:
@@ -123,11 +153,11 @@ class TextColumn:
         if self.candidates is not None:
             way = ways(("choose one with", _column_option()))
         raise CorpusError(
-            f"{self.name}: no column holds text{way}; there are: {', '.join(self._seen)}"
+            f"{self.name}: no column holds text{way}; there are: {', '.join(self._seen) or 'none'}"
         )
 
     def _missing(self) -> CorpusError:
-        columns = ", ".join(self._seen)
+        columns = ", ".join(self._seen) or "none"
         return CorpusError(f"{self.name}: no column '{self.wanted}'; there are: {columns}")
 
 
@@ -154,11 +184,12 @@ def row_documents(
             continue
         text = update_hash(hasher, text.replace("\r\n", "\n").replace("\r", "\n"))
         if text:
-            located = getattr(place, "of_field", None)
-            if located is not None:
-                place = located(list(row).index(str(column.chosen)))
+            if isinstance(place, PlaceOfLines):
+                place = place.of_column(row, str(column.chosen))
             yield Document(pieces=iter((text,)), place=place, label=_label(row, reading))
     column.finish()
+    if not column.rows:
+        raise CorpusError(f"{column.name}: the table has no rows")
     words = [f"{column.rows:,} {'row' if column.rows == 1 else 'rows'}", describe()]
     words.append(f"column {column.chosen}" if column.chosen else "")
     if column.without_text:
@@ -204,25 +235,49 @@ def value_at(row: Any, path: str) -> Any:
 
 def text_of(value: Any) -> str | None:
     """A value as text: a string, or a list of parts, each a string or an object with a text."""
+    return _text_of(value, _MAX_LEVELS)
+
+
+def _text_of(value: Any, levels: int) -> str | None:
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
+    if isinstance(value, list) and levels:
         # Parts of one message follow each other; the messages of a conversation are lines.
-        parts = [_part_text(part) for part in value]
+        parts = [_part_text(part, levels - 1) for part in value]
         texts = [part for part in parts if part is not None]
         divider = "" if any(isinstance(part, Mapping) for part in value) else "\n"
         return divider.join(texts) if texts else None
     if isinstance(value, Mapping):
-        return _part_text(value)
+        return _part_text(value, levels)
     return None
 
 
-def _part_text(part: Any) -> str | None:
+def _part_text(part: Any, levels: int) -> str | None:
     if isinstance(part, list):
-        return text_of(part)
+        return _text_of(part, levels)
     if isinstance(part, Mapping):
         part = next((part[name] for name in TEXT_NAMES if isinstance(part.get(name), str)), None)
     return part if isinstance(part, str) else None
+
+
+def _holds_prose(value: Any, levels: int = 6) -> bool:
+    """Whether some words stand anywhere inside a list or an object."""
+    if isinstance(value, str):
+        return levels < 6 and " " in value.strip()
+    inner = value.values() if isinstance(value, Mapping) else value
+    is_nested = isinstance(value, list | Mapping) and levels > 0
+    return is_nested and any(_holds_prose(item, levels - 1) for item in islice(inner, 100))
+
+
+def _paths(row: Row) -> Iterator[str]:
+    """The columns of a row; of those that hold objects, the paths to their strings."""
+    for name, value in row.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, Mapping) and inner:
+            keys = [key for key, item in inner.items() if isinstance(item, str)]
+            yield from (f"{name}.{key}" for key in keys or list(inner))
+        else:
+            yield str(name)
 
 
 def update_hash(hasher: Hasher, text: str) -> str:

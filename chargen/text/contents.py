@@ -15,6 +15,13 @@ from chargen.text.compressed import Compression, ZipFiles, decompressed, inner_n
 from chargen.text.growing import open_as_begun
 from chargen.text.reading import Reading
 
+_MARKS = ((b"%PDF-", ".pdf"), (b"{\\rtf", ".rtf"))
+
+
+def suffix_by_mark(head: bytes) -> str | None:
+    """The ending of a document's kind by its first bytes, whatever its name ends with."""
+    return next((suffix for mark, suffix in _MARKS if head.startswith(mark)), None)
+
 
 class Content(Protocol):
     """Bytes that can be read several times, each time from their beginning."""

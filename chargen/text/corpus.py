@@ -179,7 +179,7 @@ class CorpusPass:
                 self.document = document
                 empty = True
                 for piece in self._divided(document, form):
-                    if isinstance(piece, str | bytes) and piece:
+                    if piece and not isinstance(piece, Label):
                         joins = empty and corpus.documents in _JOINED
                         if joins and last[-1:] not in ("\n", b"\n"):
                             yield self._item(_line_end(piece))

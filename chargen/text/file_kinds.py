@@ -7,7 +7,7 @@ programs' documents through converters, and everything else as text.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from chargen.errors import CorpusError, reason_of, unknown_name
@@ -22,24 +22,22 @@ from chargen.text.compressed import (
     output_limit,
     read_whole,
 )
-from chargen.text.contents import Content, FileContent, MemberContent, UnpackedContent
+from chargen.text.contents import (
+    Content,
+    FileContent,
+    MemberContent,
+    UnpackedContent,
+    suffix_by_mark,
+)
 from chargen.text.convert import CONVERTERS, convert
 from chargen.text.encoding_guess import binary_kind
 from chargen.text.folders import is_junk, is_wanted, natural_key
-from chargen.text.reader import TextDecoder, read_all, read_pieces
-from chargen.text.reading import Document, Hasher, Place, Reading
+from chargen.text.many_files import read_many
+from chargen.text.reader import read_pieces, read_text
+from chargen.text.reading import AUTO, Document, Hasher, Place, Reading
 from chargen.text.tables import TABLE_SUFFIXES, table_documents
 
 _HEAD_BYTES = 512
-_CHECKED_BYTES = 16 << 20
-"""Bytes at the beginning of a file of a folder that must decode, or the file is skipped."""
-_MAX_ZERO_SHARE = 0.01
-"""A file of a folder with more zero bytes is no text, even if wrong bytes are replaced."""
-_MAX_NAMED = 3
-"""Skipped files that a line names."""
-_MAX_NOTES = 10
-"""Lines about the files of one folder."""
-_MARKS_OF_KINDS = ((b"%PDF-", ".pdf"), (b"{\\rtf", ".rtf"))
 _MEMBERS_OF_KINDS = (
     ("word/document.xml", ".docx"),
     ("META-INF/container.xml", ".epub"),
@@ -107,7 +105,7 @@ def _documents(content: Content, reading: Reading, hasher: Hasher) -> Iterator[D
         raise CorpusError(f"{content.name}: an archive within an archive; unpack it first")
     if head[_TAR_OFFSET:].startswith(_TAR_MARK):
         raise CorpusError(f"{content.name}: a tar archive; unpack it, and give its folder")
-    suffix = _kind_by_mark(head) or suffix
+    suffix = suffix_by_mark(head) or suffix
     if reading.chat:
         yield from _chat_documents(content, reading, hasher)
     elif suffix in TABLE_SUFFIXES:
@@ -116,10 +114,6 @@ def _documents(content: Content, reading: Reading, hasher: Hasher) -> Iterator[D
         yield from _converted(content, suffix, reading, hasher)
     else:
         yield _plain(content, head, reading, hasher)
-
-
-def _kind_by_mark(head: bytes) -> str | None:
-    return next((kind for mark, kind in _MARKS_OF_KINDS if head.startswith(mark)), None)
 
 
 def _plain(content: Content, head: bytes, reading: Reading, hasher: Hasher) -> Document:
@@ -142,8 +136,7 @@ def _plain(content: Content, head: bytes, reading: Reading, hasher: Hasher) -> D
 def _chat_documents(content: Content, reading: Reading, hasher: Hasher) -> Iterator[Document]:
     with content.open(reading) as stream:
         data = read_whole(stream, content.name, "chat")
-    text = read_all(data, content.name, reading)
-    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    text = read_text(data, content.name, reading)
     chats = read_chats(text, content.name, content.suffix)
     if not chats:
         raise CorpusError(
@@ -181,7 +174,7 @@ def _converted(
     with content.open(reading) as stream:
         kind = CONVERTERS[suffix].kind if suffix in CONVERTERS else "Office document"
         data = read_whole(stream, content.name, kind)
-    encoding = None if reading.encoding in (None, "auto") else reading.encoding
+    encoding = None if reading.encoding in (None, AUTO) else reading.encoding
     converted = convert(data, content.name, suffix, encoding)
     for text in converted.texts:
         if text.strip():
@@ -221,99 +214,8 @@ def _archive_documents(
         ]
         if not members:
             raise CorpusError(f"{content.name}: the archive holds no files")
-        yield from read_many(members, content.name, reading, hasher, lambda: ())
+        yield from read_many(members, content.name, reading, hasher, read_documents)
 
 
 def _is_junk_member(member: str) -> bool:
     return any(is_junk(part) for part in member.split("/") if part.strip("."))
-
-
-def read_many(
-    contents: Iterable[Content],
-    name: str,
-    reading: Reading,
-    hasher: Hasher,
-    problems: Callable[[], Iterable[str]],
-) -> Iterator[Document]:
-    """The documents of several files; what cannot be read is left out and named.
-
-    Args:
-        contents: the files.
-        name: what errors call all of them.
-        reading: how they are read; gets the notes.
-        hasher: is updated with what is read.
-        problems: what else was left out, known after the last file.
-
-    Raises:
-        CorpusError: none can be read, or one turns out to be damaged after its first document.
-    """
-    skipped: list[str] = []
-    read = 0
-    notes_before = len(reading.notes)
-    for content in contents:
-        problem = _problem_of(content, reading)
-        documents = read_documents(content, reading, hasher)
-        first = None
-        if problem is None:
-            try:
-                first = next(documents, None)
-            except CorpusError as error:
-                problem = _short_reason(error, content.name)
-        if problem is not None:
-            skipped.append(f"{content.shown.partition('/')[2] or content.shown} ({problem})")
-            continue
-        read += 1
-        if first is not None:
-            yield first
-            yield from documents
-    skipped += problems()
-    added = len(reading.notes) - notes_before
-    if added > _MAX_NOTES:
-        del reading.notes[notes_before + _MAX_NOTES :]
-        reading.note(f"{name}: and {added - _MAX_NOTES:,} more lines about its files")
-    if skipped and read:
-        more = f" and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
-        reading.note(
-            f"{name}: skipped {len(skipped)} of {read + len(skipped)} files: "
-            f"{', '.join(skipped[:_MAX_NAMED])}{more}"
-        )
-    if not read:
-        why = f" ({', '.join(skipped[:_MAX_NAMED])})" if skipped else ""
-        raise CorpusError(f"{name}: no text file in this folder{why}; name another one")
-
-
-def _short_reason(error: CorpusError, name: str) -> str:
-    """The reason without the name of the file, which stands before it, and without advice."""
-    return str(error).removeprefix(name).lstrip(": ").split(";")[0]
-
-
-def _problem_of(content: Content, reading: Reading) -> str | None:
-    """Why a file of a folder is no text that can be read; None if it is."""
-    is_plain = content.suffix not in TABLE_SUFFIXES | CONVERTERS.keys() and not reading.chat
-    if not is_plain or reading.raw:
-        return None
-    try:
-        with content.open(reading) as stream:
-            head = stream.read(_CHECKED_BYTES)
-            is_whole = not stream.read(1)
-    except OSError as error:
-        return f"cannot be read: {reason_of(error)}"
-    except CorpusError as error:
-        return _short_reason(error, content.name)
-    if find_compression(head) or is_zip(head) or _kind_by_mark(head):
-        return None
-    if binary_kind(head):
-        return "binary"
-    zeros = head.count(0)
-    strict = reading.encoding_errors == "strict"
-    try:
-        decoder = TextDecoder(content.name, Reading(encoding=reading.encoding))
-        decoder.decode(head)
-        if is_whole and head:
-            decoder.decode(b"")
-    except CorpusError as error:
-        is_binary = ": binary" in str(error)
-        if not strict and not (is_binary and zeros > _MAX_ZERO_SHARE * len(head)):
-            return None
-        return "binary" if is_binary else str(error).split(": ", 1)[1].split(" (")[0].split(";")[0]
-    return None

@@ -60,7 +60,7 @@ def is_wanted(path: str, reading: Reading) -> bool:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    pattern = pattern.rstrip("/")
+    pattern = pattern.removeprefix("./").rstrip("/")
     parts = path.split("/")
     starts = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
     return any(fnmatchcase(text, pattern) for text in (*parts, *starts))
@@ -84,8 +84,43 @@ class Folder:
         """
         self.problems.clear()
         found: list[tuple[str, Path]] = []
+        links: list[tuple[str, Path]] = []
         entered = {self._identity(self.path)}
-        waiting = [("", self.path)]
+        self._walk("", self.path, reading, entered, found, links)
+        # Links wait, so that a folder is read where it stands and not where a link leads to it.
+        read = {self._identity(path) for _, path in found} if links else set()
+        while links:
+            shown, path = links.pop(0)
+            try:
+                identity, is_folder = self._identity(path), path.is_dir()
+                if identity in entered | read:
+                    what = "/ (a link to a folder" if is_folder else " (a link to a file"
+                    self.problems.append(f"{shown}{what} that is read)")
+                elif is_folder:
+                    entered.add(identity)
+                    before = len(found)
+                    self._walk(f"{shown}/", path, reading, entered, found, links)
+                    read.update(self._identity(path) for _, path in found[before:])
+                elif path.is_file() and is_wanted(shown, reading):
+                    read.add(identity)
+                    found.append((shown, path))
+            except FileNotFoundError:
+                self.problems.append(f"{shown} (a link to nothing)")
+            except OSError as error:  # such as a link to itself
+                self.problems.append(f"{shown} ({reason_of(error)})")
+        return iter(sorted(found, key=lambda item: natural_key(item[0])))
+
+    def _walk(
+        self,
+        prefix: str,
+        folder: Path,
+        reading: Reading,
+        entered: set[tuple[int, int]],
+        found: list[tuple[str, Path]],
+        links: list[tuple[str, Path]],
+    ) -> None:
+        """Finds the files and links of a folder and of the folders in it."""
+        waiting = [(prefix, folder)]
         while waiting:
             prefix, folder = waiting.pop()
             try:
@@ -96,24 +131,18 @@ class Folder:
                 self.problems.append(f"{prefix} (cannot be read: {reason_of(error)})")
                 continue
             for entry in entries:
+                shown, path = f"{prefix}{entry.name}", Path(entry.path)
                 if is_junk(entry.name):
                     continue
-                shown, path = f"{prefix}{entry.name}", Path(entry.path)
-                try:
-                    if entry.is_dir():
-                        identity = self._identity(path)
-                        if identity in entered:
-                            self.problems.append(f"{shown}/ (a link to a folder that is read)")
-                        else:
-                            entered.add(identity)
-                            waiting.append((f"{shown}/", path))
-                    elif entry.is_file() and is_wanted(shown, reading):
-                        found.append((shown, path))
-                    elif entry.is_symlink() and not path.exists():
-                        self.problems.append(f"{shown} (a link to nothing)")
-                except OSError as error:  # such as a link to itself
-                    self.problems.append(f"{shown} ({reason_of(error)})")
-        return iter(sorted(found, key=lambda item: natural_key(item[0])))
+                if entry.is_symlink():
+                    links.append((shown, path))
+                elif entry.is_dir():
+                    identity = self._identity(path)
+                    if identity not in entered:  # a link may have led above this folder
+                        entered.add(identity)
+                        waiting.append((f"{shown}/", path))
+                elif entry.is_file() and is_wanted(shown, reading):
+                    found.append((shown, path))
 
     @staticmethod
     def _identity(path: Path) -> tuple[int, int]:

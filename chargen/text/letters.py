@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from chargen.errors import UsageError, unknown_name
@@ -25,7 +26,7 @@ DEFAULT_RARE = 10
 _MAX_HELD_CHARACTERS = 4 << 20
 """A longer line is cleaned in parts."""
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"'(){}\[\]]+", re.IGNORECASE)
-_TRAILING = re.compile(r"[^\S\n]+(?=\n|\Z)")
+_TRAILING = re.compile(r"(?<![^\S\n])[^\S\n]++(?=\n|\Z)")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){2,}")
 _QUOTES = {
     ord(curly): straight
@@ -198,44 +199,74 @@ class LetterForm:
         return self._letters.changes
 
     def read(self, pieces: Iterable[str]) -> Iterator[str]:
-        """The pieces of one document in their form."""
-        held = ""
-        for piece in pieces:
-            text = held + piece
-            cut = self._cut(text)
-            held = text[cut:]
-            if cut:
-                yield self._formed(text[:cut])
-        if held:
-            yield self._formed(held)
+        """The pieces of one document in their form.
 
-    def _cut(self, text: str) -> int:
-        """Where a text can be divided so that the parts can be formed alone."""
-        if not self._cleaners:
-            # What comes next may change the last letter, but never a blank.
-            cut = max(text.rfind(" "), text.rfind("\n")) + 1
-            return len(text) if not cut and len(text) > _MAX_HELD_CHARACTERS else cut
-        # Runs of empty lines may go on in the next piece, so the cut is before the last ones.
-        end = len(text.rstrip())
-        cut = text.rfind("\n", 0, end) + 1
-        return len(text) if not cut and len(text) > _MAX_HELD_CHARACTERS else cut
-
-    def _formed(self, text: str) -> str:
+        Each step divides the text anew: what one of them removes may join what another sees.
+        """
         for name in self._cleaners:
-            clean = CLEANERS[name].clean
-            assert clean is not None
-            text, count = clean(text)
-            self.counts[name] += count
-        text = normalized(text, self._letters.normalize)
-        if self._rare_characters is not None:
-            self.counts["rare"] += len(self._rare_characters.findall(text))
-            text = text.translate(self._rare)
+            pieces = _changed(pieces, partial(self._cleaned, name), _before_last_line)
+        form = self._letters.normalize
+        if form != "none":
+            pieces = _changed(pieces, partial(normalized, form=form), _after_last_blank)
+        return map(self._without_rare, pieces)
+
+    def _cleaned(self, name: str, text: str) -> str:
+        clean = CLEANERS[name].clean
+        assert clean is not None
+        text, count = clean(text)
+        self.counts[name] += count
         return text
+
+    def _without_rare(self, text: str) -> str:
+        if self._rare_characters is None:
+            return text
+        self.counts["rare"] += len(self._rare_characters.findall(text))
+        return text.translate(self._rare)
 
     def notes(self) -> list[str]:
         """A line for each kind of change that was asked for."""
         asked = [*self._cleaners, *(["rare"] if self._letters.rare_below else [])]
         return [f"clean {name}: {self.counts[name]:,} {CLEANERS[name].counted}" for name in asked]
+
+
+def _changed(
+    pieces: Iterable[str], change: Callable[[str], str], cut_of: Callable[[str], int]
+) -> Iterator[str]:
+    """Changes a text that comes in pieces as if it were whole.
+
+    Args:
+        pieces: the text.
+        change: the change of a part.
+        cut_of: where a text can be divided so that the parts can be changed alone.
+    """
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        cut = cut_of(text)
+        if cut == 0 and len(text) > _MAX_HELD_CHARACTERS:
+            cut = next(filter(partial(_begins_anew, text), range(len(text) - 1, 0, -1)), 0)
+        held = text[cut:]
+        if cut:
+            yield change(text[:cut])
+    if held:
+        yield change(held)
+
+
+def _after_last_blank(text: str) -> int:
+    # What comes next may change the last letter, but never a blank.
+    return max(text.rfind(" "), text.rfind("\n")) + 1
+
+
+def _before_last_line(text: str) -> int:
+    # Blanks and empty lines may go on in the next piece, so the cut is before the last words.
+    return text.rfind("\n", 0, len(text.rstrip())) + 1
+
+
+def _begins_anew(text: str, position: int) -> bool:
+    """Whether a character joins none before it: no mark, and no later part of a Hangul block."""
+    letter = text[position]
+    is_part = "\u1160" <= letter <= "\u11ff" or letter in "\uff9e\uff9f"
+    return not (is_part or unicodedata.category(letter).startswith("M"))
 
 
 def rare_replacements(counts: Mapping[str, int], below: int) -> dict[str, str]:

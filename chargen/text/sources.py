@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from chargen.errors import CorpusError, reason_of
-from chargen.text import file_kinds
+from chargen.text.columns import TABLE_SUFFIXES
 from chargen.text.compressed import ARCHIVE_SUFFIXES
 from chargen.text.contents import FileContent
 from chargen.text.convert import CONVERTERS
+from chargen.text.file_kinds import read_documents
 from chargen.text.folders import Folder
 from chargen.text.hub import hub_documents
+from chargen.text.many_files import read_many
 from chargen.text.reader import TextDecoder, read_pieces
 from chargen.text.reading import Document, Hasher, Reading
 from chargen.text.recipes import Recipe, find_recipe, recipes
-from chargen.text.tables import TABLE_SUFFIXES
 
 _MAX_SPOOL_MEMORY_BYTES = 1 << 26
 """A longer pipe is kept in a temporary file."""
@@ -63,7 +64,7 @@ class FileSource:
     def documents(self, reading: Reading, hasher: Hasher) -> Iterator[Document]:
         """One for a text, one per row of a table, and so on; see file_kinds.py."""
         content = FileContent(path=self.path, shown=self.name)
-        return file_kinds.read_documents(content, reading, hasher)
+        return read_documents(content, reading, hasher)
 
     def size(self) -> int | None:
         """Bytes of a text; unknown for other files, whose text is not all that they hold."""
@@ -96,8 +97,13 @@ class FolderSource:
             FileContent(path=path, shown=f"{self.name}/{shown}")
             for shown, path in self.folder.files(reading)
         )
-        return file_kinds.read_many(
-            contents, str(self.path), reading, hasher, lambda: self.folder.problems
+        return read_many(
+            contents,
+            str(self.path),
+            reading,
+            hasher,
+            read_documents,
+            lambda: self.folder.problems,
         )
 
     def size(self) -> int | None:

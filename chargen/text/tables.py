@@ -7,13 +7,25 @@ from collections.abc import Iterator
 from chargen.errors import CorpusError
 from chargen.hints import option, ways
 from chargen.text import hub
-from chargen.text.columns import Located, TextColumn, row_documents, text_candidates
+from chargen.text.columns import (
+    TABLE_SUFFIXES,
+    Located,
+    TextColumn,
+    row_documents,
+    text_candidates,
+)
 from chargen.text.contents import Content
 from chargen.text.csv_rows import is_text_field, read_csv
-from chargen.text.json_rows import inner_column, json_rows, load_json, read_json_lines
-from chargen.text.reading import Document, Hasher, Reading
+from chargen.text.json_rows import (
+    inner_column,
+    is_json_lines,
+    json_rows,
+    load_json,
+    read_json_lines,
+)
+from chargen.text.reading import AUTO, Document, Hasher, Reading
 
-TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+__all__ = ["TABLE_SUFFIXES", "table_documents"]
 _HEAD_ROWS = 1000
 """Rows of JSON in which the column of the text is looked for."""
 
@@ -40,7 +52,7 @@ def table_documents(
             head = (row for _, row in read_csv(content, reading)[1])
             column.candidates = text_candidates(head, is_text_field)
         yield from row_documents(rows, column, hasher, found.describe)
-    elif suffix == ".json":
+    elif suffix == ".json" and not is_json_lines(content, reading):
         value = load_json(content, reading)
         if _may_be_chat(value):
             reading.note(
@@ -55,7 +67,7 @@ def table_documents(
     elif suffix == ".parquet":
         if content.path is None:
             raise CorpusError(f"{content.name}: a .parquet file in an archive; unpack it first")
-        if reading.encoding is not None:
+        if reading.encoding not in (None, AUTO):
             raise CorpusError(
                 f"{content.name}: --encoding has no effect on .parquet files, which are UTF-8"
             )
@@ -67,8 +79,6 @@ def table_documents(
         column.head_rows = _HEAD_ROWS
         rows = read_json_lines(content, reading)
         yield from row_documents(rows, column, hasher)
-        if not column.rows:
-            raise CorpusError(f"{content.name}: the file is empty")
 
 
 def _may_be_chat(value: object) -> bool:

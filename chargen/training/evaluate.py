@@ -221,6 +221,8 @@ class OnlineLearner:
         self._optimizer = _PulledRMSprop(self._network)
         self._state = self._network.zero_state(1)
         self._last_token: int | None = None
+        self._logprobs = np.empty((0, config.vocab_size), np.float32)
+        """What the last segment was predicted to be (n, V)."""
 
     def read(self, ids: npt.NDArray[Any]) -> float:
         """Reads on and learns: the nats that these tokens (N,) cost before they were learned.
@@ -243,6 +245,21 @@ class OnlineLearner:
             self._last_token = tokens[-1]
         return nats
 
+    def predictions(
+        self, ids: npt.NDArray[Any]
+    ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
+        """Reads a text (T,) from its beginning and learns, as `token_scores.predictions` reads.
+
+        Yields:
+            positions (n,), and the log-likelihoods (n, V) of what follows them, from before they
+            were learned.
+        """
+        for start in range(0, len(ids) - 1, SEGMENT_TOKENS):
+            part = ids[start : start + SEGMENT_TOKENS + 1]
+            self._last_token = None  # each part begins with the last token of the one before
+            self.read(part)
+            yield np.arange(start, start + len(part) - 1), self._logprobs
+
     def weights(self) -> Weights:
         """The weights as they are now: copies."""
         return self._network.to_weights()
@@ -250,6 +267,7 @@ class OnlineLearner:
     def _loss(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats of what the model as a whole predicts, whatever its groups say."""
         logits, after = self._network(inputs, state)
+        self._logprobs = torch.log_softmax(logits.detach()[:, 0], -1).numpy()
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten()), after
 
 

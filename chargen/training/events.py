@@ -95,6 +95,8 @@ class Finished:
     seconds: float
     verdict: str | None = None
     """Why the run learned next to nothing, and what to do; None if it learned something."""
+    memory: str | None = None
+    """What the counts beside the model are and bring, in a line; None if it has none."""
 
 
 TrainEvent = Planned | StepDone | Evaluated | Recovered | Saved | Finished
@@ -123,5 +125,6 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
     }
     if isinstance(event, Evaluated):
         return {"event": "evaluation", "best": event.best, **record}
-    verdict = {} if event.verdict is None else {"verdict": event.verdict}
-    return {"event": "finished", "reason": event.reason, **verdict, **record}
+    told = {"verdict": event.verdict, "memory": event.memory}
+    known = {name: line for name, line in told.items() if line is not None}
+    return {"event": "finished", "reason": event.reason, **known, **record}

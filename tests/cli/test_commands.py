@@ -49,6 +49,7 @@ def test_train_sample_eval_info_runs(cli, corpus):
     assert "write with it: chargen repl bard" in err
     assert {path.name for path in Path("checkpoints/bard").iterdir()} == {
         "model.safetensors",
+        "model.memory.safetensors",
         "metrics.jsonl",
         "run.json",
         "training.safetensors",
@@ -61,6 +62,12 @@ def test_train_sample_eval_info_runs(cli, corpus):
     assert cli("sample", "checkpoints/bard", "-p", "x", "-l", "1", "--no-echo")[0] == 0
     code, out, _ = cli("eval", "bard", corpus, "--json")
     assert code == 0
+    together = json.loads(out)
+    assert list(together)[-2:] == ["network_nats_per_token", "counts_nats_per_token"]
+    code, out, _ = cli("eval", "bard", corpus, "--no-memory", "--json")
+    assert json.loads(out)["nats_per_token"] == pytest.approx(
+        together["network_nats_per_token"], abs=1e-5
+    )
     assert list(json.loads(out)) == [
         "nats_per_token",
         "perplexity",
@@ -80,7 +87,7 @@ def test_train_sample_eval_info_runs(cli, corpus):
 
 
 def test_eval_equals_twenty_lines_of_torch(cli, corpus):
-    cli("train", corpus, "--run", "bard", *QUICK, "--layers", "2")
+    cli("train", corpus, "--run", "bard", *QUICK, "--layers", "2", "--no-memory")
     _, out, _ = cli("eval", "bard", corpus, "--json")
     with safe_open("checkpoints/bard/model.safetensors", "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -206,6 +213,7 @@ def test_train_as_json_is_one_object_a_line(cli, corpus):
     assert [event["event"] for event in events].count("step") == 40
     assert (events[0]["event"], events[-1]["event"]) == ("planned", "finished")
     metrics = Path("checkpoints/a/metrics.jsonl").read_text().splitlines()
+    assert events[-1].pop("memory").startswith("memory: ")  # known after the run was recorded
     assert json.loads(metrics[-1]) == events[-1]
 
 
@@ -295,6 +303,8 @@ def test_the_library_is_the_same_thing(cli, corpus):
     _, out, _ = cli("sample", "lib", "-p", "The ", "-l", "40", "--seed", "1")
     assert out == "The " + text
     _, out, _ = cli("eval", "lib", corpus, "--json")
+    assert json.loads(out) == model.score_with_memory(corpus.read_text()).to_json()
+    _, out, _ = cli("eval", "lib", corpus, "--no-memory", "--json")
     assert json.loads(out) == model.score(corpus.read_text()).to_json()
     assert model.trace("abc").states.shape == (3, 1, 2, 24)
     assert len({step.token_id for step in model.generate(length=50)}) > 1

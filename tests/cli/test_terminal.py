@@ -89,7 +89,7 @@ def test_without_a_terminal_plain_lines_and_no_escapes(corpus):
     )
     assert result.stdout == ""
     assert "\x1b" not in result.stderr
-    assert len(result.stderr.splitlines()) == 4
+    assert len(result.stderr.splitlines()) == 5
 
 
 def byte_writer(path: Path) -> None:

@@ -202,6 +202,7 @@ def test_settings_out_of_range_change_nothing(talk, line, message):
 def test_every_setting_reads_back_what_was_written():
     values = {"stop": "a|\\n", "speed": "max", "max-copy": "40", "copies": "off",
               "whitespace": "on", "background": "light", "unknown": "skip", "length": "7",
+              "memory": "session",
               "temperature": "0.5", "top-k": "3", "top-p": "0.5", "min-p": "0.25",
               "repetition-penalty": "1.5"}  # fmt: skip
     assert set(values) == set(TABLE)

@@ -150,7 +150,8 @@ def begun(columns: int = 80, **environ: str) -> Seat:
 LINES = [
     "abc", "", "/text", "/text 5", "/undo 3", "/fork other", "xy", "/goto main", "/branches",
     "/diff other", "/goto 8", "/seed 3", "/more", "/regen", "/words 3", "/choose 2",
-    "/label", "/heat index", "/heat cell activity", "/unit L1:4", "/gates", "/predict",
+    "/label", "/memory", "/heat index", "/heat cell activity", "/unit L1:4", "/gates",
+    "/predict",
     "/surprise", "/why",
     "/why 3", "/why 3 magic", "/units", "/unit nothing",
     "/watch L1:4", "/pin L1:4=0.5", "/ablate L1:5", "/pin off", "/source", "/ab",

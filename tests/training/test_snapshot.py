@@ -193,7 +193,8 @@ def test_temporary_files_of_a_killed_run_are_removed(tmp_path, corpus):
         (run / name).write_bytes(b"unfinished")
     list(chargen.resume(run))
     assert sorted(path.name for path in run.iterdir()) == [
-        "metrics.jsonl", "model.safetensors", "run.json", "training.safetensors",
+        "metrics.jsonl",
+        "model.memory.safetensors", "model.safetensors", "run.json", "training.safetensors",
     ]  # fmt: skip
 
 

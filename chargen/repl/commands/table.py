@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from chargen.errors import UsageError
 from chargen.inference.generate import impossible_stops
 from chargen.insight.why import CAUSES
-from chargen.repl.commands import Command, Context, files, inspect, learn, write
+from chargen.repl.commands import Command, Context, files, inspect, learn, memory, write
 from chargen.repl.settings import TABLE, find_setting, set_value, setting_name
 from chargen.terminal.progress import plural
 
@@ -124,6 +124,8 @@ COMMANDS: dict[str, Command] = {
     "label": Command("[LABEL]", "write as documents of a label, or list the labels", write.label,
         complete=lambda context: context.session.model.labels,
         more=("a:0.7,b:0.3 mixes two; the text is read again after the label",)),
+    "memory": Command("", "show what the counts beside the network know here", memory.memory,
+        more=("/set memory off|text|session says what helps to write",)),
     "words": Command("[N]", "list the likeliest next words", write.words),
     "undo": Command("[N]", "take back N tokens, or the last text", write.undo,
         more=("without N, it takes back what the model wrote or you typed last",)),
