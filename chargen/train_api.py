@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chargen import hints
 from chargen.api import load
 from chargen.errors import ChargenError, CorpusError, UsageError
@@ -116,7 +118,8 @@ def train(
             raise UsageError(f"'-': {process.count} processes cannot all read a pipe; give a file")
         claim, folder = None, Path()  # the first process's; the others write nothing
         if process.is_first:
-            claim = claim_folder(names, run=run, out=out, overwrite=overwrite)
+            name = None if run is None else os.fspath(run)
+            claim = claim_folder(names, run=name, out=out, overwrite=overwrite)
             cleanup.callback(claim.close)
             folder = claim.folder
         ranks = _distributed()
@@ -336,7 +339,11 @@ def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:
 
 def divide_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that were given: those of `TextOptions`, and the others."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in settings.items()
+        if value is not None
+    }
     text_fields = {field.name for field in fields(TextOptions)}
     text_settings = {name: given.pop(name) for name in text_fields & given.keys()}
     if text_settings.get("valid") is not None:

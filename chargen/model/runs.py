@@ -70,13 +70,7 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if other_file is not None:
         return other_file  # reading it tells what is wrong with it
     if without_model is not None:
-        resume = spelled("chargen", "resume", str(without_model))
-        begun = (without_model / TRAINING).is_file()
-        raise ModelFileError(
-            f"{without_model}: there is no {MODEL} yet: its run may still be training, or stopped "
-            "before its first score"
-            + ways(f"go on with it ({resume})" if begun else None, "name another run")
-        )
+        raise ModelFileError(_no_model_in(without_model))
     runs = [run.name for run in list_runs(folder)]
     if has_separator(name) or name.endswith(".safetensors") or not runs:
         way = "" if runs else TRAIN_ONE
@@ -84,6 +78,21 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
             f"{name}: no such model file, and no run of that name in {folder}/{way}"
         )
     raise ModelFileError(unknown_name("run", name, runs))
+
+
+def _no_model_in(folder: Path) -> str:
+    """Why a folder has no model, and what to do."""
+    resume = spelled("chargen", "resume", str(folder))
+    if not (folder / TRAINING).is_file() and not (folder / RUN).exists():
+        return f"{folder}: a folder without a run{ways('name a run or a model file')}"
+    if read_run(folder).get("status") in FINISHED:
+        again = f"train it on, which writes it again ({resume} --steps 100)"
+        return f"{folder}: its {MODEL} is gone{ways(again, 'name another run')}"
+    begun = (folder / TRAINING).is_file()
+    return (
+        f"{folder}: there is no {MODEL} yet: its run may still be training, or stopped before its "
+        f"first score{ways(f'go on with it ({resume})' if begun else None, 'name another run')}"
+    )
 
 
 def _no_newest(folder: Path, parts: Sequence[Path], none: str) -> str:

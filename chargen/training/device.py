@@ -160,6 +160,7 @@ class TorchSettings:
         # torch tells nobody whether it flushes subnormal numbers; a product of one does.
         self._flushes = bool(_SUBNORMAL * np.float32(1) == 0)
         self._tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        self._dtype, self._device = torch.get_default_dtype(), torch.get_default_device()
 
     def restore(self) -> None:
         """Puts these settings back."""
@@ -170,14 +171,24 @@ class TorchSettings:
             torch.set_num_threads(self._threads)
         torch.set_flush_denormal(self._flushes)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._tf32
+        torch.set_default_dtype(self._dtype)
+        if torch.get_default_device() != self._device:
+            torch.set_default_device(self._device)
 
 
 @contextmanager
 def preserved_torch_settings() -> Iterator[None]:
-    """Whatever happens inside, torch's settings and warnings are afterwards as before."""
+    """Whatever happens inside, torch's settings and warnings are afterwards as before.
+
+    Inside, new tensors are float32 on the CPU and have gradients, whatever the host has chosen: the
+    kernels in C would read float64 as float32.
+    """
     settings = TorchSettings()
     try:
-        with warnings.catch_warnings():
+        torch.set_default_dtype(torch.float32)
+        if torch.get_default_device() != torch.device("cpu"):
+            torch.set_default_device(None)
+        with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
             # cuDNN wants the weights in one piece, and copies them there in microseconds.
             warnings.filterwarnings("ignore", message="RNN module weights are not part of single")
             yield

@@ -216,10 +216,10 @@ class OnlineLearner:
             prepare_torch(TrainConfig(steps=1, device="cpu"))
             kernel = candidates(config.cell, "cpu", "auto", "fp32")[0]
             self._network = RecurrentLM(config, kernel=kernel)
-        self._network.load_weights(weights)
-        self._network.train()
-        self._optimizer = _PulledRMSprop(self._network)
-        self._state = self._network.zero_state(1)
+            self._network.load_weights(weights)
+            self._network.train()
+            self._optimizer = _PulledRMSprop(self._network)
+            self._state = self._network.zero_state(1)
         self._last_token: int | None = None
         self._logprobs = np.empty((0, config.vocab_size), np.float32)
         """What the last segment was predicted to be (n, V)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import chargen
 from chargen.api import Model
 from chargen.errors import UsageError
 from tests.conftest import make_model
@@ -81,3 +82,68 @@ def test_ids_are_those_of_the_model(model, ids):
 def test_ways_to_score_are_all_listed(model, way):
     with pytest.raises(UsageError, match="there are: auto, numpy, online, torch"):
         model.score("abc", way)
+
+
+TINY = {"steps": 2, "hidden_size": 16, "batch_size": 2, "bptt": 8, "threads": 1}
+
+
+@pytest.fixture
+def text() -> str:
+    Path("t.txt").write_text("the sea and a boat of old men\n" * 80)
+    return "t.txt"
+
+
+def test_a_training_takes_numbers_of_numpy_and_paths(text):
+    list(chargen.train(text, run="a", seed=1, learning_rate=0.01, **TINY))
+    numbers = {name: np.int64(value) for name, value in TINY.items()}
+    numbers |= {"seed": np.int32(1), "learning_rate": np.float64(0.01)}
+    list(chargen.train(text, run=Path("b"), valid_fraction=np.float64(0.1), **numbers))
+    first, second = (Path("checkpoints", run, "model.safetensors").read_bytes() for run in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize("setting", ["float64", "meta", "no_grad", "inference"])
+def test_the_settings_of_the_host_do_not_reach_a_training(text, setting):
+    import contextlib
+
+    import torch
+
+    list(chargen.train(text, run="a", **TINY))
+    contexts = {"no_grad": torch.no_grad, "inference": torch.inference_mode}
+    with contexts.get(setting, contextlib.nullcontext)():
+        if setting == "float64":
+            torch.set_default_dtype(torch.float64)
+        if setting == "meta":
+            torch.set_default_device("meta")
+        try:
+            list(chargen.train(text, run="b", **TINY))
+            model = chargen.load("b")
+            assert model.score("the sea and a boat", "torch").nats_per_token == pytest.approx(
+                model.score("the sea and a boat").nats_per_token, rel=1e-3
+            )
+            assert model.score("the sea and a boat " * 20, "online").nats_per_token > 0
+            assert torch.is_grad_enabled() == (setting not in contexts)
+            assert torch.get_default_dtype() == (
+                torch.float64 if setting == "float64" else torch.float32
+            )
+            assert torch.get_default_device().type == ("meta" if setting == "meta" else "cpu")
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+    first, second = (Path("checkpoints", run, "model.safetensors").read_bytes() for run in "ab")
+    assert first == second
+
+
+def test_a_finished_run_without_its_model_can_write_it_again(text):
+    from chargen.cli.main import run
+    from chargen.errors import ModelFileError
+
+    list(chargen.train(text, run="a", **TINY))
+    Path("checkpoints/a/model.safetensors").unlink()
+    with pytest.raises(ModelFileError, match=r"is gone; .*chargen resume \S+ --steps 100"):
+        chargen.load("a")
+    assert run(["resume", "checkpoints/a", "--steps", "100", "--quiet"]) == 0
+    assert chargen.load("a")
+    Path("empty").mkdir()
+    with pytest.raises(ModelFileError, match="a folder without a run"):
+        chargen.load("empty")

@@ -47,7 +47,7 @@ def test_a_model_is_found_by_name_folder_or_file():
     Path("bard").mkdir()
     assert locate_model("bard") == model, "a folder of that name that is no run is not meant"
     Path("checkpoints/broken").mkdir()
-    with pytest.raises(ModelFileError, match=r"there is no model\.safetensors yet"):
+    with pytest.raises(ModelFileError, match=r"a folder without a run"):
         locate_model("broken")
 
 
