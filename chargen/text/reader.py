@@ -208,8 +208,10 @@ class TextDecoder:
                 line = self._line + part.count(b"\n", 0, part.index(b"\0"))
                 return self._describe_zero(line, part)
         wrong = f"{where}: not {self._shown_encoding()}{wrong}"
-        at_end = isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
-        if at_end and not self._is_ascii:
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else ""
+        at_end = reason in ("unexpected end of data", "truncated data")
+        by_mark = self._reading.encoding is None and self._encoding != "utf-8"
+        if at_end and (by_mark or not self._is_ascii):
             replace_it = option("--encoding-errors", "replace")
             return f"{wrong}: it ends inside a character{ways(('use', replace_it))}"
         return f"{wrong}{self._way_to_read(part)}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
-from chargen.errors import CorpusError, reason_of
+from chargen.errors import CorpusError, UsageError, reason_of
 from chargen.text.columns import TABLE_SUFFIXES
 from chargen.text.compressed import ARCHIVE_SUFFIXES
 from chargen.text.contents import FileContent
@@ -150,7 +150,11 @@ class PipeSource:
     def _open(self) -> AbstractContextManager[IO[bytes]]:
         if self._stream is not None:
             return nullcontext(self._stream)
-        return nullcontext(sys.stdin.buffer) if self.name == "-" else open(self.name, "rb")
+        if self.name != "-":
+            return open(self.name, "rb")
+        if sys.stdin is None or sys.stdin.closed:
+            raise UsageError("'-' (standard input): it is closed; give a file instead")
+        return nullcontext(sys.stdin.buffer)
 
 
 @dataclass(frozen=True)

@@ -186,3 +186,20 @@ def test_a_pipe_of_another_encoding_ends_the_repl_with_one_line(capsys, monkeypa
     error = capsys.readouterr().err
     assert error.startswith("chargen: standard input:1: not UTF-8 (byte 0xE9)")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8"])
+def test_a_text_that_is_cut_inside_a_character_is_not_taken_for_another(encoding):
+    Path("a.txt").write_bytes("a text of words, 你好".encode(encoding)[:-1])
+    with pytest.raises(CorpusError, match="it ends inside a character") as error:
+        read("a.txt")
+    assert "cp1252" not in str(error.value)
+
+
+def test_a_closed_standard_input_is_one_line(monkeypatch, capsys):
+    for stdin in (None, io.TextIOWrapper(io.BytesIO())):
+        if stdin is not None:
+            stdin.close()
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert run(["train", "-", "--run", "closed"]) == 2
+        assert "standard input): it is closed" in capsys.readouterr().err
