@@ -152,7 +152,7 @@ class PipeSource:
             return nullcontext(self._stream)
         if self.name != "-":
             return open(self.name, "rb")
-        if sys.stdin is None or sys.stdin.closed:
+        if sys.stdin is None or getattr(sys.stdin, "closed", False):
             raise UsageError("'-' (standard input): it is closed; give a file instead")
         return nullcontext(sys.stdin.buffer)
 
