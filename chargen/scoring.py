@@ -26,8 +26,8 @@ from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.memory_file import Memory
 from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions, total_nats
-from chargen.model.checkpoint import Weights
 from chargen.model.score import Score, make_score
+from chargen.model.stored_weights import Weights
 from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 

@@ -19,9 +19,9 @@ from chargen.hints import spelled
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.runs import CHECKPOINTS, MODEL
+from chargen.model.stored_weights import Weights
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import duration, plural, size
 from chargen.terminal.training_display import TrainingProgress, open_display

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.errors import ChargenError
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
+from chargen.model.stored_weights import Weights
 
 Array = npt.NDArray[np.float32]
 TokenIds = npt.NDArray[np.integer]

@@ -20,12 +20,12 @@ from chargen.inference.count_memory import CountMemory, OrderCounts
 from chargen.inference.mixer import FEATURES, UNITS, Gate
 from chargen.model.checkpoint import (
     ModelFile,
-    Tensors,
     errors_about,
     open_safetensors,
     read_tensors,
     write_safetensors,
 )
+from chargen.model.stored_weights import Tensors
 from chargen.text.store import tokenizer_digest
 
 KEY = "chargen-memory"

@@ -25,8 +25,8 @@ from torch.nn import functional
 from chargen.inference.batched_read import ProgressCallback, ignore_progress, step_rows
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.insight.plot import Figure, Numbers, Plot, Series
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
+from chargen.model.stored_weights import Weights
 from chargen.text.rows import Positions
 from chargen.text.tokenizer import Tokens
 

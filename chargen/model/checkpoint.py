@@ -1,9 +1,10 @@
 """The model file: weights, tokenizer and card in one safetensors file.
 
-A file has float32 tensors under the names of `ModelConfig.tensor_shapes`. Its metadata key
-`chargen` holds a JSON header with `format`, `config`, `tokenizer`, `card` and `digest` (SHA-256
-over the tensors). The snapshot of a run (training/snapshot.py) is a file of the same kind with
-another key; the functions for both come first.
+A file has tensors under the names of `ModelConfig.tensor_shapes`. Its metadata key `chargen` holds
+a JSON header with `format`, `config`, `tokenizer`, `card`, `digest` (SHA-256 over the tensors) and,
+where weights lie there in fewer than 32 bits, `dtype` (stored_weights.py). The snapshot of a run
+(training/snapshot.py) is a file of the same kind with another key; the functions for both come
+first.
 
 A file is checked before it is trusted: sizes before memory is taken, shapes before tensors are
 read. No pickle is ever opened.
@@ -30,13 +31,13 @@ from safetensors.numpy import save
 from chargen.errors import ModelFileError, UsageError, reason_of
 from chargen.files import atomic_writer, is_unsupported, parse_json
 from chargen.model.config import ModelConfig
+from chargen.model.stored_weights import Tensors, Weights, pack, stored_shapes, unpack
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 
-Tensors = dict[str, npt.NDArray[Any]]
-Weights = dict[str, npt.NDArray[np.float32]]
 KEY = "chargen"
-FORMAT = 1
+FORMAT = 2
+"""The newest. Files of format 1 have no `dtype`; they are written where it is float32."""
 TOKENIZER_TENSOR = "tokenizer.model"
 """The uint8 tensor that holds the model of a SentencePiece tokenizer."""
 _MAX_HEADER_BYTES = 64 << 20
@@ -221,6 +222,8 @@ class ModelFile:
     tokenizer: TokenizerState
     weights: Weights
     card: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    """How the weights lie in the file: one of `DTYPES`. In memory they are float32."""
 
     def build_tokenizer(self) -> Tokenizer:
         """Builds the tokenizer from its state.
@@ -243,14 +246,14 @@ def save_model(path: Path, model: ModelFile) -> None:
     Raises:
         ChargenError: the file cannot be written; what was there is unchanged.
     """
-    tensors: dict[str, npt.NDArray[Any]] = {
-        name: np.ascontiguousarray(model.weights[name], np.float32)
-        for name in model.config.tensor_shapes()
-    }
+    weights = {name: model.weights[name] for name in model.config.tensor_shapes()}
+    tensors = pack(weights, model.dtype)
     if model.tokenizer.blob is not None:
         tensors[TOKENIZER_TENSOR] = np.frombuffer(model.tokenizer.blob, np.uint8)
-    header = {
-        "format": FORMAT,
+    header: dict[str, Any] = {"format": 1}
+    if model.dtype != "float32":
+        header = {"format": 2, "dtype": model.dtype}
+    header |= {
         "config": model.config.to_json(),
         "tokenizer": model.tokenizer.to_json(),
         "card": without_paths(model.card),
@@ -287,14 +290,18 @@ def load_model(path: Path) -> ModelFile:
     with errors_about(path):
         with open_safetensors(path, KEY, "a chargen model", FORMAT) as (header, handle):
             config = ModelConfig.from_json(header.get("config"))
-            tensors = read_tensors(header, handle, _check_tensors(handle, config))
+            dtype = header.get("dtype", "float32")
+            tensors = read_tensors(header, handle, _check_tensors(handle, config, dtype))
         blob = tensors.pop(TOKENIZER_TENSOR, None)
         tokenizer = tokenizer_state(header.get("tokenizer"), blob)
         card = header.get("card", {})
         if not isinstance(card, dict):
             raise ModelFileError("its card is not an object")
         card = without_paths(card)
-        model = ModelFile(config=config, tokenizer=tokenizer, weights=tensors, card=card)
+        weights = unpack(tensors, dtype)
+        model = ModelFile(
+            config=config, tokenizer=tokenizer, weights=weights, card=card, dtype=dtype
+        )
         model.build_tokenizer()
         return model
 
@@ -312,25 +319,25 @@ def read_card(path: Path) -> dict[str, Any]:
         return card
 
 
-def _check_tensors(handle: Any, config: ModelConfig) -> list[str]:
+def _check_tensors(handle: Any, config: ModelConfig, dtype: Any) -> list[str]:
     """Checks types and shapes against the config; returns the names of all tensors."""
-    expected_shapes = config.tensor_shapes()
+    expected = stored_shapes(config, dtype)
     present = set(handle.keys())
-    missing = sorted(set(expected_shapes) - present)
-    foreign = sorted(present - set(expected_shapes) - {TOKENIZER_TENSOR})
+    missing = sorted(set(expected) - present)
+    foreign = sorted(present - set(expected) - {TOKENIZER_TENSOR})
     if missing or foreign:
         fault = f"lacks tensor {missing[0]}" if missing else f"has a foreign tensor {foreign[0]!r}"
         raise ModelFileError(f"{fault}; its tensors do not fit its config")
-    for name, expected_shape in expected_shapes.items():
-        dtype, shape = _dtype_and_shape(handle, name)
-        if dtype != "F32" or shape != expected_shape:
+    for name, (kind, expected_shape) in expected.items():
+        found, shape = _dtype_and_shape(handle, name)
+        if (found, shape) != (kind, expected_shape):
             raise ModelFileError(
-                f"tensor {name} is {dtype} {shape}, its config asks for F32 {expected_shape}"
+                f"tensor {name} is {found} {shape}, its config asks for {kind} {expected_shape}"
             )
     if TOKENIZER_TENSOR in present:
-        dtype, shape = _dtype_and_shape(handle, TOKENIZER_TENSOR)
-        if dtype != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB_BYTES:
-            raise ModelFileError(f"tensor {TOKENIZER_TENSOR} is {dtype} {shape}, not bytes")
+        found, shape = _dtype_and_shape(handle, TOKENIZER_TENSOR)
+        if found != "U8" or len(shape) != 1 or shape[0] > _MAX_BLOB_BYTES:
+            raise ModelFileError(f"tensor {TOKENIZER_TENSOR} is {found} {shape}, not bytes")
     return sorted(present)
 
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from chargen.model.checkpoint import ModelFile, Weights
+from chargen.model.checkpoint import ModelFile
 from chargen.model.config import ModelConfig
+from chargen.model.stored_weights import Weights
 from chargen.text.extend_vocab import VocabExtension
 
 _MAX_BIAS_CHANGE = 3.0

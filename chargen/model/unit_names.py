@@ -14,9 +14,10 @@ from typing import Any
 
 from chargen.errors import ModelFileError, UsageError, unknown_name
 from chargen.files import is_plain_number, json_bytes, parse_json
-from chargen.model.checkpoint import Weights, tensor_digest
+from chargen.model.checkpoint import tensor_digest
 from chargen.model.config import ModelConfig
 from chargen.model.runs import MODEL
+from chargen.model.stored_weights import Weights
 from chargen.own_files import write_own
 
 _FORMAT = 1

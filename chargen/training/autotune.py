@@ -11,7 +11,7 @@ from chargen.errors import ChargenError
 from chargen.hints import any_of, ways
 from chargen.model.config import ModelConfig
 from chargen.training.config import TrainConfig
-from chargen.training.device import begin_training, prepare_torch
+from chargen.training.device import begin_training, device_name, prepare_torch
 from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
@@ -69,7 +69,7 @@ def fastest(
 ) -> tuple[Kernel, int]:
     """The fastest kernel and number of threads: all cores, or one.
 
-    One thread wins where steps are small, or where other programs are busy.
+    On a CPU, one thread wins where steps are small, or where other programs are busy.
 
     Args:
         model: the model.
@@ -80,7 +80,9 @@ def fastest(
     # The usual best, and the best of another make: trying more would take longer than it saves.
     others = [kernel for kernel in kernels if kernel.name != kernels[0].name]
     all_threads = torch.get_num_threads()
-    counts = sorted({train.threads or all_threads, train.threads or 1})
+    counts = [train.threads or all_threads]
+    if device_name(train) == "cpu":
+        counts = sorted({*counts, train.threads or 1})
     pairs = [(kernel, count) for kernel in (kernels[0], *others[:1]) for count in counts]
     if len(pairs) == 1:
         return pairs[0]

@@ -9,7 +9,7 @@ A text of documents is read pass by pass instead: each pass has an order of its 
 of the seed and the pass, and its B parts are read side by side. The tokens that a whole number of
 windows leaves over are left out of the pass.
 
-Shape letters: N tokens, B batch rows, T bptt.
+Shape letters: N tokens, B batch rows, T bptt, K steps.
 """
 
 from __future__ import annotations
@@ -64,19 +64,34 @@ class BatchStream:
         return block[:-1], block[1:]
 
     def block(self, step: int) -> torch.Tensor:
-        """Inputs and targets in one: (T + 1, B)."""
-        block = np.empty((self.bptt + 1, len(self._rows)), np.int64)
-        own_count = 0
-        if self._shuffled is not None and self._own_count:
-            own_count = self._own_count
-            number, steps = divmod(step, self._steps_per_pass)
-            starts = np.array([start for _, start in self._rows[:own_count]])
-            positions = starts + steps * self.bptt + np.arange(self.bptt + 1)[:, None]
-            block[:, :own_count] = self._shuffled.read(number, positions)
+        """Inputs and targets in one: (T + 1, B), int64."""
+        return self.blocks(step, 1)[0].long()
+
+    def blocks(self, first: int, count: int) -> torch.Tensor:
+        """The blocks of K steps: (K, T + 1, B).
+
+        They are bytes where all ids are, so that little travels to a GPU, else int64.
+
+        Args:
+            first: the first step.
+            count: K.
+        """
+        length = count * self.bptt + 1
+        kind = np.uint8 if all(tokens.dtype == np.uint8 for tokens, _ in self._rows) else np.int64
+        rows = np.empty((len(self._rows), length), kind)
+        own_count = self._own_count if self._shuffled is not None else 0
         for row, (tokens, start) in enumerate(self._rows[own_count:], own_count):
-            first = (start + step * self.bptt) % len(tokens)
-            block[:, row] = _read_ring(tokens, first, self.bptt + 1)
-        return torch.from_numpy(block)
+            rows[row] = _read_ring(tokens, (start + first * self.bptt) % len(tokens), length)
+        # Each row's windows share their last and first token: nothing is copied here.
+        windows = np.lib.stride_tricks.sliding_window_view(rows, self.bptt + 1, axis=1)
+        blocks = windows[:, :: self.bptt].transpose(1, 2, 0).copy()
+        if self._shuffled is not None and own_count:
+            starts = np.array([start for _, start in self._rows[:own_count]])
+            for number in range(count):
+                of_pass, steps = divmod(first + number, self._steps_per_pass)
+                positions = starts + steps * self.bptt + np.arange(self.bptt + 1)[:, None]
+                blocks[number, :, :own_count] = self._shuffled.read(of_pass, positions)
+        return torch.from_numpy(blocks)
 
 
 def _starts(tokens: Tokens, rows: int) -> list[int]:

@@ -46,6 +46,8 @@ class GraphedSteps:
         config, device = training.config, training.device
         self._training, self._recovery = training, recovery
         self._capture = capture
+        self.problem: str | None = None
+        """Why steps cannot be captured on this machine."""
         self._graphs: dict[bool, Any] = {}
         self._tokens = torch.zeros(
             config.bptt + 1, config.batch_size, dtype=torch.int64, device=device
@@ -71,17 +73,20 @@ class GraphedSteps:
         for number, rate in enumerate(rates):
             self._tokens.copy_(windows[number], non_blocking=True)
             self._rate.fill_(rate)
-            if self._tokens.is_cuda:  # the same chance wherever a run was resumed
+            step = self._graph_of(muon.orthogonalizes_next) if self._capture else None
+            # After a capture, which draws numbers: chance is the same wherever a run was resumed.
+            if self._tokens.is_cuda:
                 torch.cuda.manual_seed(step_seed(training.config.seed, training.step + number))
-            if self._capture:
-                self._launch(muon.orthogonalizes_next)
-            else:
+            if step is None:
                 self._step()
+            else:
+                step.replay()
+                muon.steps += 1
             self._results[number].copy_(self._last_result)
             if training.ema:
                 training.ema.update()
-        # While the device is at work: the windows of the next run.
-        self._prefetched = first + len(rates), self._send(first + len(rates), MAX_STEPS)
+        # While the device is at work: the windows of the next run, which is probably as long.
+        self._prefetched = first + len(rates), self._send(first + len(rates), len(rates))
         results = self._results[: len(rates)].tolist()  # the only synchronisation
         for nats, norm in results:
             try:
@@ -102,8 +107,7 @@ class GraphedSteps:
         return self._send(first, count)
 
     def _send(self, first: int, count: int) -> Tensor:
-        blocks = [self._training.batches.block(step) for step in range(first, first + count)]
-        windows = torch.stack(blocks)
+        windows = self._training.batches.blocks(first, count)
         if not self._tokens.is_cuda:
             return windows
         return windows.pin_memory().to(self._tokens.device, non_blocking=True)
@@ -124,20 +128,21 @@ class GraphedSteps:
         self._last_result[0].copy_(nats)
         self._last_result[1].copy_(norm)
 
-    def _launch(self, orthogonalizes: bool) -> None:
-        """The step as a graph: one with new orthogonal directions for Muon, one without."""
+    def _graph_of(self, orthogonalizes: bool) -> Any:
+        """The graph of a step: one with new orthogonal directions for Muon, one without.
+
+        None where a step cannot be captured; its kernels are then launched one by one.
+        """
         if orthogonalizes not in self._graphs:
             try:
                 self._graphs[orthogonalizes] = self._captured(orthogonalizes)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
-                # Something in the step cannot be captured here; launched one by one, it can be run.
+                self.problem = str(error).splitlines()[0]
                 self._capture = False
-                self._step()
-                return
-        self._graphs[orthogonalizes].replay()
-        self._training.optimizer.muon.steps += 1
+                return None
+        return self._graphs[orthogonalizes]
 
     def _captured(self, orthogonalizes: bool) -> Any:
         """A graph of the step. The run's tensors are afterwards as they were before."""

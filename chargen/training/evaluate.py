@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.rmsprop import rmsprop
 
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.score import Score, make_score
+from chargen.model.stored_weights import Weights
 from chargen.text.rows import lay_out, windows
 from chargen.text.tokenizer import Tokens
 from chargen.training.config import TrainConfig

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
 from chargen.model.score import Score
+from chargen.model.stored_weights import Weights
 from chargen.text.tokenizer import Tokenizer
 from chargen.training.config import TrainConfig
 

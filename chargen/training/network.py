@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from chargen.model.checkpoint import Weights
 from chargen.model.config import ModelConfig
-from chargen.training.kernels import STOCK, Kernel
+from chargen.model.stored_weights import Weights
+from chargen.training.kernels import STOCK, Kernel, stock_layers
 from chargen.training.kernels.torch_kernels import LayerWeights, State
 
 
@@ -103,8 +103,7 @@ class RecurrentLM(nn.Module):
         gates = self.config.cell_row.gates
         # A tied head wants embeddings of the head's scale.
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(size) if self._tied else 1.0)
-        for layer in self.layers:
-            assert isinstance(layer, RecurrentLayer)
+        for layer in self._recurrent_layers():
             bound = 1 / math.sqrt(layer.weight_ih.shape[1])
             nn.init.uniform_(layer.weight_ih, -bound, bound)
             for start in range(0, len(layer.weight_hh), size):
@@ -133,6 +132,9 @@ class RecurrentLM(nn.Module):
         names = [f"layers.{layer}.weight_hh" for layer in range(len(self.layers))]
         names += [f"layers.{layer}.weight_ih" for layer in range(1, len(self.layers))]
         return {name: parameters[name] for name in names}
+
+    def _recurrent_layers(self) -> list[RecurrentLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
     def zero_state(self, batch_size: int) -> State:
         """The memory before any text: S tensors of zeros (L, B, H)."""
@@ -166,9 +168,11 @@ class RecurrentLM(nn.Module):
         if ids is None:
             hidden = self._drop(self.embedding(tokens), self.embedding_dropout)
         cell, groups, kernel = self.config.cell, self.config.groups, self.kernel
+        if kernel.name == "stock" and groups == 1 and not (self.training and self.dropout):
+            joined = [weights for layer in self._recurrent_layers() for weights in layer.weights]
+            return stock_layers(cell, kernel.bf16, hidden, ids, joined, state)
         after = []
-        for number, layer in enumerate(self.layers):
-            assert isinstance(layer, RecurrentLayer)
+        for number, layer in enumerate(self._recurrent_layers()):
             if number:
                 hidden, ids = self._drop(hidden, self.dropout), None
             # Each group reads the embedding, or its own units of the layer below.

@@ -148,10 +148,12 @@ def make_plan(
         # A slow start must not leave a plan of no steps: the clock ends the run in time anyway.
         left = max(minutes * 60 - over, minutes * 60 * _MIN_LEFT_SHARE)
         settings["steps"] = max(1, int(left * (1 - _SCORING_SHARE) / seconds))
-        plural = "s" if settings["threads"] > 1 else ""
+        where = f"{settings['threads']} thread{'s' if settings['threads'] > 1 else ''}"
+        if device_name(draft) != "cpu":
+            where = device_name(draft)
         reasons.append(
             f"{step_tokens / seconds:,.0f} tokens a second on this machine "
-            f"({kernel.label}, {settings['threads']} thread{plural})"
+            f"({kernel.label}, {where})"
         )
     problem = native_problem(device_name(draft), draft.kernel)
     if problem is not None:

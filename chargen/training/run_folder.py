@@ -24,9 +24,10 @@ from typing import IO, Any
 from chargen._version import __version__
 from chargen.errors import ChargenError, reason_of
 from chargen.files import locked, make_folder, sync_file, write_json
-from chargen.model.checkpoint import ModelFile, Tensors, save_model
+from chargen.model.checkpoint import ModelFile, save_model
 from chargen.model.claims import Claim, being_trained
 from chargen.model.runs import FAILED, METRICS, MODEL, RUN, TRAINING, TRAINING_NOW
+from chargen.model.stored_weights import Tensors
 from chargen.text.tokenizer import TokenizerState
 from chargen.training.distributed import Ranks
 from chargen.training.events import (

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
 from chargen.hints import any_of
-from chargen.model.checkpoint import Weights
 from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
+from chargen.model.stored_weights import Weights
 from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.training.clock import RunClock

@@ -22,7 +22,6 @@ import torch
 from chargen.errors import ModelFileError
 from chargen.model.checkpoint import (
     TOKENIZER_TENSOR,
-    Tensors,
     errors_about,
     open_safetensors,
     read_tensors,
@@ -30,6 +29,7 @@ from chargen.model.checkpoint import (
     write_safetensors,
 )
 from chargen.model.score import Score
+from chargen.model.stored_weights import Tensors
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import Tokenizer, TokenizerState
 from chargen.training.device import device_generator, set_device_generator

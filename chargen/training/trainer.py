@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from chargen.model.checkpoint import Weights
 from chargen.model.score import Score
+from chargen.model.stored_weights import Weights
 from chargen.text.spread import ShuffledText
 from chargen.text.tokenizer import Tokens
 from chargen.training.batches import BatchStream

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.hints import option, ways
-from chargen.model.checkpoint import Weights
 from chargen.model.score import Score
+from chargen.model.stored_weights import Weights
 from chargen.text.tokenizer import Tokens
 
 _FEW_STEPS = 30

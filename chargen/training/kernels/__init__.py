@@ -9,7 +9,7 @@ Shape letters: T time, B batch rows, V vocabulary, I input size, H hidden_size, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,29 +41,44 @@ def stock_recurrence(
     weights: LayerWeights,
     state: State,
 ) -> tuple[Tensor, State]:
-    """Computes one layer over one window by torch's own function.
+    """Computes one layer over one window by torch's own function; see `stock_layers`."""
+    return stock_layers(cell, bf16, inputs, tokens, [weights], state)
+
+
+def stock_layers(
+    cell: str,
+    bf16: bool,
+    inputs: Tensor,
+    tokens: Tensor | None,
+    layers: Sequence[LayerWeights],
+    state: State,
+) -> tuple[Tensor, State]:
+    """Computes layers over one window by torch's own function.
+
+    In one call, cuDNN computes a layer's first steps while the layer below is at later ones.
 
     Args:
         cell: a row of the table of cells.
         bf16: computes products, and the states within the window, in bfloat16.
         inputs: (T, B, I), or with `tokens` the embeddings (V, I) that they stand for.
         tokens: (T, B) ids, or None.
-        weights: the layer's.
-        state: S tensors (1, B, H).
+        layers: the weights of each layer.
+        state: S tensors (L, B, H).
 
     Returns:
-        The hidden states (T, B, H), and the state after the last step like `state`.
+        The last layer's hidden states (T, B, H), and the state after the last step like `state`.
     """
     if tokens is not None:
         inputs = functional.embedding(tokens, inputs)
     kind = torch.bfloat16 if bf16 else inputs.dtype
-    before = tuple(part.to(kind) for part in state)
+    # cuDNN reads states as they lie: a group's are a part of all units' otherwise.
+    before = tuple(part.to(kind).contiguous() for part in state)
     output, *after = _STOCK_FUNCTIONS[cell](
         inputs.to(kind),
         before if len(before) > 1 else before[0],
-        [tensor.to(kind) for tensor in weights],
+        [tensor.to(kind) for weights in layers for tensor in weights],
         True,
-        1,
+        len(layers),
         0.0,
         torch.is_grad_enabled(),
         False,
