@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from chargen.errors import ChargenError
 from chargen.hints import any_of, ways
 from chargen.model.config import ModelConfig
+from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
+from chargen.training.cuda_graphs import MAX_STEPS, GraphedSteps
 from chargen.training.device import begin_training, device_name, prepare_torch
 from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
-from chargen.training.step import take_step
+from chargen.training.recovery import Recovery
+from chargen.training.step import TrainingState, take_step
 
 _ROUNDS = 2
 _WARM_UP_STEPS = 1
@@ -113,6 +117,8 @@ def seconds_per_step(
     device = prepare_torch(train)
     torch.set_num_threads(threads)
     network = RecurrentLM(model, dropout=_TYPICAL_DROPOUT, kernel=kernel).to(device)
+    if device.type == "cuda":
+        return seconds_per_graphed_step(network, train, count, clock, capture=True)
     loss, optimizer = NextTokenLoss(network), Optimizer(network, train)
     optimizer.muon.steps = FIRST_STEPS  # as in the long run: it orthogonalizes at every eighth step
     shape = (train.bptt + 1, train.batch_size)
@@ -130,3 +136,34 @@ def seconds_per_step(
         times.append(clock() - began)
     measured = times[_WARM_UP_STEPS:] or times
     return sum(measured) / len(measured)
+
+
+def seconds_per_graphed_step(
+    network: RecurrentLM,
+    train: TrainConfig,
+    count: int,
+    clock: Callable[[], float],
+    *,
+    capture: bool,
+) -> float:
+    """The mean time of steps as a run on a GPU takes them: many between two looks, as graphs.
+
+    Launched one by one, the steps of a small network would seem several times slower.
+
+    Args:
+        network: on its device.
+        train: the plan so far.
+        count: steps between two looks; a few more come first.
+        clock: seconds.
+        capture: whether the device can capture graphs.
+    """
+    tokens = torch.randint(network.config.vocab_size, (2 * train.batch_size * train.bptt,))
+    text = tokens.numpy().astype(np.uint8 if network.config.vocab_size <= 256 else np.int64)
+    training = TrainingState(network, train, BatchStream(text, train.batch_size, train.bptt))
+    training.optimizer.muon.steps = FIRST_STEPS
+    steps = GraphedSteps(training, Recovery(), capture=capture)
+    rates = [train.learning_rate] * min(count, MAX_STEPS)
+    steps.take(rates, 0.0)  # captures both graphs, where a step in eight orthogonalizes
+    began = clock()
+    steps.take(rates, 0.0)
+    return (clock() - began) / len(rates)

@@ -10,6 +10,7 @@ from chargen.training import autotune
 from chargen.training.config import TrainConfig
 from chargen.training.kernels import Kernel, candidates, native
 from chargen.training.kernels.build import CpuLimits, cpu_limits
+from chargen.training.network import RecurrentLM
 
 MODEL = ModelConfig(vocab_size=11, hidden_size=16, embedding_size=8)
 
@@ -66,3 +67,14 @@ def test_a_real_step_takes_time():
     train = TrainConfig(steps=1, batch_size=2, bptt=4)
     for kernel in autotune.kernels_for(MODEL, train):
         assert autotune.seconds_per_step(MODEL, train, kernel, 1, 1) > 0
+
+
+@pytest.mark.parametrize("vocabulary", [12, 300])
+def test_steps_between_two_looks_at_a_gpu_are_timed_together(vocabulary):
+    times = iter([1.0, 5.0])
+    network = RecurrentLM(ModelConfig(vocab_size=vocabulary, hidden_size=8, embedding_size=4))
+    train = TrainConfig(steps=1, batch_size=2, bptt=3)
+    seconds = autotune.seconds_per_graphed_step(
+        network, train, 8, lambda: next(times), capture=False
+    )
+    assert seconds == 4.0 / 8

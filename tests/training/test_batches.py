@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chargen.text.spread import ShuffledText
 from chargen.training.batches import BatchStream
 
 
@@ -29,3 +31,26 @@ def test_a_window_depends_only_on_the_number_of_the_step():
     stream, twin = BatchStream(tokens, 4, 8), BatchStream(tokens, 4, 8)
     for step in (9, 0, 777):
         assert (stream.window(step)[0] == twin.window(step)[0]).all()
+
+
+@given(
+    vocabulary=st.sampled_from([200, 60_000]),
+    rows=st.integers(1, 4),
+    bptt=st.integers(1, 6),
+    first=st.integers(0, 40),
+    count=st.integers(1, 9),
+    documents=st.booleans(),
+)
+def test_blocks_of_several_steps_are_the_blocks_of_each(
+    vocabulary, rows, bptt, first, count, documents
+):
+    tokens = np.arange(97) % vocabulary
+    tokens = tokens.astype(np.uint8 if vocabulary <= 256 else np.uint16)
+    shuffled = ShuffledText(tokens, 5, 3) if documents else None
+    stream = BatchStream(tokens, rows, bptt, shuffled=shuffled)
+    blocks = stream.blocks(first, count)
+    assert blocks.dtype == (torch.uint8 if vocabulary <= 256 else torch.int64)
+    for number in range(count):
+        inputs, targets = stream.window(first + number)
+        assert torch.equal(blocks[number, :-1].long(), inputs)
+        assert torch.equal(blocks[number, 1:].long(), targets)
