@@ -31,6 +31,7 @@ from chargen.inference.generate import Step, generate, generate_batch
 from chargen.inference.memory_file import Memory, load_memory, memory_path
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryReader
 from chargen.insight.trace import Trace, record
+from chargen.model.bases import is_base
 from chargen.model.checkpoint import ModelFile, load_model
 from chargen.model.runs import locate_model, read_run
 from chargen.model.score import Score
@@ -306,13 +307,20 @@ def _rebuilt(file: ModelFile, path: Path | None, mixture: dict[str, float]) -> M
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Model:
-    """Loads a model file, a run folder, or a run below ./checkpoints; None is the newest run.
+    """Loads a model file, a run folder, a run below ./checkpoints, or a model in the box.
+
+    None is the newest run, and where there is none, `english`.
 
     Raises:
         ModelFileError: there is none, or it is damaged or not ours.
     """
     path = locate_model(None if model is None else os.fspath(model))
-    return Model(load_model(path), path)
+    try:
+        return Model(load_model(path), path)
+    except ModelFileError as error:
+        if not is_base(path):
+            raise
+        raise ModelFileError(f"{error}; install chargen again, or name a run") from error
 
 
 def training_text(model: Model) -> TokenStore | None:

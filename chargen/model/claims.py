@@ -15,6 +15,7 @@ from pathlib import Path
 from chargen.errors import ChargenError, UsageError
 from chargen.files import locked, make_folder, parse_json
 from chargen.hints import option, ways
+from chargen.model.bases import is_base
 from chargen.model.checkpoint import read_card
 from chargen.model.runs import (
     CHECKPOINTS,
@@ -123,6 +124,11 @@ class _TakenError(UsageError):
 
 
 def _claim(folder: Path, *, overwrite: bool) -> Claim:
+    if is_base(folder):
+        another = option("--run", "NAME")
+        raise _TakenError(
+            f"{folder}: this is a model in the box{ways(('choose another', another))}"
+        )
     try:
         if holds_run(folder):  # before anything is made
             _check_replaceable(folder, overwrite=overwrite)

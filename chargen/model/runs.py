@@ -1,7 +1,8 @@
 """Runs: the folder of a run, the names of its files, and the model file that MODEL means.
 
-MODEL on the command line is a model file, a run folder, or the name of a run below ./checkpoints.
-Without MODEL, the newest run is meant. Only claims.py names a new run.
+MODEL on the command line is a model file, a run folder, the name of a run below ./checkpoints, or
+that of a model in the box (bases.py). Without MODEL, the newest run is meant, and where there is
+none, `english`. Only claims.py names a new run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from chargen.errors import ModelFileError, UsageError, reason_of, unknown_name
 from chargen.files import parse_json
 from chargen.hints import spelled, ways
+from chargen.model.bases import BASES, base_path, is_base
 
 CHECKPOINTS = Path("checkpoints")
 MODEL, METRICS, RUN = "model.safetensors", "metrics.jsonl", "run.json"
@@ -40,7 +42,8 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     """The model file that MODEL means.
 
     Args:
-        name: a file, a run folder or the name of a run; None is the newest run.
+        name: a file, a run folder, the name of a run or of a model in the box; None is the newest
+            run, or `english` where there is none.
         folder: the folder of all runs.
 
     Raises:
@@ -48,6 +51,9 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     """
     if name is None:
         newest = [run for run in list_runs(folder) if not is_of_open_comparison(run)]
+        english = base_path("english")
+        if not newest and not list_runs(folder) and english is not None:
+            return english
         if not newest:
             raise ModelFileError(_no_newest(folder, list_runs(folder), f"no run in {folder}/ yet"))
         return newest[0] / MODEL
@@ -67,10 +73,15 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise ModelFileError(f"{name}: cannot be read ({reason})") from error
+    boxed = base_path(name)
+    if boxed is not None:
+        return boxed
     if other_file is not None:
         return other_file  # reading it tells what is wrong with it
     if without_model is not None:
         raise ModelFileError(_no_model_in(without_model))
+    if name in BASES:
+        raise ModelFileError(f"{name}: this model is not in this installation; install chargen again")
     runs = [run.name for run in list_runs(folder)]
     if has_separator(name) or name.endswith(".safetensors") or not runs:
         way = "" if runs else TRAIN_ONE
@@ -144,9 +155,11 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
 
 
 def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:
-    """Run folders with a model, the newest first."""
+    """Run folders with a model, the newest first; the models in the box are no runs."""
     try:
-        runs = [path for path in folder.iterdir() if (path / MODEL).is_file()]
+        runs = [
+            path for path in folder.iterdir() if (path / MODEL).is_file() and not is_base(path)
+        ]
     except OSError:
         return []
     return sorted(runs, key=lambda path: ((path / MODEL).stat().st_mtime, path.name), reverse=True)
