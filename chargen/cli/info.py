@@ -72,7 +72,7 @@ def command(model: str | None, devices: bool, as_json: bool, terminal: Terminal)
         *_memory_rows(path, file),
     ]
     for label, value in rows:
-        terminal.write_line(safe_line(f"{label:<12}{value}"))
+        terminal.write_line(safe_line(f"{label:<13}{value}"))
 
 
 def _memory_card(path: Path, file: ModelFile) -> dict[str, Any] | None:
@@ -135,6 +135,9 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
         size = corpus.get("bytes")
         shown_size = f"{size:,}" if is_plain_number(size) else "?"
         rows.append(("corpus", f"{corpus.get('name')}, {shown_size} bytes, SHA-256 {digest}…"))
+    about = card.get("about")
+    if isinstance(about, dict):
+        rows += [(str(label), text) for label, text in about.items()]
     score = card.get("validation")
     if isinstance(score, dict):
         bits, nats = score.get("bits_per_byte"), score.get("nats_per_token")

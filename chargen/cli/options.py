@@ -111,7 +111,7 @@ def finite_lists(values: npt.NDArray[np.floating]) -> list[Any]:
 
 
 class ModelName(click.ParamType[str]):
-    """MODEL: a file, a run folder or a run's name."""
+    """MODEL: a file, a run folder, a run's name, or a model in the box."""
 
     name = "model"
 
@@ -121,10 +121,18 @@ class ModelName(click.ParamType[str]):
         """Offer the names of runs, then files."""
         from click.shell_completion import CompletionItem
 
-        from chargen.model.runs import list_runs
+        return [*_models(incomplete), CompletionItem(incomplete, type="file")]
 
-        names = [run.name for run in list_runs() if run.name.startswith(incomplete)]
-        return [*map(CompletionItem, names), CompletionItem(incomplete, type="file")]
+
+def _models(incomplete: str) -> list[Any]:
+    """The names of runs and of the models in the box, for the shell."""
+    from click.shell_completion import CompletionItem
+
+    from chargen.model.bases import BASES
+    from chargen.model.runs import list_runs
+
+    names = dict.fromkeys([*(run.name for run in list_runs()), *BASES])
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 class RunName(click.ParamType[str]):
@@ -164,6 +172,16 @@ class CorpusName(click.ParamType[str]):
         return [CompletionItem(incomplete, type="file")]
 
 
+class ModelOrCorpus(CorpusName):
+    """A MODEL, or a CORPUS."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        """Offer models, then corpora."""
+        return [*_models(incomplete), *super().shell_complete(ctx, param, incomplete)]
+
+
 class TableName(click.ParamType[str]):
     """The name of a row of a table; completed here, checked by the module with the table."""
 
@@ -184,17 +202,21 @@ class TableName(click.ParamType[str]):
 MODEL = ModelName()
 RUN_NAME = RunName()
 CORPUS = CorpusName()
+MODEL_OR_CORPUS = ModelOrCorpus()
 NO_VALIDATION_TEXT = "the model's validation text is not on this machine"
 
 
 def is_model(name: str) -> bool:
     """Whether a name means a model: a .safetensors file, or a run (also beside a text)."""
+    from chargen.model.bases import BASES
     from chargen.model.runs import CHECKPOINTS, MODEL
 
     if name.endswith(".safetensors") or (Path(name) / MODEL).is_file():
         return True
     run = CHECKPOINTS / name
-    return (run / MODEL).is_file() or (not Path(name).exists() and run.is_dir())
+    if (run / MODEL).is_file():
+        return True
+    return not Path(name).exists() and (run.is_dir() or name in BASES)
 
 
 def model_and_text(

@@ -1,7 +1,7 @@
 """The models in the box: they come with chargen, so that nobody begins with nothing.
 
-Each is a folder with a model file, as a run has one. In a checkout they lie in `checkpoints/`, in an
-installation inside the package. benchmarks/base.py trains them.
+Each is a folder with a model file, as a run has one. In a checkout they lie in `checkpoints/`, in
+an installation inside the package. benchmarks/base.py trains them.
 """
 
 from __future__ import annotations

@@ -81,7 +81,9 @@ def locate_model(name: str | None, folder: Path = CHECKPOINTS) -> Path:
     if without_model is not None:
         raise ModelFileError(_no_model_in(without_model))
     if name in BASES:
-        raise ModelFileError(f"{name}: this model is not in this installation; install chargen again")
+        raise ModelFileError(
+            f"{name}: this model is not in this installation; install chargen again"
+        )
     runs = [run.name for run in list_runs(folder)]
     if has_separator(name) or name.endswith(".safetensors") or not runs:
         way = "" if runs else TRAIN_ONE
@@ -157,9 +159,7 @@ def locate_run(name: str | None, folder: Path = CHECKPOINTS) -> Path:
 def list_runs(folder: Path = CHECKPOINTS) -> list[Path]:
     """Run folders with a model, the newest first; the models in the box are no runs."""
     try:
-        runs = [
-            path for path in folder.iterdir() if (path / MODEL).is_file() and not is_base(path)
-        ]
+        runs = [path for path in folder.iterdir() if (path / MODEL).is_file() and not is_base(path)]
     except OSError:
         return []
     return sorted(runs, key=lambda path: ((path / MODEL).stat().st_mtime, path.name), reverse=True)
