@@ -13,7 +13,11 @@ TORCH_INDEX ?=
 SCHEMA := $(BIN)/check-jsonschema --builtin-schema
 FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
-.PHONY: demo test coverage lint types schemas package guises check bench clean
+# The models in the box again, from a folder of texts, one file an author: make base BOOKS=books
+base: $(READY)
+	for name in english python tiny; do $(BIN)/python benchmarks/base.py $$name $(BOOKS) || exit 1; done
+
+.PHONY: base demo test coverage lint types schemas package guises check bench clean
 
 demo: $(READY)
 	$(BIN)/chargen demo

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from chargen import hints
-from chargen.api import Model, load
-from chargen.errors import ModelFileError, UsageError
+from chargen.api import load
+from chargen.choose_base import starting_model
+from chargen.errors import UsageError
 from chargen.iterator import TrainEvents
-from chargen.model.bases import STARTING_BASES, base_path
 from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
@@ -35,7 +34,7 @@ from chargen.train_api import (
     Training,
     corpus_names,
     divide_settings,
-    memory_of,
+    remember_dataset,
     training_events,
 )
 from chargen.training.clock import RunClock
@@ -44,12 +43,6 @@ from chargen.training.events import TrainEvent
 from chargen.training.launch import this_process
 
 DEFAULT_REPLAY_SHARE = 0.8
-_SAMPLE_CHARACTERS, _MIN_SAMPLE = 1_500, 100
-"""Characters by which a base is chosen, and how many are too few."""
-_MIN_KNOWN = 0.7
-"""Share of a text's characters that a base should know."""
-_FOREIGN_BITS = 3.6
-"""Bits per byte from which on a text is in no language of a base: German costs english more."""
 _OF_THE_BASE = ("--tokenizer", "--vocab-size", "--pattern", "--hidden-size")
 """Options of training that are the base's: another value is refused."""
 
@@ -179,56 +172,8 @@ def finetune(
                 claim=claim,
             )
 
-        remember = memory_of(folder, dataset, wanted=memory)
+        remember = partial(remember_dataset, folder, dataset, wanted=memory)
         return Training(start=start, notes=notes, remember=remember)
 
     limits = partial(hints.limited, without=_OF_THE_BASE)
     return TrainEvents(training_events(prepare, on_note, limits))
-
-
-def starting_model(options: TextOptions) -> tuple[Model, str]:
-    """The model in the box that predicts the beginning of a corpus best, and a line about it.
-
-    Raises:
-        ModelFileError: none is installed, or one is damaged.
-        CorpusError: the corpus cannot be read.
-    """
-    candidates = [load(name) for name in STARTING_BASES if base_path(name) is not None]
-    if not candidates:
-        raise ModelFileError(
-            "no model is in the box of this installation; name a MODEL to begin from"
-        )
-    sample = "" if "-" in options.corpus else _beginning(options)
-    if len(sample) < _MIN_SAMPLE:
-        return candidates[0], f"from {run_name(_path(candidates[0]))}, a model in the box"
-    scores = [model.score_tokens(model.tokenizer.encode(sample)) for model in candidates]
-    bits, best = min((score.bits_per_byte, number) for number, score in enumerate(scores))
-    model = candidates[best]
-    name, known = run_name(_path(model)), len(model.tokenizer.encode(sample, "skip")) / len(sample)
-    if known < _MIN_KNOWN:
-        return model, (
-            f"from {name}, which knows {100 * known:.0f} % of these characters: it has little to "
-            "give to this text; chargen train begins with nothing and may learn as much"
-        )
-    if bits > _FOREIGN_BITS:
-        return model, (
-            f"from {name}, to which this text is foreign ({bits:.2f} bits per byte); "
-            "chargen train begins with nothing and may learn as much"
-        )
-    return model, f"from {name}, a model in the box: {bits:.2f} bits per byte before"
-
-
-def _path(model: Model) -> Path:
-    assert model.path is not None
-    return model.path
-
-
-def _beginning(options: TextOptions) -> str:
-    """Characters of a corpus, not the very first, which often tell about the file."""
-    text = ""
-    with closing(options.open(options.corpus).pieces()) as pieces:
-        for piece in pieces:
-            text += piece if isinstance(piece, str) else ""
-            if len(text) >= 2 * _SAMPLE_CHARACTERS:
-                break
-    return text[: 2 * _SAMPLE_CHARACTERS][-_SAMPLE_CHARACTERS:]

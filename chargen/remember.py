@@ -21,7 +21,9 @@ from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions
 from chargen.text.tokenizer import Tokens
 
-_MAX_FITTED_TOKENS = 60_000
+_MAX_FITTED_TOKENS, _FEW_FITTED_TOKENS = 60_000, 4_096
+_MAX_PRODUCTS = 5e10
+"""Multiplications that reading the validation part for the gates may take: some seconds."""
 _MIN_FITTED_TOKENS = 600
 """With fewer tokens to validate on, the usual gate is taken as it is."""
 _BLOCK_TOKENS = 256
@@ -44,21 +46,22 @@ def remember(model: Model, train: Tokens, valid: Tokens) -> Memory | None:
     counts = count(train, vocab_size, longest=_LONGEST.get(model.tokenizer.kind, MAX_ORDER))
     memory = Memory(counts=counts, static=usual_gate(grows=False), growing=usual_gate(grows=True))
     card: dict[str, Any] = {"bytes": counts.bytes, "longest": counts.longest}
-    valid = np.asarray(valid[:_MAX_FITTED_TOKENS])
+    affordable = int(_MAX_PRODUCTS / model.config.num_parameters)
+    valid = np.asarray(valid[: min(_MAX_FITTED_TOKENS, max(_FEW_FITTED_TOKENS, affordable))])
     if len(valid) < 2:
         return replace(memory, card=card)
     targets = np.arange(len(valid) - 1)
     fits = (targets // _BLOCK_TOKENS) % 2 == 0
+    network = _network(model, valid)
     if len(valid) < _MIN_FITTED_TOKENS:
         fits[:] = False
     else:
-        network = _network(model, valid)
         gates = [_fitted(memory, network, valid, targets[fits], grows=g) for g in (False, True)]
         memory = replace(memory, static=gates[0], growing=gates[1])
     card["fitted_tokens"] = int(fits.sum())
     card["judged_tokens"] = int((~fits).sum())
     for grows, name in ((False, "static"), (True, "growing")):
-        scores = remembered_scores(predictions(model.stepper, valid), memory, valid, grows=grows)
+        scores = remembered_scores(iter([(targets, network)]), memory, valid, grows=grows)
         card[name] = {
             kind: float(getattr(scores, kind)[~fits].mean())
             for kind in ("together", "network", "counts")

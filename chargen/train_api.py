@@ -19,6 +19,7 @@ import numpy as np
 
 from chargen import hints
 from chargen.api import load
+from chargen.choose_base import advice
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.inference.memory_file import memory_path
 from chargen.iterator import TrainEvents
@@ -52,6 +53,8 @@ _RESUME_OPTIONS = (
 )
 """All that a resumed run can be given."""
 
+_MIN_ADVISED_MINUTES = 0.5
+"""A shorter training is over before advice is read."""
 _TORCH = threading.RLock()
 """Held while torch has the settings of one training."""
 CorpusNames = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -122,6 +125,10 @@ def train(
             claim = claim_folder(names, run=name, out=out, overwrite=overwrite)
             cleanup.callback(claim.close)
             folder = claim.folder
+        notes: list[str] = []
+        takes_long = given.get("minutes", _MIN_ADVISED_MINUTES) >= _MIN_ADVISED_MINUTES
+        if takes_long and process.count == 1 and not {"steps", "epochs"} & given.keys():
+            notes += advice(options)
         ranks = _distributed()
         # The first process encodes the text, the others find it in the cache.
         read = partial(open_dataset, options, on_reading if process.is_first else unwatched)
@@ -145,7 +152,9 @@ def train(
             )
 
         return Training(
-            start=start, notes=dataset.notes, remember=memory_of(folder, dataset, wanted=memory)
+            start=start,
+            notes=[*notes, *dataset.notes],
+            remember=partial(remember_dataset, folder, dataset, wanted=memory),
         )
 
     return TrainEvents(training_events(prepare, on_note))
@@ -248,7 +257,9 @@ def resume(
 
         wanted = memory and card.get("memory") is not False
         return Training(
-            start=start, notes=notes, remember=memory_of(folder, dataset, wanted=wanted)
+            start=start,
+            notes=notes,
+            remember=partial(remember_dataset, folder, dataset, wanted=wanted),
         )
 
     limits = partial(hints.limited, only=_RESUME_OPTIONS)
@@ -305,30 +316,29 @@ def training_events(
                     events.close()
 
 
-def memory_of(folder: Path, dataset: Dataset, *, wanted: bool) -> Callable[[], str | None]:
-    """What gives the model of a run its memory, or removes that of the model that it replaced.
+def remember_dataset(folder: Path, dataset: Dataset, *, wanted: bool) -> str | None:
+    """Gives the model of a run its memory, or removes that of the model that it replaced.
 
     Args:
         folder: of the run.
         dataset: its text.
         wanted: whether it shall have one. Only the first of several processes writes.
+
+    Returns:
+        A line about it.
     """
+    from chargen.remember import remember_run
 
-    def remember() -> str | None:
-        from chargen.remember import remember_run
-
-        if not this_process().is_first:
-            return None
-        if not wanted:
-            with suppress(OSError):
-                memory_path(folder / MODEL).unlink(missing_ok=True)
-            return None
-        try:
-            return remember_run(load(folder), dataset.train, dataset.valid)
-        except ChargenError as error:
-            return f"no memory: {error}"
-
-    return remember
+    if not this_process().is_first:
+        return None
+    if not wanted:
+        with suppress(OSError):
+            memory_path(folder / MODEL).unlink(missing_ok=True)
+        return None
+    try:
+        return remember_run(load(folder), dataset.train, dataset.valid)
+    except ChargenError as error:
+        return f"no memory: {error}"
 
 
 def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:

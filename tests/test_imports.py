@@ -24,7 +24,7 @@ FLOORS = (
     ("terminal",),
     ("scoring",),
     ("api",),
-    ("iterator", "remember"),
+    ("iterator", "remember", "choose_base"),
     ("train_api",),
     ("finetune_api",),
     ("compare",),
@@ -41,7 +41,15 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-for name in ("scoring", "iterator", "remember", "train_api", "finetune_api", "compare"):
+for name in (
+    "scoring",
+    "iterator",
+    "remember",
+    "choose_base",
+    "train_api",
+    "finetune_api",
+    "compare",
+):
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}
 OUTSIDE = {

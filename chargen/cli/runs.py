@@ -17,12 +17,16 @@ from chargen.terminal.safetext import safe_line
 @terminal_options
 def command(as_json: bool, terminal: Terminal) -> None:
     """List the runs in ./checkpoints, the newest first."""
+    from chargen.model.bases import BASES, base_path
     from chargen.model.run_states import describe_run
     from chargen.model.runs import CHECKPOINTS, TRAIN_ONE, list_begun
 
     folders = list_begun()
     if not folders and not as_json:
         terminal.note(f"no run in {CHECKPOINTS}/ yet{TRAIN_ONE}")
+        boxed = [name for name in BASES if base_path(name) is not None]
+        if boxed:
+            terminal.note(f"models in the box: {', '.join(boxed)}")
     if folders and not as_json:
         terminal.write_line(
             _columns("run", "cell", "size", "validation", "took", "ended", "status")

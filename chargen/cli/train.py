@@ -12,9 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from chargen.cli.options import (
     CORPUS,
+    MODEL,
     TableName,
     json_option,
     terminal_options,
@@ -46,6 +48,7 @@ read. Several are joined. Without CORPUS, the text is the built-in corpus.
   chargen train poems.txt --documents paragraphs   an empty line ends a document
   chargen train export/ --chat --label-from speaker
   chargen train book.txt --cell gru --hidden-size 256 --epochs 4
+  chargen train book.txt --from english       begins with a model in the box
 
 The run goes to checkpoints/NAME. Ctrl-C finishes the step, saves and leaves; `chargen resume`
 continues from there, and also after a crash or a power cut.
@@ -59,6 +62,13 @@ continues from there, and also after a crash or a power cut.
     "--out",
     metavar="DIR",
     help="Folder for runs instead of checkpoints/; without --run, the folder of this run.",
+)
+@click.option(
+    "--from",
+    "base",
+    type=MODEL,
+    metavar="MODEL",
+    help="Begin with a model, for example english, instead of with nothing; see finetune.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run of the same name.")
 @click.option("--minutes", type=float, metavar="M", help="Minutes to train for; default 5.")
@@ -156,8 +166,26 @@ continues from there, and also after a crash or a power cut.
 )
 @json_option
 @terminal_options
-def command(corpus: tuple[str, ...], as_json: bool, terminal: Terminal, **options: Any) -> int:
+def command(
+    corpus: tuple[str, ...],
+    base: str | None,
+    as_json: bool,
+    terminal: Terminal,
+    **options: Any,
+) -> int:
     """Train; see _TRAIN_HELP."""
+    if base is not None:
+        from chargen.finetune_api import finetune
+
+        # What a person did not give, the base decides.
+        source_of = click.get_current_context().get_parameter_source
+        given = {
+            name: value
+            for name, value in options.items()
+            if source_of(name) is not ParameterSource.DEFAULT
+        }
+        tune = partial(finetune, base, corpus, on_note=terminal.note, **given)
+        return show_events(tune, terminal, as_json=as_json)
     from chargen.train_api import train
 
     begin = partial(train, corpus, on_note=terminal.note, **options)

@@ -22,6 +22,7 @@ from chargen.inference.tree import ROOT, TextTree
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, token_labels
 from chargen.insight.why import Passage, Passages, build_passages, quote_passage
+from chargen.model.bases import base_path
 from chargen.model.runs import MODEL, list_runs, run_name
 from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
@@ -135,7 +136,9 @@ class Session:
         A file may come from anybody, so it can name a model but never a place.
         """
         places = [self.opened[name]] if name in self.opened else []
-        return [*places, *(run / MODEL for run in list_runs() if run.name == name)]
+        places += [run / MODEL for run in list_runs() if run.name == name]
+        boxed = base_path(name)
+        return places if boxed is None else [*places, boxed]
 
     @property
     def position(self) -> int:

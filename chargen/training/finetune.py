@@ -47,6 +47,9 @@ _PASSES_OVER_20_000 = 20.0
 _MIN_PASSES = 3.0
 _SMALL_TEXT_TOKENS = 30_000
 _MAX_EVALUATIONS = 30
+_SCORING_SHARE = 0.12
+"""Of learning, what the scores on the way take."""
+_MIN_SCORED_TOKENS, _MAX_SCORED_TOKENS = 2_048, 16_384
 _MAX_DROPOUT = 0.4
 """A base that was trained with less dropout forgets more under more."""
 _PULL_WITH_REPLAY = 1.0
@@ -128,8 +131,14 @@ def make_finetune_plan(
         reasons.append(f"the text costs the base {distance:.1f} times what its own does")
     steps = changes.get("steps", train.steps)
     if "evaluations" not in given:
-        changes["evaluations"] = max(1, min(_MAX_EVALUATIONS, steps // 4))
-        changes["evaluation_tokens"] = max(2_048, min(16_384, max(2, valid_tokens)))
+        # Reading forward costs a third of learning; it is done once or twice a score.
+        affordable = int(_SCORING_SHARE * steps * step_tokens * 3 / 2)
+        fewest = max(2, min(_MIN_SCORED_TOKENS, valid_tokens))
+        scores = max(1, min(_MAX_EVALUATIONS, steps // 4, affordable // fewest))
+        changes["evaluations"] = scores
+        changes["evaluation_tokens"] = max(
+            _MIN_SCORED_TOKENS, min(_MAX_SCORED_TOKENS, affordable // scores)
+        )
     return replace(plan, train=replace(train, **changes), reasons=tuple(reasons))
 
 

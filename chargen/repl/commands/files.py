@@ -11,6 +11,7 @@ from pathlib import Path
 from chargen.api import load as load_model
 from chargen.errors import ChargenError, ModelFileError, UsageError
 from chargen.files import is_plain_number
+from chargen.model.bases import BASES, base_path
 from chargen.model.run_states import describe_run
 from chargen.model.runs import CHECKPOINTS, list_runs, size_label
 from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
@@ -111,12 +112,17 @@ def kept(context: Context, argument: str) -> None:
 
 
 def model_names(context: Context) -> tuple[str, ...]:
-    """Returns the names of the runs that can be loaded."""
-    return tuple(folder.name for folder in list_runs())
+    """Returns the names of the runs, and of the models in the box, that can be loaded."""
+    return tuple(dict.fromkeys([*(folder.name for folder in list_runs()), *_boxed()]))
+
+
+def _boxed() -> dict[str, str]:
+    """The models in the box that are installed, and what they have read."""
+    return {name: read for name, read in BASES.items() if base_path(name) is not None}
 
 
 def models(context: Context, argument: str) -> None:
-    """Lists the runs that can be loaded."""
+    """Lists the runs that can be loaded, then the models in the box."""
     rows = []
     for folder in list_runs():
         record = describe_run(folder)
@@ -126,6 +132,7 @@ def models(context: Context, argument: str) -> None:
         rows.append(
             (folder.name, described, f"{bits:.3f} bits/byte" if is_plain_number(bits) else "")
         )
+    rows += [(name, read, "in the box") for name, read in _boxed().items()]
     if not rows:
         raise ModelFileError("no run in checkpoints/ yet; /load FILE loads a model file")
     context.screen.table(("run", "model", "validation"), rows)
