@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import (
-    CorpusError,
     ModelFileError,
     UnseenWarning,
     UsageError,
@@ -33,25 +32,15 @@ from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryRe
 from chargen.insight.trace import Trace, record
 from chargen.model.bases import is_base
 from chargen.model.checkpoint import ModelFile, load_model
-from chargen.model.runs import locate_model, read_run
+from chargen.model.runs import locate_model
 from chargen.model.score import Score
 from chargen.scoring import MemoryScores, score, score_with_memory
-from chargen.text.corpus import DOCUMENT_MODES
 from chargen.text.corpus_tokenizer import (
     begun_by,
     first_label,
-    form_of,
     label_id,
     labels_of,
     parse_mixture,
-)
-from chargen.text.reopen import is_on_this_machine, reopen_store
-from chargen.text.store import TokenStore
-from chargen.text.text_options import (
-    TextOptions,
-    documents_of,
-    letters_of,
-    options_from_json,
 )
 from chargen.text.tokenizer import UNKNOWN_POLICIES, Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
@@ -321,73 +310,6 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
         if not is_base(path):
             raise
         raise ModelFileError(f"{error}; install chargen again, or name a run") from error
-
-
-def training_text(model: Model) -> TokenStore | None:
-    """The text that a model was trained on, as ids; None where it is not on this machine."""
-    parts = _corpus_of(model)
-    return None if parts is None else parts[0]
-
-
-def validation_text(model: Model) -> Tokens | None:
-    """The part of its corpus that a model was validated on, as ids; None where it is not here."""
-    parts = _corpus_of(model)
-    return None if parts is None or not len(parts[1]) else parts[1]
-
-
-def place_of(model: Model, passage: str, *, before: str = "", after: str = "") -> str | None:
-    """FILE:LINE where a passage of the training text stands, as the file is on this machine.
-
-    None where it is not found: the file is gone or has changed, or the text came from a pipe.
-
-    Args:
-        model: the model.
-        passage: the text.
-        before: the text before it, which tells equal passages apart.
-        after: the text after it.
-    """
-    from chargen.text.places import find_place
-
-    options = _options_of(model)
-    if options is None:
-        return None
-    names = [name for name in options.corpus if is_on_this_machine(name)]
-    return find_place(options, names, passage, before=before, after=after)
-
-
-def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
-    """The two parts of a model's corpus, found by what its run, or its card, says of it."""
-    options = _options_of(model)
-    if options is None:
-        return None
-    # That of the file has no label of its own: the corpus says how its documents begin.
-    return reopen_store(options, model.file.build_tokenizer(), model.card)
-
-
-def _options_of(model: Model) -> TextOptions | None:
-    """How a model's corpus was read, by its run or else by its card."""
-    card = model.card
-    try:
-        text = read_run(model.path.parent).get("text") if model.path else None
-        if isinstance(text, dict):
-            return options_from_json(text)
-    except CorpusError:
-        pass
-    # A model file without its run: assume the usual options.
-    split = card.get("split")
-    fraction = split.get("valid_fraction") if isinstance(split, dict) else None
-    if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
-        return None
-    tokenizer = model.file.tokenizer
-    return TextOptions(
-        tokenizer=tokenizer.kind,
-        pattern=tokenizer.settings.get("pattern"),
-        valid_fraction=fraction,
-        valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
-        normalize=form_of(model.tokenizer),
-        **documents_of(card),
-        **letters_of(card),
-    )
 
 
 def draw_seed() -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.api import Model, load, validation_text
+from chargen.api import Model, load
 from chargen.errors import ChargenError, CorpusError, UsageError, unknown_name
 from chargen.files import is_plain_number, parse_json, write_json
 from chargen.hints import option, ways
@@ -41,6 +41,7 @@ from chargen.model.runs import (
 from chargen.model.score import make_score
 from chargen.text.tokenizer import Tokens, token_lengths
 from chargen.train_api import resume, train
+from chargen.trained_text import validation_text
 from chargen.training.events import (
     Evaluated,
     Finished,

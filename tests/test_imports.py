@@ -24,7 +24,7 @@ FLOORS = (
     ("terminal",),
     ("scoring",),
     ("api",),
-    ("iterator", "remember", "choose_base"),
+    ("iterator", "remember", "choose_base", "trained_text"),
     ("train_api",),
     ("finetune_api",),
     ("compare",),

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import chargen
-from chargen.api import training_text
 from chargen.cli.main import run
 from chargen.errors import UsageError
 from chargen.inference.memory_file import load_memory, memory_path
 from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions
+from chargen.trained_text import training_text, validation_text
 
 TINY = {"hidden_size": 24, "num_layers": 1, "batch_size": 4, "bptt": 16, "threads": 1, "steps": 60}
 WORDS = [
@@ -72,7 +72,7 @@ def test_the_counts_help_on_text_that_nothing_was_fitted_on(model, trained):
 
 def test_each_half_of_the_validation_part_is_used_for_one_thing(model):
     """The figures of the card are those of the blocks that did not fit the gate."""
-    valid = np.asarray(chargen.api.validation_text(model))
+    valid = np.asarray(validation_text(model))
     scores = remembered_scores(predictions(model.stepper, valid), model.memory, valid)
     judged = (np.arange(len(valid) - 1) // 256) % 2 == 1
     assert model.memory.card["static"]["together"] == pytest.approx(

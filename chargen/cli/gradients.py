@@ -141,7 +141,7 @@ def _measure_models(
 
 def _text_of(model: Model, corpus: str | None, terminal: Terminal, encoding: str | None) -> Tokens:
     """The tokens of --corpus; without it, the model's validation text."""
-    from chargen.api import validation_text
+    from chargen.trained_text import validation_text
 
     if corpus is None:
         ids = validation_text(model)
@@ -165,9 +165,10 @@ def _measure_in_training(
     """Train a model; yield the step, the tokenizer and the gradient norms at each evaluation."""
     if not 1 <= every <= steps:
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
-    from chargen.api import load, validation_text
+    from chargen.api import load
     from chargen.insight.gradients import measure_gradient_norms
     from chargen.train_api import train
+    from chargen.trained_text import validation_text
     from chargen.training.events import Evaluated, Planned
 
     tokenizer = config = ids = folder = None

@@ -243,7 +243,8 @@ def model_and_text(
         CorpusError: the file cannot be read, or is empty.
         ModelFileError: there is no such model, or it is damaged.
     """
-    from chargen.api import load, validation_text
+    from chargen.api import load
+    from chargen.trained_text import validation_text
 
     if len(names) > 2:
         raise UsageError("give one MODEL and one FILE")

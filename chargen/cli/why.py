@@ -160,9 +160,9 @@ def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Token
 
 def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
     """The passages of the training text with the most similar states; none if it is not here."""
-    from chargen.api import place_of, training_text
     from chargen.insight.why import build_passages, quote_passage
     from chargen.terminal.progress import progress_line
+    from chargen.trained_text import place_of, training_text
 
     text = training_text(model)
     if text is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.api import Model, draw_seed, place_of, training_text
+from chargen.api import Model, draw_seed
 from chargen.errors import ModelFileError, UsageError
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.composer import Composer, Writing
@@ -30,6 +30,7 @@ from chargen.repl.settings import Settings, change_sample
 from chargen.text.overlap import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import Tokens
 from chargen.text.unseen import Unseen, unseen_lines
+from chargen.trained_text import place_of, training_text
 
 if TYPE_CHECKING:
     from chargen.scoring import Learner

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import chargen
-from chargen.api import Model, training_text
+from chargen.api import Model
 from chargen.cli.main import run
 from chargen.finetune_api import finetune
 from chargen.model import runs
 from chargen.model.checkpoint import load_model, save_model, without_paths
 from chargen.model.runs import CHECKPOINTS, named_model
 from chargen.text.text_options import TextOptions
+from chargen.trained_text import training_text
 from tests.conftest import make_cycle_model, make_model
 from tests.repl.conftest import Talk, talk  # noqa: F401 - a fixture
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chargen
-from chargen.api import Model, training_text
+from chargen.api import Model
 from chargen.model.checkpoint import save_model
 from chargen.model.unit_names import NamedUnit, Unit, names_path, save_names
 from chargen.repl.commands.table import COMMANDS
@@ -21,6 +21,7 @@ from chargen.repl.settings import (
     change_temperature,
     set_value,
 )
+from chargen.trained_text import training_text
 from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk
 

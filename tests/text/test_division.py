@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chargen
-import chargen.api
 from chargen.cli.main import run
 from chargen.errors import UsageError
 from chargen.model.runs import RUN
@@ -23,6 +22,7 @@ from chargen.text.division import divided
 from chargen.text.reading import Reading
 from chargen.text.spread import ShuffledText, document_ends, hashed_order, spread_split
 from chargen.text.text_options import TextOptions
+from chargen.trained_text import validation_text
 from chargen.training.batches import BatchStream
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1}
@@ -243,7 +243,7 @@ def test_scored_and_fine_tuned_texts_are_divided_as_the_model_was(capsys):
     assert model.card["separator"] == "%"
     assert "%" not in unwrapped(model.tokenizer).characters
     assert run(["eval", "a", "poems.txt"]) == 0
-    assert len(chargen.api.validation_text(model)) > 9
+    assert len(validation_text(model)) > 9
     assert run(["finetune", "a", "poems.txt", "--run", "b", "--steps", "2"]) == 0
     assert chargen.load("b").card["separator"] == "%"
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from chargen.api import Model, load, place_of
+from chargen.api import Model, load
 from chargen.errors import ChargenError, UsageError
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
@@ -23,6 +23,7 @@ from chargen.repl.settings import change_sample
 from chargen.terminal.safetext import safe, safe_line
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
 from chargen.text.unseen import unseen_lines
+from chargen.trained_text import place_of
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""
