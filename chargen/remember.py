@@ -16,18 +16,22 @@ from chargen.api import Model
 from chargen.inference.count_memory import MAX_ORDER, Prediction, count, predict
 from chargen.inference.growing_counts import TextGrowth
 from chargen.inference.memory_file import Memory, memory_path, save_memory
-from chargen.inference.mixer import Gate, fit_gate, usual_gate
+from chargen.inference.mixer import Gate, fit_gate, modest_gate, usual_gate
 from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions
 from chargen.text.tokenizer import Tokens
 
 _MAX_FITTED_TOKENS, _FEW_FITTED_TOKENS = 60_000, 4_096
-_MAX_PRODUCTS = 5e10
+_MAX_PRODUCTS = 1e11
 """Multiplications that reading the validation part for the gates may take: some seconds."""
-_MIN_FITTED_TOKENS = 600
-"""With fewer tokens to validate on, the usual gate is taken as it is."""
+_MIN_FITTED_TOKENS = 300
+"""With fewer tokens to fit on, the better of two gates is taken as it is."""
 _BLOCK_TOKENS = 256
 """Tokens of the blocks of the validation part that in turn fit the gates and judge them."""
+_COMPARED_TOKENS = 4_096
+"""Tokens by which the gate to begin with is chosen."""
+_WARM_UP_TOKENS = 128
+"""Tokens that each row of the validation part reads before its own: enough to judge a gate by."""
 _LONGEST = {"char": MAX_ORDER, "byte": MAX_ORDER, "words": 5, "subword": 6, "spaces": 6, "regex": 8}
 _MAX_VOCAB = 65_535
 
@@ -51,13 +55,10 @@ def remember(model: Model, train: Tokens, valid: Tokens) -> Memory | None:
     if len(valid) < 2:
         return replace(memory, card=card)
     targets = np.arange(len(valid) - 1)
-    fits = (targets // _BLOCK_TOKENS) % 2 == 0
+    fits = (targets // max(1, min(_BLOCK_TOKENS, len(valid) // 4))) % 2 == 0
     network = _network(model, valid)
-    if len(valid) < _MIN_FITTED_TOKENS:
-        fits[:] = False
-    else:
-        gates = [_fitted(memory, network, valid, targets[fits], grows=g) for g in (False, True)]
-        memory = replace(memory, static=gates[0], growing=gates[1])
+    gates = [_fitted(memory, network, valid, targets[fits], grows=g) for g in (False, True)]
+    memory = replace(memory, static=gates[0], growing=gates[1])
     card["fitted_tokens"] = int(fits.sum())
     card["judged_tokens"] = int((~fits).sum())
     for grows, name in ((False, "static"), (True, "growing")):
@@ -72,7 +73,7 @@ def remember(model: Model, train: Tokens, valid: Tokens) -> Memory | None:
 def _network(model: Model, valid: Tokens) -> npt.NDArray[np.float32]:
     """The network's log-likelihoods of what follows each token but the last (T - 1, V)."""
     network = np.empty((len(valid) - 1, model.config.vocab_size), np.float32)
-    for positions, logprobs in predictions(model.stepper, valid):
+    for positions, logprobs in predictions(model.stepper, valid, warm_up=_WARM_UP_TOKENS):
         network[positions] = logprobs
     return network
 
@@ -93,7 +94,15 @@ def _fitted(
         grown = growth.before(after) if grows else None
         return network[positions[chosen]], predict(memory.counts, hashes, grown)
 
-    return fit_gate(block, valid[positions + 1].astype(np.int64), start=memory.gate(grows=grows))
+    following = valid[positions + 1].astype(np.int64)
+
+    def nats(gate: Gate) -> float:
+        few = np.arange(min(len(following), _COMPARED_TOKENS))
+        return -float(gate.mix(*block(few))[few, following[few]].mean())
+
+    # A network that was trained beside the counts, or one that knows the counted text by heart.
+    start = min((usual_gate(grows=grows), modest_gate(grows=grows)), key=nats)
+    return start if len(following) < _MIN_FITTED_TOKENS else fit_gate(block, following, start=start)
 
 
 def remember_run(model: Model, train: Tokens, valid: Tokens) -> str | None:

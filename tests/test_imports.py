@@ -41,15 +41,8 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-for name in (
-    "scoring",
-    "iterator",
-    "remember",
-    "choose_base",
-    "train_api",
-    "finetune_api",
-    "compare",
-):
+LIBRARY = ("scoring", *FLOORS[10], "train_api", "finetune_api", "compare")
+for name in LIBRARY:
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}
 OUTSIDE = {

@@ -14,7 +14,7 @@ Shape letters: N tokens of the text, V vocabulary, K the longest context, Q quer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -63,12 +63,13 @@ class OrderCounts:
     discounts: Floats
     """(4,): what is taken away of a count of 0, 1, 2 and more."""
 
+    starts: npt.NDArray[np.int64] = field(init=False)
+    """(C + 1,): where the tokens of each context begin."""
+
     def __post_init__(self) -> None:
         """Finds where the tokens of each context begin."""
         starts = np.concatenate([[0], np.cumsum(self.kinds, dtype=np.int64)])
         object.__setattr__(self, "starts", starts)
-
-    starts: npt.NDArray[np.int64] = None  # type: ignore[assignment]
 
     def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Where the tokens after each context (Q,) lie in `tokens`, and how many there are."""

@@ -74,6 +74,7 @@ def predictions(
     ids: TokenIds | Tokens,
     *,
     clamps: Clamps | None = None,
+    warm_up: int = _PREDICTION_WARM_UP_TOKENS,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[tuple[Positions, Array]]:
     """Reads a text and predicts the next token after every token but the last.
@@ -82,6 +83,7 @@ def predictions(
         stepper: the model.
         ids: the text (T,).
         clamps: units that are clamped while the model reads.
+        warm_up: tokens that each row of a long text reads before its part.
         progress: called with the share that is read.
 
     Raises:
@@ -92,7 +94,7 @@ def predictions(
         position comes once; in a short text they come in order.
     """
     if len(ids) >= _MIN_TOKENS_PREDICTED_IN_ROWS or clamps:
-        yield from _predict_in_rows(stepper, ids, _PREDICTION_WARM_UP_TOKENS, clamps, progress)
+        yield from _predict_in_rows(stepper, ids, warm_up, clamps, progress)
         return
     state = stepper.zero_state()
     for start in range(0, len(ids) - 1, _TOKENS_PER_READ):

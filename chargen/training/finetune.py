@@ -26,7 +26,7 @@ from chargen.training.clock import RunClock
 from chargen.training.distributed import ALONE
 from chargen.training.events import TrainEvent
 from chargen.training.network import RecurrentLM
-from chargen.training.planner import Plan, describe_passes, make_plan
+from chargen.training.planner import Plan, describe_passes, flop_per_token, make_plan
 from chargen.training.run_folder import Recorder
 from chargen.training.session import RunText, card_score, make_trainer, run_and_record
 from chargen.training.trainer import Trainer
@@ -34,6 +34,8 @@ from chargen.training.trainer import Trainer
 DEFAULT_MINUTES = 2.0
 _BASE_RATE = 1 / 3
 """Rate for a text as familiar as the base's own, as a multiple of the rate of training."""
+_WIDTH_OF_RATE, _WIDTH_EXPONENT = 448, 1.5
+"""The units that the rate was found for; a wider base gets less by this power of its width."""
 _MAX_RATE = 2.0
 """Rate for the least familiar text, in the same measure."""
 _MAX_RATE_WITH_REPLAY = 0.5
@@ -49,13 +51,20 @@ _SMALL_TEXT_TOKENS = 30_000
 _MAX_EVALUATIONS = 30
 _SCORING_SHARE = 0.12
 """Of learning, what the scores on the way take."""
-_MIN_SCORED_TOKENS, _MAX_SCORED_TOKENS = 2_048, 16_384
+_MIN_SCORED_TOKENS, _MAX_SCORED_TOKENS = 8_192, 16_384
+"""Fewer than these are read in too few rows to take less time."""
 _MAX_DROPOUT = 0.4
 """A base that was trained with less dropout forgets more under more."""
+_PASSES_OF_FULL_DROPOUT = 20.0
+"""Passes over the text from which on dropout is as in training; there is none up to one tenth."""
+_SLOW_FLOP_PER_TOKEN = 1.5e7
+_ROWS_OF_SLOW_BASES = 16
+"""Batch rows for a base that takes more than that: twice as many steps in the same time."""
 _PULL_WITH_REPLAY = 1.0
 """`l2_to_base` where the base's text must not be forgotten."""
 _BASE_SCORE_SHARE = 0.05
 """Of the minutes, what the base's own score may take."""
+_USUAL_BPTT = 48
 _NEVER = -1e30
 """Logit of a token that must not be predicted."""
 _DEFAULTS = {"warmup": 0.1, "patience": 10, "ema": 0.1, "optimizer": "adamw"}
@@ -94,6 +103,9 @@ def make_finetune_plan(
     if not {"epochs", "steps"} & settings.keys():
         settings.setdefault("minutes", DEFAULT_MINUTES)
     settings = {**_DEFAULTS, **settings}
+    if "batch_size" not in settings and flop_per_token(base) > _SLOW_FLOP_PER_TOKEN:
+        rows = max(1, train_tokens // (4 * settings.get("bptt", _USUAL_BPTT)))
+        settings["batch_size"] = min(_ROWS_OF_SLOW_BASES, rows)
     if settings.get("replay_share"):
         settings.setdefault("l2_to_base", _PULL_WITH_REPLAY)
     plan = make_plan(
@@ -110,9 +122,12 @@ def make_finetune_plan(
         rate = min(_MAX_RATE, _BASE_RATE * max(1.0, distance) ** _RATE_EXPONENT)
         if train.replay_share:
             rate = min(rate, _MAX_RATE_WITH_REPLAY)
-        changes["learning_rate"] = float(f"{train.learning_rate * rate:.2g}")
+        narrower = min(1.0, _WIDTH_OF_RATE / base.group_size) ** _WIDTH_EXPONENT
+        changes["learning_rate"] = float(f"{train.learning_rate * rate * narrower:.2g}")
     if "dropout" not in given:
-        changes["dropout"] = min(train.dropout, _MAX_DROPOUT)
+        share = train.steps * step_tokens / train_tokens / _PASSES_OF_FULL_DROPOUT
+        share = min(1.0, max(0.0, (share - 0.1) / 0.9))
+        changes["dropout"] = round(min(train.dropout, _MAX_DROPOUT) * share, 2)
         train = replace(train, dropout=changes["dropout"])
     passes_reason = describe_passes(train.steps * step_tokens / train_tokens, train.dropout)
     if train.minutes is not None:
@@ -133,8 +148,8 @@ def make_finetune_plan(
     if "evaluations" not in given:
         # Reading forward costs a third of learning; it is done once or twice a score.
         affordable = int(_SCORING_SHARE * steps * step_tokens * 3 / 2)
-        fewest = max(2, min(_MIN_SCORED_TOKENS, valid_tokens))
-        scores = max(1, min(_MAX_EVALUATIONS, steps // 4, affordable // fewest))
+        scores = max(2, min(_MAX_EVALUATIONS, affordable // _MIN_SCORED_TOKENS))
+        scores = max(1, min(scores, steps // 4))
         changes["evaluations"] = scores
         changes["evaluation_tokens"] = max(
             _MIN_SCORED_TOKENS, min(_MAX_SCORED_TOKENS, affordable // scores)
@@ -199,7 +214,9 @@ def finetune_run(
             distance=_distance(before, base.card.get("validation")),
             clock=clock,
         )
-        return plan, make_trainer(plan, text, clock, weights=base.weights)
+        trainer = make_trainer(plan, text, clock, weights=base.weights)
+        trainer.score_first()
+        return plan, trainer
 
     return run_and_record(recorder, text, make, given, should_stop, ALONE, claim)
 
