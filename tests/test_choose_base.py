@@ -12,6 +12,7 @@ import chargen
 from chargen import choose_base
 from chargen.choose_base import advice, best_base, starting_model
 from chargen.cli.finetune import model_and_corpus
+from chargen.cli.main import run
 from chargen.errors import UsageError
 from chargen.text.text_options import TextOptions
 
@@ -99,12 +100,10 @@ def test_a_model_alone_is_no_corpus(text):
         model_and_corpus(("english",))
 
 
-def test_train_from_a_base_is_fine_tuning(text, cli):
+def test_train_from_a_base_is_fine_tuning(text, capsys):
     text(ENGLISH)
-    code, _, err = cli("train", "text.txt", "--from", "tiny", "--run", "r", "--steps", "2")
-    assert code == 0, err
-    record = chargen.load("r").card
-    assert record["base"]["name"] == "tiny"
-    code, _, err = cli("train", "text.txt", "--from", "tiny", "--hidden-size", "3", "--run", "s")
-    assert code == 2
-    assert "hidden-size" in err
+    assert run(["train", "text.txt", "--from", "tiny", "--run", "r", "--steps", "2"]) == 0
+    assert chargen.load("r").card["base"]["name"] == "tiny"
+    sized = ["train", "text.txt", "--from", "tiny", "--hidden-size", "3", "--run", "s"]
+    assert run(sized) == 2
+    assert "--hidden-size 3" in capsys.readouterr().err

@@ -108,7 +108,10 @@ def _training(look: Look, options: TextOptions, tokenizer: str) -> str:
     known = len(look.characters) + len(look.labels) + (options.documents != "whole")
     kinds = f" of {known:,} kinds" if tokenizer == "char" else ""
     count = f"{tokens:,} tokens{kinds}" if tokenizer == "char" else f"{look.total:,} characters"
-    return f"{count}; about {shape} for {_DEFAULT_MINUTES:.0f} minutes, before the speed of this machine is measured"
+    return (
+        f"{count}; about {shape} for {_DEFAULT_MINUTES:.0f} minutes, before the speed of this "
+        "machine is measured"
+    )
 
 
 def _spelled(character: str) -> str:

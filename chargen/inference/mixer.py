@@ -168,8 +168,9 @@ def usual_gate(*, grows: bool) -> Gate:
 
 
 def modest_gate(*, grows: bool) -> Gate:
-    """A gate that believes the network, and the counts a little: for a network that has learned
-    the counted text itself.
+    """A gate that believes the network, and the counts a little.
+
+    It suits a network that has learned the counted text itself.
     """
     usual = usual_gate(grows=grows)
     output = np.zeros_like(usual.output)

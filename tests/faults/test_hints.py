@@ -223,11 +223,12 @@ def test_a_taken_name_has_two_ways_out(cli):  # noqa: F811
 def test_whoever_has_no_run_is_told_how_to_get_one(cli):  # noqa: F811
     Path("corpus.txt").write_text("a plain text, of words\n" * 200, encoding="utf-8")
     train = "; train one with: chargen train corpus.txt\n"
-    for arguments in (("resume", "x"), ("resume",), ("sample",), ("sample", "x"), ("info", "x")):
+    for arguments in (("resume", "x"), ("resume",), ("sample", "x"), ("info", "x")):
         code, _, err = cli(*arguments)
         assert code == 3
         assert err.endswith(train)
-    assert cli("runs")[2].endswith(train)
+    assert cli("runs")[2].endswith(train + "models in the box: english, python, tiny\n")
+    assert cli("sample", "-l", "2")[0] == 0
     assert "there are: \n" not in cli("resume", "x")[2]
     assert cli(*train.split("chargen ")[1].split(), *SIZE)[0] == 0
     assert cli("sample", "r", "-l", "2")[0] == 0

@@ -89,7 +89,8 @@ def test_a_folder_that_holds_a_run_is_refused():
         chosen([], out="")
 
 
-def test_without_runs_the_error_says_how_to_train_one():
+def test_without_runs_the_error_says_how_to_train_one(monkeypatch):
+    monkeypatch.setattr("chargen.model.runs.base_path", lambda _: None)
     with pytest.raises(ModelFileError, match=r"chargen train corpus\.txt"):
         locate_model(None)
     with pytest.raises(ModelFileError, match="no run of that name"):

@@ -279,7 +279,7 @@ def test_views_of_the_text(talk):
         ("/load", "load: name a model"),
         ("/load nothing", "nothing: no such model file"),
         ("/load nothing.json", "nothing.json: cannot be read"),
-        ("/models", "no run in checkpoints/ yet"),
+        ("/load englsih", "englsih: no such model file"),
         ("/export", "export: name a file"),
         ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .svg"),
         ("/export a.svg nonsense", "unknown view 'nonsense'"),
