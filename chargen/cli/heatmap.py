@@ -34,7 +34,8 @@ _EXPORTED_TOKENS = 120
 _TEXT_VIEW_TOKENS = 2000
 _WARM_UP_TOKENS = 8192
 """Tokens read before those that are shown: earlier ones no longer change the state."""
-_TEXT_VIEWS = ("unit", "surprise", "entropy")
+_MEMORY = "memory"
+_TEXT_VIEWS = ("unit", "surprise", "entropy", _MEMORY)
 """Views that colour the text itself, and so fill several lines of the terminal."""
 _HEATMAP_HELP = """Draw a model's memory while it reads a text.
 
@@ -48,7 +49,12 @@ is the newest run.
   chargen heatmap bard scene.txt --export heat.svg     or .html (values under the pointer), .png
 
 \b
-Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.items())
+Views: """ + "\n       ".join(
+    [
+        *(f"{name:<10}{view.help}" for name, view in VIEWS.items()),
+        f"{_MEMORY:<10}the text, coloured by the length of the context whose counts decided",
+    ]
+)
 
 
 @click.command(help=_HEATMAP_HELP)
@@ -56,7 +62,7 @@ Views: """ + "\n       ".join(f"{name:<10}{view.help}" for name, view in VIEWS.i
 @click.option("-p", "--text", "typed_text", metavar="TEXT", help="The text itself, not a file.")
 @click.option(
     "--view",
-    type=TableName(VIEWS),
+    type=TableName((*VIEWS, _MEMORY)),
     default="hidden",
     show_default=True,
     metavar="VIEW",
@@ -135,17 +141,28 @@ def _build_grid(model: Model, text: str, view: str, length: int, **options: obje
     """Read the text, and build the view of its last `length` tokens.
 
     Raises:
-        UsageError: the cell of the model has no such view.
+        UsageError: the cell of the model has no such view, or it has no memory to show.
         CorpusError: the text is empty.
     """
     from chargen.insight.trace import record
     from chargen.insight.views import ViewOptions, build_view, find_view, token_labels
 
-    find_view(view, model.config.cell_row)
+    if view != _MEMORY:
+        find_view(view, model.config.cell_row)
     ids = model.tokenizer.encode(text)
     if not len(ids):
         raise CorpusError("the text is empty: give a FILE, or -p TEXT")
     first = max(0, len(ids) - length)
+    if view == _MEMORY:
+        from chargen.insight.counted import deciding_lengths, memory_view
+
+        if model.memory is None:
+            raise UsageError(f"--view {_MEMORY}: this model has no memory of counts")
+        lengths = deciding_lengths(
+            model.memory.counts, ids[first:].tolist(), ids[max(0, first - 99) : first].tolist()
+        )
+        labels = token_labels(model.tokenizer, ids[first:])
+        return memory_view(lengths, labels, model.memory.counts.longest)
     warm_up = ids[max(0, first - _WARM_UP_TOKENS) : first]
     state = model.stepper.read(warm_up, model.stepper.zero_state())
     trace = record(model.stepper, ids[first:], state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,7 @@ from chargen.terminal.context import Terminal
 if TYPE_CHECKING:
     from chargen.api import Model
     from chargen.insight.why import Passage
+    from chargen.text.store import TokenStore
     from chargen.text.tokenizer import Tokens
 
 _SHOWN_TOKENS = 96
@@ -26,8 +27,9 @@ _LISTED_PREDICTIONS, _LISTED_PASSAGES = 5, 3
 _POSITION = re.compile(r"[0-9]{1,15}(:[0-9]{1,15})?")
 _WHY_HELP = """Show which earlier tokens a prediction depends on, as heat over the text.
 
-It also shows the likeliest tokens instead, and the passages of the training text after which the
-state was most similar. Without MODEL, the model is the newest run.
+It also shows the likeliest tokens instead, the passages of the training text after which the state
+was most similar, and what the counts beside the network had to do with it. Without MODEL, the model
+is the newest run.
 
 \b
   chargen why bard scene.txt                    the last token
@@ -64,7 +66,8 @@ def command(
     from chargen.inference.engine import check_finite, log_softmax
     from chargen.insight.views import token_label, token_labels
     from chargen.insight.why import cause_view, find_cause
-    from chargen.terminal.step_display import why_lines
+    from chargen.terminal.step_display import memory_lines, why_lines
+    from chargen.trained_text import recalled, training_text
 
     cause = find_cause(by)
     model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
@@ -81,7 +84,10 @@ def command(
     probabilities = np.exp(log_softmax(logits[-1]))
     likeliest = np.argsort(-probabilities, kind="stable")[:_LISTED_PREDICTIONS].tolist()
     lists_passages = as_json or pictures.target is None
-    passages = _find_passages(model, state, terminal) if lists_passages else []
+    text = training_text(model) if lists_passages else None
+    passages = _find_passages(model, text, state, terminal) if lists_passages else []
+    before = ids[max(0, position - _WARM_UP_TOKENS) : position].tolist()
+    memory = recalled(model, before, token, log_softmax(logits[-1]), text)
     labels = token_labels(model.tokenizer, shown.tolist())
     guesses = [
         (token_label(model.tokenizer, other), float(probabilities[other])) for other in likeliest
@@ -99,6 +105,8 @@ def command(
             ],
             "passages": [vars(passage) for passage in passages],
         }
+        if memory is not None:
+            value["memory"] = asdict(memory)
         write_json(terminal, value)
     if pictures.target is not None or not as_json:
         pictures.show(cause_view(cause, values, labels))
@@ -109,6 +117,12 @@ def command(
         ascii=terminal.ascii,
     ):  # fmt: skip
         terminal.write_line(line)
+    if memory is not None:
+        for line in memory_lines(
+            token_label(model.tokenizer, token), memory.counted, memory.context,
+            memory.occurrences, memory.places, ascii=terminal.ascii,
+        ):  # fmt: skip
+            terminal.write_line(line)
 
 
 def _find_position(at: str | None, model: Model, ids: Tokens, name: str) -> int:
@@ -158,13 +172,14 @@ def _position_in_lines(at: str, line: int, column: int, model: Model, ids: Token
     return min(int(np.searchsorted(ends, character, side="right")), len(ids) - 1)
 
 
-def _find_passages(model: Model, state: Any, terminal: Terminal) -> list[Passage]:
+def _find_passages(
+    model: Model, text: TokenStore | None, state: Any, terminal: Terminal
+) -> list[Passage]:
     """The passages of the training text with the most similar states; none if it is not here."""
     from chargen.insight.why import build_passages, quote_passage
     from chargen.terminal.progress import progress_line
-    from chargen.trained_text import place_of, training_text
+    from chargen.trained_text import place_of
 
-    text = training_text(model)
     if text is None:
         terminal.note("the training text is not on this machine: no passages of it")
         return []

@@ -7,7 +7,7 @@ for a single position. Shape letters: V vocabulary, K the longest context.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,36 @@ class CountSteps:
         likelihoods = np.full(memory.vocab_size, 1 / memory.vocab_size, np.float32)
         seen = np.zeros(memory.longest + 1, np.float32)
         kinds = np.zeros(memory.longest + 1, np.float32)
-        for number, order in enumerate(memory.orders):
+        for number, tokens, times, discount in self._counted():
+            total = times.sum()
+            likelihoods *= discount.sum() / total
+            likelihoods[tokens] += (times - discount) / total
+            seen[number], kinds[number] = total, len(tokens)
+        return Prediction(likelihoods=likelihoods[None], seen=seen[None], kinds=kinds[None])
+
+    def parts(self, token: int) -> list[float]:
+        """What the contexts of 0, ..., K tokens add to the likelihood of a token; its sum.
+
+        What is left to all tokens alike counts as the empty context's.
+        """
+        parts = [0.0] * (self._memory.longest + 1)
+        left = 1 / self._memory.vocab_size
+        for number, tokens, times, discount in self._counted():
+            total = float(times.sum())
+            share = float(discount.sum()) / total
+            parts, left = [part * share for part in parts], left * share
+            where = tokens == token
+            parts[number] += float((times - discount)[where].sum()) / total
+        parts[0] += left
+        return parts
+
+    def _counted(
+        self,
+    ) -> Iterator[
+        tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+    ]:
+        """Of each context that was seen: its length, the tokens after it, counts and discounts."""
+        for number, order in enumerate(self._memory.orders):
             context = self._contexts[number]
             place = int(order.contexts.searchsorted(np.uint32(context)))
             known = place < len(order.contexts) and int(order.contexts[place]) == context
@@ -74,12 +103,7 @@ class CountSteps:
             times = order.counts[start:end].astype(np.float32)
             if recent:
                 tokens, times = _merged(tokens, times, recent)
-            discount = order.discounts[np.minimum(times, 3).astype(np.intp)]
-            total = times.sum()
-            likelihoods *= discount.sum() / total
-            likelihoods[tokens] += (times - discount) / total
-            seen[number], kinds[number] = total, len(tokens)
-        return Prediction(likelihoods=likelihoods[None], seen=seen[None], kinds=kinds[None])
+            yield number, tokens, times, order.discounts[np.minimum(times, 3).astype(np.intp)]
 
 
 def _merged(

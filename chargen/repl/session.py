@@ -30,7 +30,7 @@ from chargen.repl.settings import Settings, change_sample
 from chargen.text.overlap import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import Tokens
 from chargen.text.unseen import Unseen, unseen_lines
-from chargen.trained_text import place_of, training_text
+from chargen.trained_text import Recalled, place_of, recalled, training_text
 
 if TYPE_CHECKING:
     from chargen.scoring import Learner
@@ -313,6 +313,20 @@ class Session:
             replace(passage, place=place_of(self.model, passage.around, **passage.context))
             for passage in quoted
         ]
+
+    def recalled(self, node: int, network: Array) -> Recalled | None:
+        """What the counts beside the network say of a token; None without counts.
+
+        Args:
+            node: the token's.
+            network: the network's log-likelihoods (V,) before it.
+        """
+        if self.model.memory is None:
+            return None
+        longest = self.model.memory.counts.longest
+        before = self.tree.tokens(self.tree.parent(node), longest).tolist()
+        text = training_text(self.model)
+        return recalled(self.model, before, self.tree.token(node), network, text)
 
     def copies(self, note: Callable[[str], None] = lambda text: None) -> CopyWatch | None:
         """Returns what finds copies from the training text; indexes that text at the first call.

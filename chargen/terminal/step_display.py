@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from chargen.inference.engine import Array, Stepper, TokenIds
+from chargen.insight.counted import Counted, Occurrences
 from chargen.insight.step import (
     Line,
     StepBreakdown,
@@ -27,6 +28,7 @@ from chargen.insight.why import Cause, Passage
 from chargen.terminal.drawing import Drawing, SegmentLine, ansi_line
 from chargen.terminal.heatmap import cell_rows, one_line
 from chargen.terminal.palette import Palette
+from chargen.terminal.progress import plural
 from chargen.terminal.safetext import SafeText, safe_line
 from chargen.text.tokenizer import Tokenizer
 
@@ -241,6 +243,45 @@ def why_lines(
     for passage in passages:
         before, after = (one_line(text, ascii=ascii) for text in (passage.before, passage.after))
         lines.append(f"{_where(passage)} (cosine {passage.cosine:.2f}): {before}|{after}")
+    return [safe_line(line) for line in lines]
+
+
+def memory_lines(
+    token: str,
+    counted: Counted,
+    context: str,
+    occurrences: Occurrences | None,
+    places: Sequence[str],
+    *,
+    ascii: bool = False,
+) -> list[SafeText]:
+    """What the counts beside the network had to do with a prediction.
+
+    Args:
+        token: the token in question.
+        counted: how network and counts predict it.
+        context: the text of the context that gave most of the counts' probability.
+        occurrences: where that context stands in the training text, if it is known.
+        places: FILE:LINE of some of them.
+        ascii: whether only ASCII marks may stand for white space.
+    """
+    lines = [
+        f"the network alone gives it {counted.network:.1%}, the counts alone {counted.counts:.1%}, "
+        f"both together {counted.together:.1%}"
+    ]
+    if counted.length:
+        line = (
+            f"{counted.share:.0%} of the counts' probability comes from the last "
+            f"{plural(counted.length, 'token')} ('{one_line(context, ascii=ascii)}')"
+        )
+        if occurrences is not None and occurrences.count:
+            line += (
+                f", which the training text holds {plural(occurrences.count, 'time')}, "
+                f"{occurrences.followed} of them before '{one_line(token, ascii=ascii)}'"
+            )
+        if places:
+            line += f": {', '.join(places)}"
+        lines.append(line)
     return [safe_line(line) for line in lines]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from chargen.errors import ModelFileError, UsageError
 from chargen.inference.engine import check_finite, log_softmax
+from chargen.insight.counted import deciding_lengths, memory_view
 from chargen.insight.views import (
     ORDERS,
     VIEWS,
@@ -30,7 +31,7 @@ from chargen.repl.commands import Context, whole_number
 from chargen.repl.live import HEAT_ROWS
 from chargen.repl.session import MAX_CLAMP_VALUE, MAX_SHOWN_TOKENS, NO_TEXT
 from chargen.terminal.charts import spark_line
-from chargen.terminal.step_display import StepView, why_lines
+from chargen.terminal.step_display import StepView, memory_lines, why_lines
 
 _ROWS_BESIDE_HEAT = 9
 """Rows of a screen that a heatmap leaves to the text and the prompt."""
@@ -124,7 +125,25 @@ def view_grid(context: Context, name: str) -> Grid:
     if name == "surprise":
         nodes = _text_nodes(context)
         return surprise_view(context.session.surprise(nodes), context.session.labels(nodes))
+    if name == "memory":
+        return memory_grid(context)
     return _end_view(context, name, _EXPORT_TOKENS)
+
+
+def memory_grid(context: Context) -> Grid:
+    """The text, coloured by the length of the context whose counts decided each token.
+
+    Raises:
+        UsageError: the model has no memory, or there is no text.
+    """
+    session = context.session
+    if session.model.memory is None:
+        raise UsageError("memory: this model has none; train it again to count its text")
+    nodes = _text_nodes(context)
+    counts = session.model.memory.counts
+    before = session.tree.tokens(session.tree.parent(nodes[0]), counts.longest).tolist()
+    lengths = deciding_lengths(counts, [session.tree.token(node) for node in nodes], before)
+    return memory_view(lengths, session.labels(nodes), counts.longest)
 
 
 def _end_view(context: Context, view: str, tokens: int, rows: int | None = None) -> Grid:
@@ -308,8 +327,15 @@ def why(context: Context, argument: str) -> None:
     (label,) = session.labels([node])
     passages = session.passages(tree.state(tree.parent(node)), _WHY_PASSAGES)
     chance = float(np.exp(tree.logprob(node)))
-    for line in why_lines(label, chance, cause, guesses, passages, ascii=screen.palette.ascii):
+    ascii = screen.palette.ascii
+    for line in why_lines(label, chance, cause, guesses, passages, ascii=ascii):
         screen.line(line)
+    found = session.recalled(node, log_softmax(logits))
+    if found is not None:
+        for line in memory_lines(
+            label, found.counted, found.context, found.occurrences, found.places, ascii=ascii
+        ):
+            screen.line(line)
 
 
 def why_words(context: Context) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from chargen.inference.count_steps import CountSteps
 from chargen.inference.engine import log_softmax
 from chargen.inference.mixer import features_of
 from chargen.repl.commands import Context
+from chargen.repl.commands.inspect import memory_grid
 from chargen.terminal.heatmap import one_line
 from chargen.terminal.progress import plural
 
@@ -17,7 +18,15 @@ _SHOWN = 5
 
 
 def memory(context: Context, argument: str) -> None:
-    """Shows the size of the memory, its figures, and what follows the end of the text by counts."""
+    """Shows the size of the memory, its figures, and what follows the end of the text by counts.
+
+    With the word `text`, the text is coloured by the length of the context that decided.
+    """
+    if argument == "text":
+        context.screen.picture(memory_grid(context))
+        return
+    if argument:
+        raise UsageError(f"memory {argument}: write /memory, or /memory text")
     session, screen = context.session, context.screen
     model = session.model
     if model.memory is None:
