@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -53,6 +53,14 @@ _RESUME_OPTIONS = (
 )
 """All that a resumed run can be given."""
 
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "true or false"),
+    "tuple[str, ...]": ((str, list, tuple), "a list of texts"),
+}
+"""Of the settings that say how a text is read: which values they take, by their annotation."""
 _MIN_ADVISED_MINUTES = 0.5
 """A shorter training is over before advice is read."""
 _TORCH = threading.RLock()
@@ -344,6 +352,11 @@ def remember_dataset(folder: Path, dataset: Dataset, *, wanted: bool) -> str | N
 def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:
     """The CORPUS arguments as they would be spelled on the command line."""
     names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
+    if not isinstance(names, Iterable) or isinstance(names, bytes):
+        raise UsageError(f"corpus {corpus!r}: give the name of a file, or a list of names")
+    for name in names:
+        if not isinstance(name, str | os.PathLike):
+            raise UsageError(f"corpus {name!r}: is not the name of a file")
     return tuple(os.fspath(name) for name in names)
 
 
@@ -354,10 +367,14 @@ def divide_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
         for name, value in settings.items()
         if value is not None
     }
-    text_fields = {field.name for field in fields(TextOptions)}
-    text_settings = {name: given.pop(name) for name in text_fields & given.keys()}
-    if text_settings.get("valid") is not None:
+    text_fields = {field.name: str(field.type) for field in fields(TextOptions)}
+    text_settings = {name: given.pop(name) for name in text_fields.keys() & given.keys()}
+    if isinstance(text_settings.get("valid"), os.PathLike):
         text_settings["valid"] = os.fspath(text_settings["valid"])
+    for name, value in text_settings.items():
+        kinds, words = _KINDS[text_fields[name].removesuffix(" | None")]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UsageError(f"{name.replace('_', '-')} {value!r}: must be {words}")
     return text_settings, given
 
 

@@ -172,6 +172,8 @@ def check_settings(given: Mapping[str, Any]) -> None:
     lengths = [f"--{name}" for name in ("minutes", "epochs", "steps") if name in given]
     if len(lengths) > 1:
         raise UsageError(f"{' and '.join(lengths)}: give one of them")
+    if type(given.get("epochs", 1)) not in (int, float):
+        raise UsageError(f"epochs {given['epochs']!r}: must be a number")
     if not 0 < given.get("epochs", 1) <= 1e6:
         raise UsageError(f"epochs {given['epochs']}: must be above 0")
     sizes = {name: given[name] for name in model & given.keys()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,30 @@ def test_a_training_takes_numbers_of_numpy_and_paths(text):
     list(chargen.train(text, run=Path("b"), valid_fraction=np.float64(0.1), **numbers))
     first, second = (Path("checkpoints", run, "model.safetensors").read_bytes() for run in "ab")
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corpus": 3}, "corpus 3: give the name of a file"),
+        ({"corpus": [3]}, "corpus 3: is not the name of a file"),
+        ({"tokenizer": 1}, "tokenizer 1: must be a text"),
+        ({"documents": 1}, "documents 1: must be a text"),
+        ({"valid_fraction": "0.1"}, "valid-fraction '0.1': must be a number"),
+        ({"valid_fraction": True}, "valid-fraction True: must be a number"),
+        ({"chat": "yes"}, "chat 'yes': must be true or false"),
+        ({"clean": 3}, "clean 3: must be a list of texts"),
+        ({"valid": 3}, "valid 3: must be a text"),
+        ({"epochs": "1", "steps": None}, "epochs '1': must be a number"),
+        ({"vocab_size": 2.5}, "vocab-size 2.5: must be a whole number"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_usage_error(text, settings, message):
+    settings = dict(settings)
+    corpus = settings.pop("corpus", text)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        list(chargen.train(corpus, run="a", **{**TINY, **settings}))
+    assert not Path("checkpoints").exists()
 
 
 @pytest.mark.parametrize("setting", ["float64", "meta", "no_grad", "inference"])
