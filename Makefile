@@ -17,13 +17,18 @@ FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 base: $(READY)
 	for name in english python tiny; do $(BIN)/python benchmarks/base.py $$name $(BOOKS) || exit 1; done
 
-.PHONY: base demo test coverage lint types schemas package guises check bench clean
+.PHONY: base demo gpu test coverage lint types schemas package guises check bench clean
 
 demo: $(READY)
 	$(BIN)/chargen demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# The tests that need an NVIDIA GPU, and benchmarks/gpu.py.
+gpu: $(READY)
+	CHARGEN_GPU_TESTS=1 $(BIN)/python -m pytest -q tests/training/test_cuda_graphs.py
+	$(BIN)/python benchmarks/gpu.py
 
 coverage: $(READY)
 	$(BIN)/coverage erase

@@ -351,7 +351,7 @@ def remember_dataset(folder: Path, dataset: Dataset, *, wanted: bool) -> str | N
 
 def corpus_names(corpus: CorpusNames) -> tuple[str, ...]:
     """The CORPUS arguments as they would be spelled on the command line."""
-    names = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
+    names: Any = [corpus] if isinstance(corpus, str | os.PathLike) else corpus
     if not isinstance(names, Iterable) or isinstance(names, bytes):
         raise UsageError(f"corpus {corpus!r}: give the name of a file, or a list of names")
     for name in names:

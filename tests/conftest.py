@@ -13,6 +13,9 @@ from pathlib import Path
 # tests are so small that a second thread only waits, and two tests run side by side.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
+# A GPU of this machine must not decide what a test sees; `make gpu` shows it to those that ask.
+if not os.environ.get("CHARGEN_GPU_TESTS"):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import pytest

@@ -136,6 +136,7 @@ def command(
     from chargen.api import draw_seed, load
     from chargen.inference.batched_read import tokens_before_end
     from chargen.inference.generate import impossible_stops
+    from chargen.model.bases import is_base
 
     if not 1 <= count <= _MAX_TEXTS:
         raise UsageError(f"--count {count}: must be from 1 to {_MAX_TEXTS:,}")
@@ -145,6 +146,8 @@ def command(
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
     read_prompt = _read_prompt(prompt, prompt_file, terminal)
     loaded = load(model)
+    if model is None and loaded.path is not None and is_base(loaded.path):
+        terminal.note(f"no run yet: {loaded.path.parent.name}, a model in the box, writes")
     if label is not None:
         loaded = loaded.labelled(label)
     text = read_prompt if isinstance(read_prompt, str) else ""
