@@ -28,6 +28,8 @@ _RATE = 4e-3
 _DECAY = 2e-2
 _TINY = 1e-9
 _MODEST_POWER = 0.05
+_DOUBTED_TOKENS = 500
+"""Tokens that fit a gate of which half is believed."""
 _USUAL = Path(__file__).with_name("usual_gates.npz")
 _PARTS = ("mean", "scale", "hidden", "output")
 
@@ -145,7 +147,11 @@ def fit_gate(
             weight -= rate * (first / grown[0]) / (np.sqrt(second / grown[1]) + 1e-8)
         for weight, first_weight in zip(weights, begun, strict=True):
             weight -= rate * _DECAY * (weight - first_weight)
-    return Gate(mean=mean, scale=scale, hidden=weights[0], output=weights[1])
+    # Few tokens fit a gate to themselves: the fewer, the nearer to the network alone.
+    trust = size / (size + _DOUBTED_TOKENS)
+    output = trust * weights[1]
+    output[0, -1] += 1 - trust
+    return Gate(mean=mean, scale=scale, hidden=weights[0], output=output.astype(np.float32))
 
 
 def _chance(mean: Floats, scale: Floats, random: np.random.Generator) -> Gate:
