@@ -22,7 +22,7 @@ from chargen.inference.tree import ROOT, TextTree
 from chargen.insight.trace import Trace, record
 from chargen.insight.views import ViewOptions, token_labels
 from chargen.insight.why import Passage, Passages, build_passages, quote_passage
-from chargen.model.bases import base_path
+from chargen.model.bases import base_path, is_base
 from chargen.model.runs import MODEL, list_runs, run_name
 from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_path, parse_unit
 from chargen.repl.live import LiveHeat
@@ -343,7 +343,9 @@ class Session:
             store = training_text(self.model)
             if store is None:
                 self._index = "the training text is not on this machine: copies cannot be found"
-                note(self._index)
+                # That of a model in the box is on no machine but its maker's.
+                if self.model.path is None or not is_base(self.model.path):
+                    note(self._index)
             else:
                 if len(store.tokens) > _LARGE_TEXT_TOKENS:
                     note("indexing the training text; this happens only once")
