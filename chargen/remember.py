@@ -24,6 +24,8 @@ from chargen.text.tokenizer import Tokens
 _MAX_FITTED_TOKENS, _FEW_FITTED_TOKENS = 60_000, 4_096
 _MAX_PRODUCTS = 1e11
 """Multiplications that reading the validation part for the gates may take: some seconds."""
+_MAX_LIKELIHOODS = 1 << 26
+"""Numbers that the network's predictions of the validation part may have: 256 MB."""
 _MIN_FITTED_TOKENS = 300
 """With fewer tokens to fit on, the better of two gates is taken as it is."""
 _BLOCK_TOKENS = 256
@@ -50,8 +52,9 @@ def remember(model: Model, train: Tokens, valid: Tokens) -> Memory | None:
     counts = count(train, vocab_size, longest=_LONGEST.get(model.tokenizer.kind, MAX_ORDER))
     memory = Memory(counts=counts, static=usual_gate(grows=False), growing=usual_gate(grows=True))
     card: dict[str, Any] = {"bytes": counts.bytes, "longest": counts.longest}
-    affordable = int(_MAX_PRODUCTS / model.config.num_parameters)
-    valid = np.asarray(valid[: min(_MAX_FITTED_TOKENS, max(_FEW_FITTED_TOKENS, affordable))])
+    affordable = max(_FEW_FITTED_TOKENS, int(_MAX_PRODUCTS / model.config.num_parameters))
+    room = max(2, _MAX_LIKELIHOODS // vocab_size)
+    valid = np.asarray(valid[: min(_MAX_FITTED_TOKENS, affordable, room)])
     if len(valid) < 2:
         return replace(memory, card=card)
     targets = np.arange(len(valid) - 1)

@@ -16,6 +16,7 @@ from chargen.inference.memory_file import load_memory, memory_path
 from chargen.inference.mixer import modest_gate, usual_gate
 from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions
+from chargen.remember import remember
 from chargen.trained_text import training_text, validation_text
 
 TINY = {"hidden_size": 24, "num_layers": 1, "batch_size": 4, "bptt": 16, "threads": 1, "steps": 60}
@@ -197,3 +198,10 @@ def test_a_replaced_run_leaves_no_memory(trained, tmp_path):
         )
     )
     assert not memory_path(tmp_path / "e/model.safetensors").exists()
+
+
+def test_a_large_vocabulary_is_judged_on_fewer_tokens(model, monkeypatch):
+    monkeypatch.setattr("chargen.remember._MAX_LIKELIHOODS", 900 * model.vocab_size)
+    valid = np.asarray(validation_text(model))
+    memory = remember(model, training_text(model).tokens, valid)
+    assert memory.card["fitted_tokens"] + memory.card["judged_tokens"] == 899
