@@ -239,6 +239,40 @@ def rate_at(distance: float, **given) -> float:
     return plan.train.learning_rate
 
 
+def planned(width: int, **given: object) -> TrainConfig:
+    base = ModelConfig(vocab_size=60, hidden_size=width)
+    sizes = {"train_tokens": 18_000, "valid_tokens": 2_000, "distance": 1.0}
+    return make_finetune_plan({"threads": 1, **given}, base, **sizes).train
+
+
+def test_a_wide_base_is_changed_more_carefully():
+    narrow, wide = planned(448, steps=100), planned(1024, steps=100)
+    assert wide.learning_rate == pytest.approx(narrow.learning_rate * (448 / 1024) ** 1.5, rel=0.05)
+    assert planned(64, steps=100).learning_rate == narrow.learning_rate
+    assert wide.batch_size == 16, "a slow base takes more and smaller steps"
+    assert narrow.batch_size == 32
+    assert planned(1024, steps=100, batch_size=24, learning_rate=0.01).batch_size == 24
+    assert planned(1024, steps=100, learning_rate=0.01).learning_rate == 0.01
+
+
+def test_dropout_grows_with_the_passes_over_the_text():
+    dropouts = [planned(448, epochs=passes).dropout for passes in (1, 2, 8, 20)]
+    assert dropouts[0] == dropouts[1] == 0
+    assert 0 < dropouts[2] < dropouts[3] <= 0.4
+    assert planned(448, epochs=1, dropout=0.3).dropout == 0.3
+
+
+def test_a_run_that_makes_the_base_worse_gives_the_base_back(english, tmp_path):
+    (tmp_path / "text.txt").write_text(GERMAN * 3, encoding="utf-8")
+    settings = {**SMALL, "steps": 3, "learning_rate": 0.9, "memory": False}
+    events = list(chargen.finetune(english, tmp_path / "text.txt", run="worse", **settings))
+    assert events[-1].score.nats_per_token < 7
+    tuned, base = chargen.load("worse"), chargen.load(english)
+    np.testing.assert_array_equal(
+        tuned.file.weights["layers.0.weight_hh"], base.file.weights["layers.0.weight_hh"]
+    )
+
+
 def test_a_text_farther_from_the_base_is_learned_at_a_higher_rate():
     rates = [rate_at(distance) for distance in (0.9, 1.0, 1.5, 2.5, 9.0)]
     assert rates == pytest.approx([2e-3, 2e-3, 4e-3, 9.5e-3, 12e-3], rel=0.01)
