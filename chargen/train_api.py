@@ -135,7 +135,8 @@ def train(
             folder = claim.folder
         notes: list[str] = []
         takes_long = given.get("minutes", _MIN_ADVISED_MINUTES) >= _MIN_ADVISED_MINUTES
-        if takes_long and process.count == 1 and not {"steps", "epochs"} & given.keys():
+        is_told = on_note is not warn_of_unseen and process.count == 1
+        if is_told and takes_long and not {"steps", "epochs"} & given.keys():
             notes += advice(options)
         ranks = _distributed()
         # The first process encodes the text, the others find it in the cache.
