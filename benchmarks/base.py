@@ -79,7 +79,7 @@ RECIPES = {
         about={
             **_ENGLISH,
             "good for": "lessons and web pages: small enough to look at every weight",
-            "not good for": "reading: one word in twenty is made up",
+            "not good for": "reading: its sentences mean nothing, and one word in eighty is made up",
         },
     ),
 }
