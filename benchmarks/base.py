@@ -79,7 +79,9 @@ RECIPES = {
         about={
             **_ENGLISH,
             "good for": "lessons and web pages: small enough to look at every weight",
-            "not good for": "reading: its sentences mean nothing, and one word in eighty is made up",
+            "not good for": (
+                "reading: its sentences mean nothing, and one word in eighty is made up"
+            ),
         },
     ),
 }

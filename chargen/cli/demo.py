@@ -1,4 +1,4 @@
-"""chargen demo: a model in the box writes, learns for half a minute, and writes again."""
+"""chargen demo: a model in the box writes, learns for a minute, and writes again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BASE = "english"
 _CORPUS = "builtin:python-docs"
 _PROMPT = "The "
 _TEXT_TOKENS = 400
-_MINUTES = 0.5
+_MINUTES = 1.0
 
 
 @click.command()
@@ -31,7 +31,7 @@ _MINUTES = 0.5
 )
 @terminal_options
 def command(minutes: float, terminal: Terminal) -> int:
-    """Let the model in the box write, teach it for half a minute, and let it write again.
+    """Let the model in the box write, teach it for a minute, and let it write again.
 
     It has read English novels; what it learns is Python's language reference, which is part of
     Python. The run is checkpoints/demo; it replaces an earlier demo, and nothing else. On a

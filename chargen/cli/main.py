@@ -25,7 +25,7 @@ from chargen.training.launch import this_process
 # The name of each command and its line of help. `chargen --help` reads this table and imports no
 # command, so that it is quick.
 COMMANDS: dict[str, str] = {
-    "demo": "Let the model in the box write, teach it for half a minute, and let it write again.",
+    "demo": "Let the model in the box write, teach it for a minute, and let it write again.",
     "look": "Show what would be read of a text, without training.",
     "train": "Train a model on your text.",
     "finetune": "Continue training a model on your own text.",
