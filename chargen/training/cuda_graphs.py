@@ -46,8 +46,6 @@ class GraphedSteps:
         config, device = training.config, training.device
         self._training, self._recovery = training, recovery
         self._capture = capture
-        self.problem: str | None = None
-        """Why steps cannot be captured on this machine."""
         self._graphs: dict[bool, Any] = {}
         self._tokens = torch.zeros(
             config.bptt + 1, config.batch_size, dtype=torch.int64, device=device
@@ -139,7 +137,6 @@ class GraphedSteps:
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
-                self.problem = str(error).splitlines()[0]
                 self._capture = False
                 return None
         return self._graphs[orthogonalizes]
