@@ -21,7 +21,7 @@ from statistics import median
 import report
 
 import chargen
-from chargen.trained_text import training_text
+from chargen.own_corpus import training_text
 
 _WRITTEN = 4000
 _TEMPERATURE = 0.8
@@ -36,8 +36,8 @@ def train(text: str, minutes: float, seed: int, folder: Path) -> tuple[chargen.M
             ended = event.seconds
     assert ended
     began = time.perf_counter()
+    from chargen.own_corpus import validation_text
     from chargen.remember import remember
-    from chargen.trained_text import validation_text
 
     model = chargen.load(folder / "a")
     store, valid = training_text(model), validation_text(model)

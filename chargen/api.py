@@ -34,6 +34,7 @@ from chargen.model.bases import is_base
 from chargen.model.checkpoint import ModelFile, load_model
 from chargen.model.runs import locate_model
 from chargen.model.score import Score
+from chargen.own_corpus import copy_index
 from chargen.scoring import MemoryScores, score, score_with_memory
 from chargen.text.corpus_tokenizer import (
     begun_by,
@@ -42,6 +43,7 @@ from chargen.text.corpus_tokenizer import (
     labels_of,
     parse_mixture,
 )
+from chargen.text.overlap import CopyIndex
 from chargen.text.tokenizer import UNKNOWN_POLICIES, Tokenizer, Tokens
 from chargen.text.unseen import unseen_lines
 
@@ -64,6 +66,8 @@ class Model:
         """Why the memory beside the model could not be read; None where it was, or is not there."""
         self._memory: Memory | None = None
         self._memory_read = False
+        self._copies: CopyIndex | None = None
+        self._copies_sought = False
         self._begin_with({label: 1 / len(self.labels) for label in self.labels})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,6 +91,14 @@ class Model:
                 except ModelFileError as error:
                     self.memory_problem = f"{error}; going on without it"
         return self._memory
+
+    @property
+    def copies(self) -> CopyIndex | None:
+        """What finds copies from the training text; None where that text is not here."""
+        if not self._copies_sought:
+            self._copies_sought = True
+            self._copies = copy_index(self)
+        return self._copies
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -178,7 +190,8 @@ class Model:
             settings: fields of `SampleConfig`. Without a seed, one is drawn.
 
         Raises:
-            UsageError: a setting is unknown or out of range.
+            UsageError: a setting is unknown or out of range, or what is asked of the text cannot
+                be done with this model.
         """
         config = _sample_config(settings)
         ids = self._read(prompt, unknown)
@@ -188,6 +201,7 @@ class Model:
             ids,
             config,
             memory=self.memory_reader(memory),
+            copies=self.copies if config.max_copy else None,
             progress=progress,
         )
 
@@ -220,6 +234,7 @@ class Model:
             config,
             count,
             memories=memories,
+            copies=self.copies if config.max_copy else None,
             progress=progress,
         )
 

@@ -39,9 +39,9 @@ from chargen.model.runs import (
     run_stem,
 )
 from chargen.model.score import make_score
+from chargen.own_corpus import validation_text
 from chargen.text.tokenizer import Tokens, token_lengths
 from chargen.train_api import resume, train
-from chargen.trained_text import validation_text
 from chargen.training.events import (
     Evaluated,
     Finished,

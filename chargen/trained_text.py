@@ -1,4 +1,4 @@
-"""The text that a model was trained on, where it is still on this machine."""
+"""What the counts of a model say of a token, with the places in its training text."""
 
 from __future__ import annotations
 
@@ -6,48 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chargen.api import Model
-from chargen.errors import CorpusError
 from chargen.inference.engine import Array
 from chargen.insight.counted import Counted, Occurrences, counted, occurrences
 from chargen.insight.why import quote_passage
-from chargen.model.runs import read_run
-from chargen.text.corpus import DOCUMENT_MODES
-from chargen.text.corpus_tokenizer import form_of
-from chargen.text.places import find_place
-from chargen.text.reopen import is_on_this_machine, reopen_store
+from chargen.own_corpus import place_of
 from chargen.text.store import TokenStore
-from chargen.text.text_options import TextOptions, documents_of, letters_of, options_from_json
-from chargen.text.tokenizer import Tokens
-
-
-def training_text(model: Model) -> TokenStore | None:
-    """The text that a model was trained on, as ids; None where it is not on this machine."""
-    parts = _corpus_of(model)
-    return None if parts is None else parts[0]
-
-
-def validation_text(model: Model) -> Tokens | None:
-    """The part of its corpus that a model was validated on, as ids; None where it is not here."""
-    parts = _corpus_of(model)
-    return None if parts is None or not len(parts[1]) else parts[1]
-
-
-def place_of(model: Model, passage: str, *, before: str = "", after: str = "") -> str | None:
-    """FILE:LINE where a passage of the training text stands, as the file is on this machine.
-
-    None where it is not found: the file is gone or has changed, or the text came from a pipe.
-
-    Args:
-        model: the model.
-        passage: the text.
-        before: the text before it, which tells equal passages apart.
-        after: the text after it.
-    """
-    options = _options_of(model)
-    if options is None:
-        return None
-    names = [name for name in options.corpus if is_on_this_machine(name)]
-    return find_place(options, names, passage, before=before, after=after)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,39 +56,4 @@ def recalled(
         context=model.tokenizer.decode(context),
         occurrences=stands,
         places=tuple(dict.fromkeys(places)),
-    )
-
-
-def _corpus_of(model: Model) -> tuple[TokenStore, Tokens] | None:
-    """The two parts of a model's corpus, found by what its run, or its card, says of it."""
-    options = _options_of(model)
-    if options is None:
-        return None
-    # That of the file has no label of its own: the corpus says how its documents begin.
-    return reopen_store(options, model.file.build_tokenizer(), model.card)
-
-
-def _options_of(model: Model) -> TextOptions | None:
-    """How a model's corpus was read, by its run or else by its card."""
-    card = model.card
-    try:
-        text = read_run(model.path.parent).get("text") if model.path else None
-        if isinstance(text, dict):
-            return options_from_json(text)
-    except CorpusError:
-        pass
-    # A model file without its run: assume the usual options.
-    split = card.get("split")
-    fraction = split.get("valid_fraction") if isinstance(split, dict) else None
-    if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
-        return None
-    tokenizer = model.file.tokenizer
-    return TextOptions(
-        tokenizer=tokenizer.kind,
-        pattern=tokenizer.settings.get("pattern"),
-        valid_fraction=fraction,
-        valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
-        normalize=form_of(model.tokenizer),
-        **documents_of(card),
-        **letters_of(card),
     )

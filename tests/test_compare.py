@@ -14,7 +14,7 @@ from chargen.api import load
 from chargen.compare import ComparisonPlan, compare
 from chargen.errors import UsageError
 from chargen.insight.comparison import ComparedRun, rankings, verdict
-from chargen.trained_text import validation_text
+from chargen.own_corpus import validation_text
 
 SMALL = {"steps": 8, "hidden_size": 16, "batch_size": 4, "bptt": 16, "threads": 1}
 

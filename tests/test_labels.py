@@ -14,6 +14,7 @@ import chargen
 from chargen.cli.main import run
 from chargen.errors import ModelFileError, UsageError
 from chargen.inference.engine import Stepper
+from chargen.own_corpus import training_text, validation_text
 from chargen.text.char import CharTokenizer
 from chargen.text.corpus import open_corpus
 from chargen.text.corpus_tokenizer import (
@@ -26,7 +27,6 @@ from chargen.text.encoding import encoded_batches
 from chargen.text.reading import Reading
 from chargen.text.registry import tokenizer_from_state
 from chargen.text.tokenizer import TokenizerState
-from chargen.trained_text import training_text, validation_text
 
 TINY = {"hidden_size": 24, "num_layers": 1, "batch_size": 4, "bptt": 12, "threads": 1, "seed": 1}
 

@@ -16,8 +16,8 @@ from chargen.inference.memory_file import load_memory, memory_path
 from chargen.inference.mixer import modest_gate, usual_gate
 from chargen.inference.remembering import remembered_scores
 from chargen.inference.token_scores import predictions
+from chargen.own_corpus import training_text, validation_text
 from chargen.remember import remember
-from chargen.trained_text import training_text, validation_text
 
 TINY = {"hidden_size": 24, "num_layers": 1, "batch_size": 4, "bptt": 16, "threads": 1, "steps": 60}
 WORDS = [

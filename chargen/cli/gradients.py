@@ -141,7 +141,7 @@ def _measure_models(
 
 def _text_of(model: Model, corpus: str | None, terminal: Terminal, encoding: str | None) -> Tokens:
     """The tokens of --corpus; without it, the model's validation text."""
-    from chargen.trained_text import validation_text
+    from chargen.own_corpus import validation_text
 
     if corpus is None:
         ids = validation_text(model)
@@ -167,8 +167,8 @@ def _measure_in_training(
         raise UsageError(f"--every {every}: must be from 1 to the {steps:,} steps")
     from chargen.api import load
     from chargen.insight.gradients import measure_gradient_norms
+    from chargen.own_corpus import validation_text
     from chargen.train_api import train
-    from chargen.trained_text import validation_text
     from chargen.training.events import Evaluated, Planned
 
     tokenizer = config = ids = folder = None

@@ -244,7 +244,7 @@ def model_and_text(
         ModelFileError: there is no such model, or it is damaged.
     """
     from chargen.api import load
-    from chargen.trained_text import validation_text
+    from chargen.own_corpus import validation_text
 
     if len(names) > 2:
         raise UsageError("give one MODEL and one FILE")

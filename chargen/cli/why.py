@@ -66,8 +66,9 @@ def command(
     from chargen.inference.engine import check_finite, log_softmax
     from chargen.insight.views import token_label, token_labels
     from chargen.insight.why import cause_view, find_cause
+    from chargen.own_corpus import training_text
     from chargen.terminal.step_display import memory_lines, why_lines
-    from chargen.trained_text import recalled, training_text
+    from chargen.trained_text import recalled
 
     cause = find_cause(by)
     model, ids, name = model_and_text(names, terminal, encoding=encoding, needs_file=True)
@@ -177,8 +178,8 @@ def _find_passages(
 ) -> list[Passage]:
     """The passages of the training text with the most similar states; none if it is not here."""
     from chargen.insight.why import build_passages, quote_passage
+    from chargen.own_corpus import place_of
     from chargen.terminal.progress import progress_line
-    from chargen.trained_text import place_of
 
     if text is None:
         terminal.note("the training text is not on this machine: no passages of it")

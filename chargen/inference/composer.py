@@ -22,9 +22,11 @@ from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_fin
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig
 from chargen.inference.generate import (
     IMPOSSIBLE,
+    PROMPT_TAIL,
     Writer,
     beginning,
     encode_stops,
+    factory_for,
     forbid_unknown,
     recent_tokens,
 )
@@ -32,6 +34,7 @@ from chargen.inference.remembering import MemoryReader
 from chargen.inference.tree import ROOT, TextTree
 from chargen.model.unit_names import Unit
 from chargen.text.corpus_tokenizer import first_label
+from chargen.text.overlap import CopyIndex
 from chargen.text.tokenizer import Tokenizer
 
 _TAIL_MARGIN_BYTES = 64
@@ -181,21 +184,47 @@ class Composer:
             memory.read(self.tree.tokens(node, _REMEMBERED_TOKENS))
         return memory
 
-    def write(self, node: int, config: SampleConfig, number: int = 0) -> Writing:
-        """Begins to write after a node; draws from (seed, number)."""
-        return Writing(self, self.start(node, empty=True), config, number)
+    def write(
+        self,
+        node: int,
+        config: SampleConfig,
+        number: int = 0,
+        copies: CopyIndex | None = None,
+    ) -> Writing:
+        """Begins to write after a node; draws from (seed, number).
+
+        Args:
+            node: the end of the text before.
+            config: how to draw.
+            number: of the text.
+            copies: the index of the training text, for `max_copy`.
+
+        Raises:
+            UsageError: something is asked of the text that cannot be done with this model.
+        """
+        return Writing(self, self.start(node, empty=True), config, number, copies)
 
 
 class Writing:
     """One continuation while it is written. `node` is its end so far, `first` its beginning."""
 
-    def __init__(self, composer: Composer, node: int, config: SampleConfig, number: int) -> None:
+    def __init__(
+        self,
+        composer: Composer,
+        node: int,
+        config: SampleConfig,
+        number: int,
+        copies: CopyIndex | None = None,
+    ) -> None:
         self.composer = composer
         self.first = self.node = node
         self.config = config
         self.finish: str | None = None
-        """None while it goes on; then `length`, `stop` or `end`."""
-        self._writer = Writer(composer.tokenizer, config, number)
+        """None while it goes on; then `length`, `stop`, `end`, or `form` where what was asked for
+        is complete."""
+        before = composer.tree.tokens(node, PROMPT_TAIL)
+        self._factory = factory_for(composer.stepper, composer.tokenizer, before, config, copies)
+        self._writer = Writer(composer.tokenizer, config, number, self._factory)
         self._stops = encode_stops(config)
         self._longest_stop = max(map(len, self._stops), default=0)
         self._avoided: dict[int, set[int]] = {}
@@ -217,7 +246,8 @@ class Writing:
         """Writes one token.
 
         Returns:
-            The node of the token. If it completes a stop text, the last node before that text.
+            The node of the token. If it completes a stop text, the last node before that text. If
+            what was asked for is complete without another token, the present node.
 
         Raises:
             ChargenError: the model's numbers overflowed.
@@ -228,7 +258,12 @@ class Writing:
         forbid_unknown(logits, composer.tokenizer)
         if self._avoided and self.node in self._avoided:
             logits[list(self._avoided[self.node])] = IMPOSSIBLE
-        token, logprob, _, _ = self._writer.write(logits, self._recent)
+        drawn = self._writer.write(logits, self._recent, self._state)
+        if drawn is None:
+            self.finish = "form"
+            return self.node
+        token, logprob, _, _ = drawn
+        self._writer.read(token)
         state = np.empty_like(self._state)
         self._logits = composer.stepper.step(token, self._state, state, composer.clamps)
         if self._memory is not None:
@@ -240,13 +275,13 @@ class Writing:
         if composer.on_step is not None:
             composer.on_step(self.node)
         self._written += 1
-        if self._stops:
+        if self._stops and self._written > self.config.min_length:
             self._tail += composer.tokenizer.token_bytes(token)
             self._check_stops()
         if self.finish is None:
             if self.config.stop_at_end and token == composer.tokenizer.eos_id:
                 self.finish = "end"
-            elif self._written >= self.config.length:
+            elif self._written >= self._factory.length:
                 self.finish = "length"
         return self.node
 
@@ -278,6 +313,8 @@ class Writing:
         if self._memory is not None:
             self._logits = self._memory.mix(self._logits)
         self._state = tree.state(node)
+        if self._factory:
+            self._writer.restart(tree.tokens(node, self._written))
         self._recent = recent_tokens(tree.tokens(node, RECENT_TOKENS))
         nodes = tree.path(node, self._longest_stop, after=self.first) if self._stops else []
         self._tail = b"".join(composer.tokenizer.token_bytes(tree.token(node)) for node in nodes)

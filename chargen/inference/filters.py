@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from chargen.errors import UsageError
 from chargen.inference.engine import Array
+from chargen.steering.config import Steering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ SETTINGS: dict[str, SettingRange] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig:
-    """How a text is drawn.
+class SampleConfig(Steering):
+    """How a text is drawn, and what is asked of it.
 
     Raises:
         UsageError: on construction, naming every setting that is wrong and its range.
@@ -118,6 +119,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         """Check every setting and report all problems at once."""
+        super().__post_init__()
         given = cast("str | Sequence[str]", self.stop)
         # A single text is one stop text, not one for each of its characters.
         stops = tuple(given) if isinstance(given, list | tuple) else (given,)

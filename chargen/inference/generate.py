@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,10 @@ from chargen.inference.batched_read import ProgressCallback, ignore_progress, re
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig, active_filters, draw
 from chargen.inference.remembering import MemoryReader
+from chargen.steering.factory import GuideFactory
+from chargen.steering.guides import Guides, Moment
 from chargen.text.corpus_tokenizer import first_label, labels_of
+from chargen.text.overlap import CopyIndex
 from chargen.text.tokenizer import StreamDecoder, Tokenizer, utf8
 
 IMPOSSIBLE = -1e30
@@ -30,6 +33,8 @@ IMPOSSIBLE = -1e30
 TEXTS_PER_BATCH = 64
 """Texts that are written side by side; more rows would make a step of the batch hardly cheaper."""
 _UNIFORMS_PER_CALL = 64
+PROMPT_TAIL = 200
+"""Tokens of the prompt that guides look at: the line and the word in which it ends."""
 
 
 class Step(NamedTuple):
@@ -52,7 +57,8 @@ class Step(NamedTuple):
     state: Array
     """The state (L, S, H) after reading this token; the step has its own copy."""
     finish: str | None = None
-    """None while the text goes on; at the last step `length`, `stop` or `end`."""
+    """None while the text goes on; at the last step `length`, `stop`, `end`, or `form` where what
+    was asked for is complete."""
 
 
 @dataclass
@@ -98,9 +104,22 @@ class Draw(NamedTuple):
 
 
 class Writer:
-    """Writes one text: draws its tokens, finds stop texts, decodes."""
+    """Writes one text: draws its tokens, finds stop texts, decodes.
 
-    def __init__(self, tokenizer: Tokenizer, config: SampleConfig, number: int) -> None:
+    Args:
+        tokenizer: of the model.
+        config: how to draw.
+        number: the text draws from (seed, number).
+        factory: makes the guides of the text; None: nothing is asked of it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: SampleConfig,
+        number: int,
+        factory: GuideFactory | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._config = config
         self._random = np.random.default_rng([config.seed, number])
@@ -108,18 +127,30 @@ class Writer:
         self._filters = active_filters(config)
         self._matcher = StopMatcher(encode_stops(config))
         self._decoder = StreamDecoder()
+        self._factory = factory if factory else None
+        self._length = config.length if factory is None else factory.length
         self.written = 0
         self.done = False
+        self.guides: Guides | None = None
+        self.restart(())
 
-    def write(self, logits: Array, recent: Sequence[int]) -> Draw:
-        """Draws the next token.
+    def restart(self, written: Iterable[int]) -> None:
+        """Makes the guides anew, for a text of which these tokens are written."""
+        if self._factory is not None:
+            tokens = list(written)
+            self.guides = self._factory.guides(tokens)
+            self.written = len(tokens)
+
+    def write(self, logits: Array, recent: Sequence[int], state: Array) -> Draw | None:
+        """Draws the next token; None where the text is complete without one.
 
         Args:
             logits: (V,).
             recent: ids of the last tokens, for the repetition penalty.
+            state: (L, S, H), for guides that look ahead.
 
         Raises:
-            ChargenError: the model's numbers overflowed.
+            ChargenError: the model's numbers overflowed, or nothing may follow.
         """
         relative = logits - np.maximum.reduce(logits)
         likelihoods = np.exp(relative)
@@ -129,14 +160,60 @@ class Writer:
                 f"after {self.written} tokens the model's numbers overflowed: its weights are too "
                 "large to write with"
             )
-        filtered = relative
-        for apply in self._filters:
-            filtered = apply(filtered, recent, self._config)
-        token = draw(filtered, self._uniform())
+        token = (
+            draw(self._filtered(relative, recent), self._uniform())
+            if self.guides is None
+            else self._guided(relative, recent, state)
+        )
+        if token is None:
+            return None
         chosen, log_total = relative[token], math.log(total)
         entropy = log_total - float(likelihoods.dot(relative)) / total
         rank = int(np.count_nonzero(relative > chosen))
         return Draw(token, float(chosen) - log_total, entropy, rank)
+
+    def _filtered(self, relative: Array, recent: Sequence[int]) -> Array:
+        for apply in self._filters:
+            relative = apply(relative, recent, self._config)
+        return relative
+
+    def _guided(self, relative: Array, recent: Sequence[int], state: Array) -> int | None:
+        """Draws a token that the guides let come; None where they end the text.
+
+        What a guide finds by looking ahead is asked only of tokens that are drawn: a token that
+        keeps a share w of its likelihood is kept with probability w, else it is given that share
+        and another is drawn. That draws from the shared likelihoods without knowing all of them.
+        """
+        guides = self.guides
+        assert guides is not None
+        moment = Moment(relative=relative, state=state, remaining=self._length - self.written)
+        if guides.ends_texts and self.written and guides.may_end():
+            free = draw(self._filtered(relative, recent), self._uniform())
+            if guides.ended(free, moment):
+                return None
+        weighed = guides.weigh(moment)
+        if not guides.looks_ahead:
+            return draw(self._filtered(weighed, recent), self._uniform())
+        asked: set[int] = set()
+        while True:
+            token = draw(self._filtered(weighed, recent), self._uniform())
+            if token in asked:
+                return token
+            share = guides.kept(token, moment)
+            if share >= 1 or (self._config.temperature > 0 and self._uniform() < share):
+                return token
+            asked.add(token)
+            weighed[token] += math.log(share) if share > 0 else -math.inf
+            if not np.isfinite(weighed).any():
+                raise ChargenError(
+                    f"after {self.written} tokens nothing may follow that was asked for; ask for "
+                    "less, or try another seed"
+                )
+
+    @property
+    def may_complete(self) -> bool:
+        """Whether the text may turn out to be complete before its next token."""
+        return self.guides is not None and self.guides.ends_texts and not self.done
 
     def change(self, config: SampleConfig) -> None:
         """Draws under other settings from here on; the sequence of random numbers goes on."""
@@ -149,17 +226,26 @@ class Writer:
             self._uniforms = self._random.random(_UNIFORMS_PER_CALL).tolist()[::-1]
         return self._uniforms.pop()
 
+    def read(self, token: int) -> None:
+        """Counts a token that the text goes on with, and tells the guides of it."""
+        self.written += 1
+        if self.guides is not None:
+            self.guides.accept(token)
+
     def accept(self, drawn: Draw, state: Array) -> Step:
         """Makes the step of a drawn token, and ends the text if it is complete."""
         token_id, logprob, entropy, rank = drawn
-        self.written += 1
-        certain, stopped = self._matcher.feed(self._tokenizer.token_bytes(token_id))
+        self.read(token_id)
+        data = self._tokenizer.token_bytes(token_id)
+        certain, stopped = data, False
+        if self.written > self._config.min_length:
+            certain, stopped = self._matcher.feed(data)
         finish = None
         if stopped:
             finish = "stop"
         elif self._config.stop_at_end and token_id == self._tokenizer.eos_id:
             finish = "end"
-        elif self.written >= self._config.length:
+        elif self.written >= self._length:
             finish = "length"
         if finish in ("end", "length"):
             certain += self._matcher.flush()
@@ -168,6 +254,13 @@ class Writer:
             text += self._decoder.finish()
             self.done = True
         return Step(token_id, text, certain, logprob, entropy, rank, state, finish)
+
+    def complete(self, last: Step) -> Step:
+        """Makes a text end with the step that was its last: what was asked for is complete."""
+        rest = self._matcher.flush()
+        text = last.text + self._decoder.feed(rest) + self._decoder.finish()
+        self.done = True
+        return last._replace(text=text, data=last.data + rest, finish="form")
 
 
 def generate(
@@ -178,6 +271,7 @@ def generate(
     state: Array | None = None,
     *,
     memory: MemoryReader | None = None,
+    copies: CopyIndex | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[Step]:
     """Writes one text after a prompt.
@@ -189,10 +283,44 @@ def generate(
         config: how to draw.
         state: the state before the prompt; None starts a text (see `beginning`).
         memory: counts that are mixed in; reads the prompt.
+        copies: the index of the training text, for `max_copy`.
         progress: called with the share of the prompt that is read.
+
+    Raises:
+        UsageError: something is asked of the text that cannot be done with this model.
     """
+    factory = factory_for(stepper, tokenizer, prompt, config, copies)
+    return _write(stepper, tokenizer, prompt, config, state, memory, factory, progress)
+
+
+def factory_for(
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    prompt: TokenIds,
+    config: SampleConfig,
+    copies: CopyIndex | None = None,
+) -> GuideFactory:
+    """Makes the guides of the texts after a prompt; see `generate`.
+
+    Raises:
+        UsageError: something is asked of the text that cannot be done with this model.
+    """
+    before = tokenizer.decode(map(int, prompt[-PROMPT_TAIL:]))
+    return GuideFactory(config, config.length, tokenizer, stepper.fresh(), before, copies)
+
+
+def _write(
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    prompt: TokenIds,
+    config: SampleConfig,
+    state: Array | None,
+    memory: MemoryReader | None,
+    factory: GuideFactory,
+    progress: ProgressCallback,
+) -> Iterator[Step]:
     stepper = stepper.fresh()  # between two steps the caller may use the model otherwise
-    writer = Writer(tokenizer, config, 0)
+    writer = Writer(tokenizer, config, 0, factory)
     ids = beginning(prompt, tokenizer) if state is None else prompt
     before = stepper.zero_state() if state is None else state
     state = read_to_end(stepper, ids[:-1], before, progress=progress)
@@ -200,16 +328,27 @@ def generate(
     recent = recent_tokens(prompt)
     if memory is not None:
         memory.read(ids)
+    held: Step | None = None
+    """The last step, where the text may turn out to be complete with it."""
     while not writer.done:
         if memory is not None:
             logits = memory.mix(logits)
         forbid_unknown(logits, tokenizer)
-        drawn = writer.write(logits, recent)
+        drawn = writer.write(logits, recent, state)
+        if held is not None:
+            yield held if drawn is not None else writer.complete(held)
+        if drawn is None:
+            return
         recent.append(drawn.token_id)
         if memory is not None:
             memory.read([drawn.token_id])
         logits = stepper.step(drawn.token_id, state, state)
-        yield writer.accept(drawn, state.copy())
+        step = writer.accept(drawn, state.copy())
+        if writer.may_complete:
+            held = step
+        else:
+            held = None
+            yield step
 
 
 def generate_batch(
@@ -220,6 +359,7 @@ def generate_batch(
     count: int,
     *,
     memories: Callable[[int], MemoryReader] | None = None,
+    copies: CopyIndex | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> Iterator[tuple[int, Step]]:
     """Writes `count` texts after one prompt, side by side: yields (number of the text, step).
@@ -234,14 +374,32 @@ def generate_batch(
         config: how to draw.
         count: how many texts.
         memories: makes the counts that are mixed in, for so many texts.
+        copies: the index of the training text, for `max_copy`.
         progress: called with the share of the prompt that is read.
+
+    Raises:
+        UsageError: something is asked of the texts that cannot be done with this model.
     """
+    factory = factory_for(stepper, tokenizer, prompt, config, copies)
+    return _write_batches(stepper, tokenizer, prompt, config, count, memories, factory, progress)
+
+
+def _write_batches(
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    prompt: TokenIds,
+    config: SampleConfig,
+    count: int,
+    memories: Callable[[int], MemoryReader] | None,
+    factory: GuideFactory,
+    progress: ProgressCallback,
+) -> Iterator[tuple[int, Step]]:
     stepper = stepper.fresh()
     ids = beginning(prompt, tokenizer)
     before = read_to_end(stepper, ids[:-1], stepper.zero_state(), progress=progress)
     for first in range(0, count, TEXTS_PER_BATCH):
         numbers = range(first, min(first + TEXTS_PER_BATCH, count))
-        writers = [Writer(tokenizer, config, number) for number in numbers]
+        writers = [Writer(tokenizer, config, number, factory) for number in numbers]
         recents = [recent_tokens(prompt) for _ in numbers]
         memory = None if memories is None else memories(len(numbers))
         if memory is not None:
@@ -266,22 +424,35 @@ def _write_rows(
     state = np.repeat(before[:, :, None], count, axis=2)
     batched = stepper.batched(count)
     logits = batched.step(np.full(count, token), state, state)
+    held: dict[int, Step] = {}
     while not all(writer.done for writer in writers):
         if memory is not None:
             logits = memory.mix(logits)
         forbid_unknown(logits, tokenizer)
-        draws = []
-        for row, writer, recent in zip(logits, writers, recents, strict=True):
-            draws.append(writer.write(row, recent))
-            recent.append(draws[-1].token_id)
-        tokens = np.array([drawn.token_id for drawn in draws])
-        if memory is not None:
-            for number, token in enumerate(tokens):
-                memory.read([token], number)
-        logits = batched.step(tokens, state, state)
-        for number, writer in enumerate(writers):
+        draws: list[Draw | None] = []
+        for number, (row, writer) in enumerate(zip(logits, writers, strict=True)):
+            drawn = None
             if not writer.done:
-                yield number, writer.accept(draws[number], state[:, :, number].copy())
+                drawn = writer.write(row, recents[number], state[:, :, number])
+                last = held.pop(number, None)
+                if last is not None:
+                    yield number, last if drawn is not None else writer.complete(last)
+            draws.append(drawn)
+        # Rows of texts that are complete go on with any token; nobody reads them.
+        tokens = np.array([0 if drawn is None else drawn.token_id for drawn in draws])
+        for number, drawn in enumerate(draws):
+            if drawn is not None:
+                recents[number].append(drawn.token_id)
+                if memory is not None:
+                    memory.read([drawn.token_id], number)
+        logits = batched.step(tokens, state, state)
+        for number, (writer, drawn) in enumerate(zip(writers, draws, strict=True)):
+            if drawn is not None:
+                step = writer.accept(drawn, state[:, :, number].copy())
+                if writer.may_complete:
+                    held[number] = step
+                else:
+                    yield number, step
 
 
 def beginning(prompt: TokenIds, tokenizer: Tokenizer) -> TokenIds:

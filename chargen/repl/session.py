@@ -25,12 +25,13 @@ from chargen.insight.why import Passage, Passages, build_passages, quote_passage
 from chargen.model.bases import base_path, is_base
 from chargen.model.runs import MODEL, list_runs, run_name
 from chargen.model.unit_names import Unit, is_unit_spelling, load_names, names_path, parse_unit
+from chargen.own_corpus import place_of, training_text
 from chargen.repl.live import LiveHeat
 from chargen.repl.settings import Settings, change_sample
 from chargen.text.overlap import CopyIndex, CopyWatch, build_index
 from chargen.text.tokenizer import Tokens
 from chargen.text.unseen import Unseen, unseen_lines
-from chargen.trained_text import Recalled, place_of, recalled, training_text
+from chargen.trained_text import Recalled, recalled
 
 if TYPE_CHECKING:
     from chargen.scoring import Learner

@@ -164,7 +164,7 @@ class Stream:
         needed_tokens = self._lag + max(1.0, room)
         while writing.finish is None and len(self._pending) + len(new) < needed_tokens:
             node = writing.advance()
-            if writing.finish != "stop":
+            if writing.finish not in ("stop", "form"):
                 new.append(node)
             if len(new) % 8 == 0 and time.monotonic() > deadline:
                 break

@@ -212,6 +212,18 @@ class CopyWatch:
             copied_tokens.append(covered)
         return copied_tokens
 
+    def length_with(self, token: int) -> int:
+        """How many symbols at the end would be a copy if this token came next; reads nothing.
+
+        Args:
+            token: of whole characters.
+        """
+        state = self._past, self._ends, self._lengths, self.longest, self.position
+        symbols = np.concatenate(self.index.divide([token])).astype(np.int64)
+        length = max(self._read_symbols(symbols), default=0)
+        self._past, self._ends, self._lengths, self.longest, self.position = state
+        return length
+
     def _read_symbols(self, new: Symbols) -> list[int]:
         """For each new symbol, how many of the symbols that end with it are a copy (0: too few)."""
         if not len(new):

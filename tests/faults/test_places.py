@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import chargen
+from chargen.own_corpus import place_of, training_text
 from chargen.text.places import find_place
 from chargen.text.text_options import TextOptions
-from chargen.trained_text import place_of, training_text
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "steps": 1}
 ROWS = [f"verse {n} of the song of the sea\nand its second line {n * 7}" for n in range(40)]

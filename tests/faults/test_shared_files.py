@@ -15,8 +15,8 @@ from chargen.finetune_api import finetune
 from chargen.model import runs
 from chargen.model.checkpoint import load_model, save_model, without_paths
 from chargen.model.runs import CHECKPOINTS, named_model
+from chargen.own_corpus import training_text
 from chargen.text.text_options import TextOptions
-from chargen.trained_text import training_text
 from tests.conftest import make_cycle_model, make_model
 from tests.repl.conftest import Talk, talk  # noqa: F401 - a fixture
 

@@ -167,7 +167,8 @@ def test_characters_split_over_byte_tokens_are_never_broken():
     weights["layers.0.weight_ih"] = np.eye(len(data), dtype=np.float32)
     stepper = Stepper(config, weights)
     prompt = tokenizer.encode(data[-1:])
-    steps = list(generate(stepper, tokenizer, prompt, SampleConfig(length=len(data) * 3 - 2)))
+    config = SampleConfig(length=len(data) * 3 - 2, raw_bytes=True)
+    steps = list(generate(stepper, tokenizer, prompt, config))
     assert [step.text for step in steps[:7]] == ["n", "", "é", "", "", "", "😀"]
     assert text_of(steps) == "né😀né😀né\ufffd"
     assert b"".join(step.data for step in steps) == (data * 3)[:-2]

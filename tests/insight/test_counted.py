@@ -16,7 +16,8 @@ from chargen.cli.main import run
 from chargen.inference.count_memory import count
 from chargen.inference.count_steps import CountSteps
 from chargen.insight.counted import counted, deciding_lengths, memory_view, occurrences
-from chargen.trained_text import recalled, training_text
+from chargen.own_corpus import training_text
+from chargen.trained_text import recalled
 
 texts = st.lists(st.integers(0, 3), min_size=2, max_size=70).map(lambda t: np.array(t, np.uint8))
 

@@ -13,6 +13,7 @@ import chargen
 from chargen.api import Model
 from chargen.model.checkpoint import save_model
 from chargen.model.unit_names import NamedUnit, Unit, names_path, save_names
+from chargen.own_corpus import training_text
 from chargen.repl.commands.table import COMMANDS
 from chargen.repl.settings import (
     TABLE,
@@ -21,7 +22,6 @@ from chargen.repl.settings import (
     change_temperature,
     set_value,
 )
-from chargen.trained_text import training_text
 from tests.conftest import CYCLE, make_model
 from tests.repl.conftest import Talk
 

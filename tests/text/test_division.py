@@ -15,6 +15,7 @@ import chargen
 from chargen.cli.main import run
 from chargen.errors import UsageError
 from chargen.model.runs import RUN
+from chargen.own_corpus import validation_text
 from chargen.text.corpus import open_corpus
 from chargen.text.corpus_tokenizer import unwrapped
 from chargen.text.dataset import open_dataset
@@ -22,7 +23,6 @@ from chargen.text.division import divided
 from chargen.text.reading import Reading
 from chargen.text.spread import ShuffledText, document_ends, hashed_order, spread_split
 from chargen.text.text_options import TextOptions
-from chargen.trained_text import validation_text
 from chargen.training.batches import BatchStream
 
 TINY = {"hidden_size": 8, "batch_size": 2, "bptt": 8, "threads": 1}

@@ -17,13 +17,13 @@ from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
 from chargen.model.runs import CHECKPOINTS, named_model, run_name
+from chargen.own_corpus import place_of
 from chargen.repl.commands import Context
 from chargen.repl.session import Session
 from chargen.repl.settings import change_sample
 from chargen.terminal.safetext import safe, safe_line
 from chargen.text.overlap import MIN_COPY_SYMBOLS, CopyWatch, lines_before
 from chargen.text.unseen import unseen_lines
-from chargen.trained_text import place_of
 
 _WARM_UP_TOKENS = 256
 """Tokens before the first learned text that the learner reads as well, to fill its memory."""

@@ -1,0 +1,1 @@
+"""What a person asks of a text: its form, its words, its end. Guides bend the draw to it."""

@@ -1,0 +1,141 @@
+"""The guides that a text needs, made of what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from chargen.errors import UsageError
+from chargen.steering.automaton import TokenAutomaton, any_text, automaton_of
+from chargen.steering.config import Steering
+from chargen.steering.endings import CopyGuide, FinishGuide, LoopGuide, MinLengthGuide
+from chargen.steering.forms import WrapGuide, form_pattern, line_lengths
+from chargen.steering.guides import AutomatonGuide, Guide, Guides, Reader
+from chargen.steering.pattern import Pattern
+from chargen.steering.phrases import Phrases
+from chargen.steering.rhyme import RhymeGuide
+from chargen.steering.syllables import SyllableGuide
+from chargen.steering.verse import check_english, english
+from chargen.steering.words import BanGuide, BiasGuide, MustGuide
+from chargen.text.overlap import CopyIndex
+from chargen.text.tokenizer import Tokenizer
+
+_BYTES = ("byte", "subword")
+"""Tokenizers whose tokens may be parts of characters."""
+_LONGEST_FINISH = 2
+"""A text may become so many times as long as it was asked to, to end well."""
+
+
+class GuideFactory:
+    """What is asked of the texts after one prompt; makes the guides of each text.
+
+    Args:
+        steering: what is asked.
+        length: tokens of a text.
+        tokenizer: of the model.
+        reader: what looks ahead.
+        prompt: the text before.
+        copies: the index of the training text; needed for `max_copy`.
+
+    Raises:
+        UsageError: it cannot be done with this model.
+    """
+
+    def __init__(
+        self,
+        steering: Steering,
+        length: int,
+        tokenizer: Tokenizer,
+        reader: Reader,
+        prompt: str = "",
+        copies: CopyIndex | None = None,
+    ) -> None:
+        self._steering, self._tokenizer = steering, tokenizer
+        self._reader, self._prompt, self._copies = reader, prompt, copies
+        self.length = length * (_LONGEST_FINISH if steering.finish else 1)
+        """The most tokens of a text."""
+        self._eos_id = tokenizer.eos_id
+        self._soft_length = length
+        self._makers = list(self._all_makers())
+
+    def __bool__(self) -> bool:
+        return bool(self._makers)
+
+    def guides(self, tokens: Iterable[int] = ()) -> Guides:
+        """The guides of a text of which some tokens are written."""
+        made = Guides([make() for make in self._makers], self._eos_id)
+        for token in tokens:
+            made.accept(token)
+        return made
+
+    def _all_makers(self) -> Iterable[Callable[[], Guide]]:
+        steering, tokenizer, prompt = self._steering, self._tokenizer, self._prompt
+        reader, eos_id = self._reader, self._eos_id
+        alone = steering.syllables or steering.line_length != (0, 0)
+        if steering.rhyme and alone:
+            raise UsageError("rhyme cannot be asked for with syllables or line-length; ask for one")
+        automaton = self._automaton()
+        if automaton is not None:
+            found: TokenAutomaton = automaton
+            ends = self._form() != ""
+            yield lambda: AutomatonGuide(found, eos_id, ends=ends, within_length=not steering.rhyme)
+        least, most = line_lengths(steering, self._soft_length)
+        if most and not steering.match and not steering.rhyme:
+            count = steering.line_count
+            yield lambda: WrapGuide(least, most, count, tokenizer, prompt)
+        if steering.syllables:
+            check_english(tokenizer, "syllables")
+            words = english()
+            yield lambda: SyllableGuide(steering.syllables, words, tokenizer, prompt)
+        if steering.rhyme:
+            check_english(tokenizer, "rhyme")
+            words = english()
+            yield lambda: RhymeGuide(steering.rhyme, words, tokenizer, reader, prompt)
+        if steering.ban:
+            banned = Phrases(steering.ban, tokenizer)
+            yield lambda: BanGuide(banned, tokenizer, reader, prompt)
+        if steering.bias:
+            numbers = [number for _, number in steering.bias]
+            likelier = Phrases([word for word, _ in steering.bias], tokenizer)
+            yield lambda: BiasGuide(likelier, numbers, tokenizer, prompt)
+        if steering.must:
+            must = steering.must
+            MustGuide(must, tokenizer, reader, self._soft_length, prompt)
+            yield lambda: MustGuide(must, tokenizer, reader, self._soft_length, prompt)
+        if steering.finish:
+            FinishGuide(steering.finish, self._soft_length, tokenizer)
+            yield lambda: FinishGuide(steering.finish, self._soft_length, tokenizer)
+        if steering.min_length:
+            if steering.min_length > self.length:
+                raise UsageError(
+                    f"min-length {steering.min_length}: must be at most the length, "
+                    f"{self.length}; write more"
+                )
+            yield lambda: MinLengthGuide(steering.min_length)
+        if steering.max_loop:
+            yield lambda: LoopGuide(steering.max_loop)
+        if steering.max_copy:
+            if self._copies is None:
+                raise UsageError(
+                    "max-copy: the training text is not on this machine, so copies cannot be "
+                    "found; leave max-copy out"
+                )
+            index = self._copies
+            yield lambda: CopyGuide(steering.max_copy, index, tokenizer)
+
+    def _form(self) -> str:
+        return self._steering.match or form_pattern(self._steering, self._soft_length, self._prompt)
+
+    def _automaton(self) -> TokenAutomaton | None:
+        form = self._form()
+        if not form:
+            broken = self._tokenizer.kind in _BYTES and not self._steering.raw_bytes
+            return any_text(self._tokenizer) if broken else None
+        option = "match" if self._steering.match else "the form of the lines"
+        pattern = Pattern(form, option)
+        automaton = automaton_of(pattern, self._tokenizer, option)
+        least = automaton.least(automaton.start)
+        if least > self.length:
+            raise UsageError(
+                f"length {self.length}: {option} needs at least {least:.0f} tokens; write more"
+            )
+        return automaton
