@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from chargen.cli.chosen import choice_options, take_choice, write_chosen
 from chargen.cli.options import (
     MODEL,
     F,
@@ -27,6 +28,7 @@ from chargen.cli.standard_input import (
     read_standard_input,
     waiting_told,
 )
+from chargen.cli.steering import steering_options, take_steering, unkept
 from chargen.errors import ChargenError, UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES
@@ -52,6 +54,7 @@ is, white space included, and is part of the output.
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
   echo -n "To be" | chargen sample bard -p -
   chargen sample bard -n 5 --temperature 0.6 --stop '\\n\\n' > five.txt
+  chargen sample bard --acrostic LOVE --ban thee,thou --finish sentence
 
 A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
 keeps them apart even if they contain empty lines.
@@ -93,6 +96,8 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
     metavar="TEXT",
     help=r"Stop before this text; \n is a line end, \t a tab, \\ a backslash; repeatable.",
 )
+@steering_options
+@choice_options
 @click.option("--seed", type=int, metavar="N", help="Seed; the same seed writes the same.")
 @click.option(
     "--unknown",
@@ -140,7 +145,9 @@ def command(
 
     if not 1 <= count <= _MAX_TEXTS:
         raise UsageError(f"--count {count}: must be from 1 to {_MAX_TEXTS:,}")
-    settings = {name: value for name, value in given.items() if value is not None}
+    steering = take_steering(given)
+    choice = take_choice(given, count)
+    settings = {name: value for name, value in given.items() if value is not None} | steering
     settings.setdefault("seed", draw_seed())
     settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
@@ -163,8 +170,10 @@ def command(
     if memory != "off" and loaded.memory is None and loaded.memory_problem:
         terminal.complain(loaded.memory_problem)
     settings["memory"] = memory
-    request = _Request(loaded, text, unknown, config.seed, settings, echo)
-    if as_json:
+    request = Request(loaded, text, unknown, config.seed, settings, echo, count)
+    if choice is not None:
+        write_chosen(request, choice, terminal, as_json=as_json)
+    elif as_json:
         _write_json(request, count, terminal)
     elif count == 1:
         _stream(request, terminal)
@@ -172,7 +181,7 @@ def command(
         _write_texts(request, count, terminal)
 
 
-class _Request:
+class Request:
     """What to write: a model, a prompt and settings; and whether the prompt is shown."""
 
     def __init__(
@@ -183,7 +192,9 @@ class _Request:
         seed: int,
         settings: dict[str, Any],
         echo: bool,
+        count: int,
     ) -> None:
+        self.count = count
         self.model, self.prompt, self.unknown, self.seed = model, prompt, unknown, seed
         self.settings = settings
         self.echoed = prompt if echo else ""
@@ -195,6 +206,11 @@ class _Request:
     def steps_of_texts(self, count: int, terminal: Terminal) -> Iterator[tuple[int, Step]]:
         """The steps of several texts, each with the number of its text; else as `steps`."""
         return self._after_prompt(self.model.generate_batch, terminal, self.prompt, count)
+
+    def note_unkept(self, draft: _Draft, terminal: Terminal) -> None:
+        """Tells what was asked of a text and did not come."""
+        for line in unkept(self.settings, draft.text.getvalue(), draft.finish):
+            terminal.note(line)
 
     def _after_prompt(
         self, write: Callable[..., Iterator[T]], terminal: Terminal, *arguments: object
@@ -213,24 +229,28 @@ class _Request:
         return chain((first_step,), steps)
 
 
-def _stream(request: _Request, terminal: Terminal) -> None:
+def _stream(request: Request, terminal: Terminal) -> None:
     """Write one text, each token as soon as it is there."""
-    steps = request.steps(terminal)
+    steps, written = request.steps(terminal), _Draft()
     if not terminal.shows_text:
         terminal.write_bytes(utf8(request.echoed))
         for step in steps:
             terminal.write_bytes(step.data)
+            written.add(step)
+        request.note_unkept(written, terminal)
         return
     safe_stream, out = SafeStream(), terminal.out
     out.write(safe_stream.feed(request.echoed))
     try:
         for step in steps:
+            written.add(step)
             if step.text:
                 out.write(safe_stream.feed(step.text))
                 out.flush()
     finally:
         out.write("\n")
         out.flush()
+    request.note_unkept(written, terminal)
 
 
 class _Draft:
@@ -250,7 +270,7 @@ class _Draft:
 
 
 def _write_in_order(
-    request: _Request, count: int, terminal: Terminal, write: Callable[[int, _Draft], None]
+    request: Request, count: int, terminal: Terminal, write: Callable[[int, _Draft], None]
 ) -> None:
     """Write several texts in the order of their numbers, each as soon as it is complete.
 
@@ -270,7 +290,7 @@ def _write_in_order(
         raise
 
 
-def _write_texts(request: _Request, count: int, terminal: Terminal) -> None:
+def _write_texts(request: Request, count: int, terminal: Terminal) -> None:
     """Write several texts: under headings on a terminal, else with an empty line between them."""
 
     def write(number: int, draft: _Draft) -> None:
@@ -286,7 +306,7 @@ def _write_texts(request: _Request, count: int, terminal: Terminal) -> None:
     _write_in_order(request, count, terminal, write)
 
 
-def _write_json(request: _Request, count: int, terminal: Terminal) -> None:
+def _write_json(request: Request, count: int, terminal: Terminal) -> None:
     """Write each text as one line of JSON; `finish` is null where the writing was interrupted."""
 
     def write(number: int, draft: _Draft) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from chargen.errors import UsageError, unknown_name
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop, show_stop
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES
+from chargen.steering.config import ASKED, FINISHES, Steering, parse
 from chargen.terminal.palette import BACKGROUNDS
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
@@ -142,6 +143,24 @@ def _sample_row(name: str) -> Setting:
     )
 
 
+def _steering_row(name: str) -> Setting:
+    """Returns the row of something that is asked of a text; `off` asks nothing."""
+    row, nothing = ASKED[name], getattr(Steering(), name)
+
+    def read(settings: Settings) -> str:
+        value = getattr(settings.sample, name)
+        return "off" if value == nothing else row.show(value)
+
+    def write(settings: Settings, text: str) -> None:
+        value = nothing if text == "off" else parse(name, text)
+        settings.sample = change_sample(settings.sample, **{name: value})
+
+    choices = FINISHES if name == "finish" else ("on",) if row.metavar is None else ()
+    return Setting(
+        help=f"{row.help}; off: nothing", read=read, write=write, choices=(*choices, "off")
+    )
+
+
 def _set_stop(settings: Settings, text: str) -> None:
     r"""Sets the texts between bars as stop texts, read by `parse_stop`; `off` sets none."""
     typed = [] if text == "off" else re.findall(r"(?:\\.|[^|])+", text, re.DOTALL)
@@ -207,6 +226,8 @@ TABLE: dict[str, Setting] = {
         write=_set_stop,
         choices=("off",),
     ),
+    # The REPL finds copies by itself, and takes them back where they began.
+    **{setting_name(name): _steering_row(name) for name in ASKED if name != "max_copy"},
     "speed": Setting(
         help=f"Characters per second on the screen ({_SPEED_RANGE})",
         read=lambda settings: f"{settings.speed:g}" if settings.speed != UNLIMITED_SPEED else "max",

@@ -14,6 +14,7 @@ import codecs
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,12 @@ from chargen.text.tokenizer import Tokenizer
 
 _SURROGATES = slice(0xD800, 0xE000)
 _MAX_UTF8_BYTES = 4
+_CONTINUATION = range(0x80, 0xC0)
+"""Bytes that do not begin a character (RFC 3629, section 3)."""
 _FIRST_OF_SIZE = {2: 0x80, 3: 0x800, 4: 0x10000}
 """The first character that UTF-8 writes with so many bytes (RFC 3629, section 3)."""
 _MAX_MASKS = 4096
+_MAX_LISTED = 8
 _MAX_TRIED = 4096
 """Characters of a set that are looked at to find the one of fewest tokens."""
 
@@ -70,6 +74,12 @@ class TokenAutomaton:
         self._bytes = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
         if tokenizer.kind == "subword":
             self._bytes[0] = b""  # <unk>
+        goes_on = [bool(data) and data[0] in _CONTINUATION for data in self._bytes]
+        self._going_on = [token for token, within in enumerate(goes_on) if within]
+        """Tokens that begin within a character; the others with text are `_opening`."""
+        self._opening = [
+            token for token, data in enumerate(self._bytes) if data and not goes_on[token]
+        ]
         self._alphabet = _alphabet(self._bytes)
         self._class_of, self._holds = _classes(pattern.members(self._alphabet))
         self._code_points = np.frombuffer(self._alphabet.encode("utf-32-le"), np.uint32)
@@ -169,11 +179,9 @@ class TokenAutomaton:
         """The tokens by what they do after some bytes, without those that break a character."""
         if pending not in self._effects:
             groups = defaultdict[tuple[tuple[int, ...], bytes], list[int]](list)
-            for token, data in enumerate(self._bytes):
-                if not data:
-                    continue
+            for token in self._going_on if pending else self._opening:
                 try:
-                    text, rest = _decoded(pending + data)
+                    text, rest = _decoded(pending + self._bytes[token])
                 except UnicodeDecodeError:
                     continue
                 groups[tuple(map(self._class, text)), rest].append(token)
@@ -203,6 +211,7 @@ class TokenAutomaton:
         return missing, frozenset(map(int, np.flatnonzero(counts)))
 
 
+@lru_cache(maxsize=4)
 def any_text(tokenizer: Tokenizer) -> TokenAutomaton:
     """The automaton of all texts: it refuses only bytes that are no UTF-8."""
     return TokenAutomaton(Pattern("(?s:.*)"), tokenizer)
@@ -216,14 +225,10 @@ def automaton_of(pattern: Pattern, tokenizer: Tokenizer, option: str) -> TokenAu
     """
     automaton = TokenAutomaton(pattern, tokenizer)
     if not automaton.start.states:
-        raise UsageError(
-            f"{option}: no text matches that this model can write; it has {_known(automaton)}"
-        )
+        unseen = sorted(character for character in pattern.literals if tokenizer.unseen(character))
+        told = f"; it never saw {', '.join(map(repr, unseen[:_MAX_LISTED]))}" if unseen else ""
+        raise UsageError(f"{option}: no text that this model can write matches{told}")
     return automaton
-
-
-def _known(automaton: TokenAutomaton) -> str:
-    return f"{len(automaton._alphabet):,} characters"
 
 
 def _alphabet(token_bytes: list[bytes]) -> str:

@@ -79,7 +79,7 @@ class GuideFactory:
             ends = self._form() != ""
             yield lambda: AutomatonGuide(found, eos_id, ends=ends, within_length=not steering.rhyme)
         least, most = line_lengths(steering, self._soft_length)
-        if most and not steering.match and not steering.rhyme:
+        if most and not steering.match:
             count = steering.line_count
             yield lambda: WrapGuide(least, most, count, tokenizer, prompt)
         if steering.syllables:

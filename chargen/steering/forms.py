@@ -15,7 +15,6 @@ from chargen.text.tokenizer import StreamDecoder, Tokenizer, newline_id
 
 _USUAL_WIDTHS = 30, 80
 """The longest line that is written unasked, by how many lines share the text's length."""
-_LONGEST_RHYMED = 1_000
 _WRAPPED = 16
 """Characters before the longest length of a line in which it is ended between two words."""
 
@@ -31,7 +30,7 @@ def line_lengths(steering: Steering, length: int) -> tuple[int, int]:
     if not steering.line_count or steering.syllables:
         return 0, 0
     if steering.rhyme:  # its guide ends the lines
-        return 1, _LONGEST_RHYMED
+        return 0, 0
     narrow, wide = _USUAL_WIDTHS
     return 1, min(wide, max(narrow, length // steering.line_count - 1))
 
@@ -45,9 +44,9 @@ def form_pattern(steering: Steering, length: int, prompt: str) -> str:
         prompt: the text before; the lines begin on a line of their own.
     """
     least, most = line_lengths(steering, length)
-    if not most:
+    if not most and not steering.rhyme:
         return ""
-    rest = rf"[^\n]{{{least - 1},{most - 1}}}"
+    rest = rf"[^\n]{{{least - 1},{most - 1}}}" if most else r"[^\n]*"
     before = r"\n+" if prompt and not prompt.endswith("\n") else ""
     if not steering.line_count:
         return before + rf"[^\W_]{rest}(?:\n[^\W_]{rest})*"

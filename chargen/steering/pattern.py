@@ -62,6 +62,8 @@ class Pattern:
         except (re.error, OverflowError, RecursionError) as error:
             reason = str(error) or "it is nested too deeply"
             raise UsageError(f"{self._name}: not a regular expression: {reason}") from error
+        self.literals: set[str] = set()
+        """The characters that are named one by one."""
         self._sets: dict[str, tuple[int, Any]] = {}
         self.free: list[list[int]] = []
         """Per state: the states that are reached without a character."""
@@ -133,6 +135,8 @@ class Pattern:
 
     def _set(self, state: int, kind: Any, value: Any, flags: int) -> int:
         """Adds the reading of one character of a set; equal sets have one number."""
+        if str(kind) == "LITERAL":
+            self.literals.add(chr(value))
         everything = str(kind) == "ANY" and flags & re.DOTALL
         key = _ALL if everything else f"{kind} {value} {flags}"
         part = None

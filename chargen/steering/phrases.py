@@ -119,6 +119,8 @@ class Follower:
         self._phrases, self._tokenizer = phrases, tokenizer
         self._decoder = StreamDecoder()
         self.place = START
+        self.in_character = False
+        """Whether the text ends with a part of a character."""
 
     def accept(self, token: int) -> frozenset[int]:
         """Goes on with a token; the phrases that it completes."""
@@ -126,6 +128,7 @@ class Follower:
         text = phrases.texts[token]
         if phrases.partial[token]:
             text = self._decoder.feed(self._tokenizer.token_bytes(token)).casefold()
+            self.in_character = not text
         elif not text:
             completed, self.place = self.place.whole, START
             return completed
@@ -151,3 +154,16 @@ def _is_in_word(character: str) -> bool:
 
 
 _SPACELESS = {"THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"}
+
+
+def holds(text: str, phrase: str) -> bool:
+    """Whether a text holds a phrase as a whole, in any case."""
+    text, phrase = text.casefold(), phrase.strip().casefold()
+    start = text.find(phrase)
+    while start >= 0:
+        before, after = text[:start][-1:], text[start + len(phrase) :][:1]
+        opens = not (before and _is_in_word(before) and _is_in_word(phrase[0]))
+        if opens and not (after and _is_in_word(after) and _is_in_word(phrase[-1])):
+            return True
+        start = text.find(phrase, start + 1)
+    return False

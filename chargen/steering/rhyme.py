@@ -23,11 +23,11 @@ _MAX_STEPS = 64
 """Tokens that the model reads to find the best word at one place."""
 _WIDE = 36
 """A free line ends after the first word from so many characters on that has rhymes."""
-_FROM, _TO = 0.6, 1.3
+_FROM, _TO = 0.6, 1.6
 """Where the rhyming word is looked for, as shares of the first line's length."""
 _DEMANDED, _GRANTED = 5.0, 16.0
 """What a word with the line's end may cost there, in nats, at the first and at the last place."""
-_MIN_RHYMES = 3
+_MIN_RHYMES = 10
 """A line may end with a word that has so many rhymes."""
 _MIN_LETTERS = 2
 _MARKS = ",.;:!?"

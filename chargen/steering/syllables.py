@@ -97,10 +97,10 @@ class SyllableGuide(Guide):
     def may_end(self) -> bool:
         """Whether the last line is full."""
         place = self._place
-        spoken = place.spoken
-        if place.word:
-            spoken += self._dictionary.syllables(place.word) or len(place.word)
-        return place.line + 1 == len(self._counts) and spoken == self._counts[place.line]
+        syllables = self._dictionary.syllables(place.word) if place.word else 0
+        if syllables is None or place.line + 1 != len(self._counts):
+            return False
+        return place.spoken + syllables == self._counts[place.line]
 
     def ended(self, token: int, moment: Moment) -> bool:
         """Whether the lines do not allow the token."""

@@ -27,6 +27,8 @@ _LIKELY = 0.01
 """Beginnings of a word that are less likely are not followed."""
 _HOPELESS = 9.0
 """A first token that is less likely than exp(-9) begins no word well."""
+_MARGIN = 5
+"""Tokens around a word: a blank, and the rest of a character of several bytes."""
 _MIN_PLACES = 12
 """Places that are seen before a word is written at one that is better than most."""
 
@@ -194,7 +196,7 @@ class MustGuide(Guide):
         self._scores: list[list[float]] = [[] for _ in words]
         self._with_blank = tokenizer.kind in ("subword", "words", "spaces", "regex")
         self._spelled = [self._spell(word.strip()) for word in words]
-        needed = sum(map(len, self._spelled)) + 2 * len(words)
+        needed = sum(map(len, self._spelled)) + _MARGIN * len(words)
         if needed > length:
             raise UsageError(
                 f"length {length}: the words that must come need {needed} tokens; write more"
@@ -229,10 +231,12 @@ class MustGuide(Guide):
 
     def _is_between(self, moment: Moment) -> bool:
         """Whether a word may begin here; where no text is left to wait, one begins anywhere."""
+        if self._follower.in_character:
+            return False
         return not self._follower.place.in_word or self._with_blank or self._is_late(moment)
 
     def _is_late(self, moment: Moment) -> bool:
-        needed = sum(len(self._spelled[number]) + 2 for number in self._missing)
+        needed = sum(len(self._spelled[number]) + _MARGIN for number in self._missing)
         return moment.remaining <= needed
 
     def _choose(self, moment: Moment) -> None:

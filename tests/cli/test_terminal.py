@@ -209,15 +209,15 @@ def test_nothing_hostile_reaches_the_screen_from_the_repl(hostile_run):
     assert [sequence for sequence in FORBIDDEN if sequence in text] == []
 
 
-def test_the_same_model_writes_raw_bytes_into_a_pipe():
+def test_the_same_model_writes_raw_bytes_into_a_pipe_where_they_are_asked_for():
     byte_writer(Path("evil.safetensors"))
-    result = subprocess.run(
-        [*CHARGEN, "sample", "evil.safetensors", "-p", "a", "--length", "512"],
-        capture_output=True,
-        check=True,
-    )
+    command = [*CHARGEN, "sample", "evil.safetensors", "-p", "a", "--length", "512"]
+    result = subprocess.run([*command, "--raw-bytes"], capture_output=True, check=True)
     assert result.stdout == bytes((97 + k) % 256 for k in range(513))
     assert result.stderr == b""
+    whole = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(whole) == 513
+    whole.decode()
 
 
 def test_interrupted_writing_exits_130():
