@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from chargen.cli.options import F, decorated, write_json
+from chargen.cli.written import Request
 from chargen.errors import UsageError
 from chargen.inference.choice import (
     WAYS,
@@ -23,9 +24,6 @@ from chargen.inference.choice import (
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe
 from chargen.text.tokenizer import utf8
-
-if TYPE_CHECKING:
-    from chargen.cli.sample import Request
 
 _MAX_TEXTS = 1_000
 _ENDS = ("stop", "finish", "match", "lines", "acrostic", "syllables", "rhyme")

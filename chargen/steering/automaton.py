@@ -14,7 +14,7 @@ import codecs
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from chargen.errors import UsageError
 from chargen.steering.pattern import Pattern
-from chargen.text.tokenizer import Tokenizer
+from chargen.text.tokenizer import ByteTokenizer, Tokenizer
 
 _SURROGATES = slice(0xD800, 0xE000)
 _MAX_UTF8_BYTES = 4
@@ -211,10 +211,16 @@ class TokenAutomaton:
         return missing, frozenset(map(int, np.flatnonzero(counts)))
 
 
-@lru_cache(maxsize=4)
 def any_text(tokenizer: Tokenizer) -> TokenAutomaton:
     """The automaton of all texts: it refuses only bytes that are no UTF-8."""
+    if tokenizer.kind == "byte":  # one automaton, and what it has found, serves all texts
+        return _any_bytes(documents=tokenizer.eos_id is not None)
     return TokenAutomaton(Pattern("(?s:.*)"), tokenizer)
+
+
+@cache
+def _any_bytes(*, documents: bool) -> TokenAutomaton:
+    return TokenAutomaton(Pattern("(?s:.*)"), ByteTokenizer(documents=documents))
 
 
 def automaton_of(pattern: Pattern, tokenizer: Tokenizer, option: str) -> TokenAutomaton:

@@ -85,7 +85,7 @@ class GuideFactory:
         if steering.syllables:
             check_english(tokenizer, "syllables")
             words = english()
-            yield lambda: SyllableGuide(steering.syllables, words, tokenizer, prompt)
+            yield lambda: SyllableGuide(steering.syllables, words, tokenizer, reader, prompt)
         if steering.rhyme:
             check_english(tokenizer, "rhyme")
             words = english()

@@ -8,11 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chargen.steering.guides import FORBIDDEN, Array, Guide, Moment
+from chargen.steering.guides import FORBIDDEN, Array, Guide, Moment, Reader
 from chargen.steering.verse import Dictionary
 from chargen.text.tokenizer import Tokenizer
 
 _MARKS = ",;:.!?"
+_MAX_STEPS = 12
+"""Tokens that the model reads to tell whether a word fits."""
+_LIKELY = 0.02
+"""Letters that are less likely are not followed."""
 
 
 class _Place(NamedTuple):
@@ -30,20 +34,31 @@ class _Place(NamedTuple):
 class SyllableGuide(Guide):
     """Writes lines of given numbers of syllables.
 
+    A letter keeps the share of its likelihood with which the model goes on to a word that fits
+    into the line; else `noth` would be written where `nothing` has a syllable too many.
+
     Args:
         counts: the syllables of each line.
         dictionary: the words that may be written.
         tokenizer: of the model.
+        reader: what looks ahead.
         prompt: the text before; the lines begin on a line of their own.
     """
 
     ends_texts = True
+    looks_ahead = True
 
     def __init__(
-        self, counts: Sequence[int], dictionary: Dictionary, tokenizer: Tokenizer, prompt: str
+        self,
+        counts: Sequence[int],
+        dictionary: Dictionary,
+        tokenizer: Tokenizer,
+        reader: Reader,
+        prompt: str,
     ) -> None:
-        self._counts, self._dictionary = counts, dictionary
+        self._counts, self._dictionary, self._reader = counts, dictionary, reader
         self._texts = [_text(tokenizer.token_bytes(t)) for t in range(tokenizer.vocab_size)]
+        self._letters = np.array([text[:1].isalpha() for text in self._texts])
         begins = not prompt or prompt.endswith("\n")
         self._place = _Place(0 if begins else -1, 0, "", "\n")
         self._known: dict[_Place, tuple[npt.NDArray[np.bool_], Array]] = {}
@@ -51,6 +66,32 @@ class SyllableGuide(Guide):
     def weigh(self, moment: Moment) -> Array | None:
         """Forbids what would give a line too many or too few syllables."""
         return self._mask(self._place)[1]
+
+    def kept(self, token: int, moment: Moment) -> float:
+        """How likely it is that the word that the token is a part of fits into the line."""
+        place = self._after(self._place, self._texts[token])
+        if place is None or not place.word:
+            return 1.0
+        waiting = [(1.0, token, place, moment.state)]
+        fits = 0.0
+        for _ in range(_MAX_STEPS):
+            if not waiting:
+                break
+            likelihood, token, place, before = waiting.pop(0)
+            after = np.empty_like(before)
+            logits = self._reader.step(token, before, after)
+            shares = np.exp(logits - logits.max()).astype(np.float64)
+            shares *= likelihood / shares.sum()
+            allowed = self._mask(place)[0]
+            ends = allowed & ~self._letters
+            if place.line + 1 == len(self._counts):
+                ends |= ~self._letters & self._is_full(place)
+            fits += float(shares[ends].sum())
+            for following in np.flatnonzero(allowed & self._letters & (shares >= _LIKELY)):
+                to = self._after(place, self._texts[following])
+                assert to is not None
+                waiting.append((float(shares[following]), int(following), to, after))
+        return min(1.0, fits)
 
     def _mask(self, place: _Place) -> tuple[npt.NDArray[np.bool_], Array]:
         if place not in self._known:
@@ -97,14 +138,15 @@ class SyllableGuide(Guide):
     def may_end(self) -> bool:
         """Whether the last line is full."""
         place = self._place
+        return place.line + 1 == len(self._counts) and self._is_full(place)
+
+    def _is_full(self, place: _Place) -> bool:
         syllables = self._dictionary.syllables(place.word) if place.word else 0
-        if syllables is None or place.line + 1 != len(self._counts):
-            return False
-        return place.spoken + syllables == self._counts[place.line]
+        return syllables is not None and place.spoken + syllables == self._counts[place.line]
 
     def ended(self, token: int, moment: Moment) -> bool:
-        """Whether the lines do not allow the token."""
-        return not self._mask(self._place)[0][token]
+        """Whether the lines do not allow the token, and the last word ends before it."""
+        return not self._mask(self._place)[0][token] and not self._letters[token]
 
     def accept(self, token: int) -> None:
         """Follows the lines."""
