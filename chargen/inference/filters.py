@@ -80,6 +80,25 @@ SETTINGS: dict[str, SettingRange] = {
         off=0,
         help="Keep tokens at least this share as likely as the likeliest; 0: all",
     ),
+    "typical_p": SettingRange(
+        low=0,
+        high=1,
+        off=1,
+        low_excluded=True,
+        help="Keep the tokens nearest to the expected surprise that have this probability; 1: all",
+    ),
+    "eta": SettingRange(
+        low=0,
+        high=1,
+        off=0,
+        help="Drop tokens below this probability, or below less where much is open; 0: none",
+    ),
+    "adaptive": SettingRange(
+        low=0,
+        high=10,
+        off=0,
+        help="Cool the temperature where the model is unsure, by so much; 0: not at all",
+    ),
     "repetition_penalty": SettingRange(
         low=0,
         high=100,
@@ -108,6 +127,12 @@ class SampleConfig(Steering):
     """Only the most likely tokens that together reach this probability; 1 keeps all."""
     min_p: float = 0.0
     """Only tokens with at least this share of the highest probability; 0 keeps all."""
+    typical_p: float = 1.0
+    """Only tokens whose surprise is nearest to the expected one, up to this probability."""
+    eta: float = 0.0
+    """Only tokens above this probability, or above a lower one where the entropy is high."""
+    adaptive: float = 0.0
+    """The temperature falls with the entropy of the prediction, by so much; 0 is constant."""
     repetition_penalty: float = 1.0
     """Log-probabilities of recent tokens are multiplied by it."""
     stop: tuple[str, ...] = ()
@@ -204,12 +229,51 @@ def min_p(relative: Array, share: float) -> Array:
     return np.where(relative >= np.log(share), relative, np.float32(-np.inf))
 
 
+def typical_p(relative: Array, p: float) -> Array:
+    """Keep the tokens whose surprise is nearest to the entropy (Meister et al., 2023).
+
+    They are added in this order until they have probability p.
+    """
+    logprobs = relative - np.log(np.exp(relative).sum())
+    likelihoods = np.exp(logprobs)
+    entropy = -float(likelihoods.dot(np.where(likelihoods > 0, logprobs, 0)))
+    order = np.argsort(np.abs(-logprobs - entropy), kind="stable")
+    reached = np.cumsum(likelihoods[order], dtype=np.float64)
+    return _keep(relative, order[: 1 + np.searchsorted(reached, p * reached[-1])])
+
+
+def eta(relative: Array, epsilon: float) -> Array:
+    """Keep tokens above min(epsilon, sqrt(epsilon) exp(-entropy)) (Hewitt et al., 2022)."""
+    logprobs = relative - np.log(np.exp(relative).sum())
+    likelihoods = np.exp(logprobs)
+    entropy = -float(likelihoods.dot(np.where(likelihoods > 0, logprobs, 0)))
+    limit = min(epsilon, math.sqrt(epsilon) * math.exp(-entropy))
+    kept = likelihoods >= min(limit, float(likelihoods.max()))
+    return np.where(kept, relative, np.float32(-np.inf))
+
+
+def adaptive(relative: Array, strength: float) -> Array:
+    """Divide by exp(-strength * entropy / log V): greedy where much is open.
+
+    After the entropy-based dynamic temperature of Zhang et al. (2024), with the entropy as a share
+    of the largest that V tokens can have.
+    """
+    logprobs = relative - np.log(np.exp(relative).sum())
+    likelihoods = np.exp(logprobs)
+    entropy = -float(likelihoods.dot(np.where(likelihoods > 0, logprobs, 0)))
+    share = entropy / math.log(max(2, len(relative)))
+    return np.multiply(relative, np.float32(math.exp(strength * share)))
+
+
 Filter = Callable[[Array, Sequence[int], SampleConfig], Array]
 """From log-likelihoods (V,), ids of the last tokens and the settings to log-likelihoods (V,)."""
 
 FILTERS: dict[str, Filter] = {
     "repetition_penalty": lambda x, recent, c: repetition(x, recent, c.repetition_penalty),
     "temperature": lambda x, _, c: temperature(x, c.temperature),
+    "adaptive": lambda x, _, c: adaptive(x, c.adaptive),
+    "typical_p": lambda x, _, c: typical_p(x, c.typical_p),
+    "eta": lambda x, _, c: eta(x, c.eta),
     "top_k": lambda x, _, c: top_k(x, c.top_k),
     "top_p": lambda x, _, c: top_p(x, c.top_p),
     "min_p": lambda x, _, c: min_p(x, c.min_p),

@@ -101,7 +101,10 @@ def test_draws_follow_the_distribution():
 
 
 def test_filters_apply_in_the_order_of_the_table_without_those_that_are_off():
-    assert list(filters.FILTERS) == ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"]
+    assert list(filters.FILTERS) == [
+        "repetition_penalty", "temperature", "adaptive", "typical_p", "eta", "top_k", "top_p",
+        "min_p",
+    ]  # fmt: skip
     assert set(filters.FILTERS) == {name for name, row in SETTINGS.items() if row.off is not None}
     assert filters.active_filters(SampleConfig(temperature=1)) == []
     assert len(filters.active_filters(SampleConfig(top_k=3, top_p=0.5, min_p=0.1))) == 4
