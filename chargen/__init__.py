@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chargen.finetune_api import finetune
     from chargen.inference.filters import SampleConfig
     from chargen.inference.generate import Step
+    from chargen.inference.many import WrittenText
     from chargen.insight.trace import Trace
     from chargen.iterator import TrainEvents
     from chargen.model.config import ModelConfig
@@ -69,6 +70,7 @@ __all__ = [
     "TrainEvents",
     "UnseenWarning",
     "UsageError",
+    "WrittenText",
     "__version__",
     "finetune",
     "load",
@@ -79,6 +81,7 @@ _HOMES = {
     "api": ("Model", "load"),
     "inference.filters": ("SampleConfig",),
     "inference.generate": ("Step",),
+    "inference.many": ("WrittenText",),
     "insight.trace": ("Trace",),
     "model.config": ("ModelConfig",),
     "model.score": ("Score",),

@@ -9,7 +9,7 @@ import numbers
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
+from chargen.inference.many import WrittenText, write_many
 from chargen.inference.memory_file import Memory, load_memory, memory_path
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryReader
 from chargen.insight.trace import Trace, record
@@ -158,15 +159,21 @@ class Model:
         """
         return self._read(text, unknown)
 
-    def _read(self, text: str | bytes, unknown: str = "nearest") -> TokenIds:
-        """Ids (N,) of a text; the warning names the line that called the calling method."""
+    def _read(self, text: str | bytes, unknown: str = "nearest", *, callers: int = 1) -> TokenIds:
+        """Ids (N,) of a text; the warning names the line that called the calling method.
+
+        Args:
+            text: what is read.
+            unknown: what happens to characters that the model never saw.
+            callers: how many functions of chargen are between that line and this one.
+        """
         if not isinstance(text, str | bytes):
             raise UsageError(f"the text is a {type(text).__name__}; give a str")
         if unknown not in UNKNOWN_POLICIES:
             raise UsageError(unknown_name("unknown", str(unknown), UNKNOWN_POLICIES))
         ids = self.tokenizer.encode(text, unknown)
         for line in unseen_lines(self.tokenizer, [text], unknown):
-            warnings.warn(line, UnseenWarning, stacklevel=3)
+            warnings.warn(line, UnseenWarning, stacklevel=2 + callers)
         return ids
 
     def generate(
@@ -221,22 +228,68 @@ class Model:
             UsageError: a setting is unknown or out of range.
         """
         config = _sample_config(settings)
-        if not isinstance(count, numbers.Integral) or count < 1:
-            raise UsageError(f"count {count!r}: must be a whole number, at least 1")
+        _check_count(count)
         ids = self._read(prompt, unknown)
-        memories = None
-        if self.memory_reader(memory) is not None:
-            memories = partial(self._reader, memory)
         return generate_batch(
             self.stepper,
             self.tokenizer,
             ids,
             config,
             count,
-            memories=memories,
+            memories=self._memories(memory),
             copies=self.copies if config.max_copy else None,
             progress=progress,
         )
+
+    def generate_many(
+        self,
+        prompts: Iterable[str],
+        count: int = 1,
+        *,
+        unknown: str = "nearest",
+        memory: str = DEFAULT_MEMORY,
+        **settings: Any,
+    ) -> Iterator[WrittenText]:
+        """Writes `count` whole texts after each of many prompts, side by side.
+
+        The texts come in the order of their prompts, each as soon as it and all before it are
+        ready. Prompts are read as they are needed, at most 256 texts ahead, so a million of them
+        take no more memory than a few. Prompt p of the same seed draws the same whatever the other
+        prompts are; the first draws as `generate` does.
+
+        If reading the prompts raises an error, the texts after those before it come first.
+
+        Args:
+            prompts: any iterable; one may come slowly, but all rows wait for it.
+            count: how many texts after each prompt.
+            unknown: as of `generate`.
+            memory: as of `generate`; every text has its own.
+            settings: fields of `SampleConfig`. Without a seed, one is drawn for all.
+
+        Raises:
+            UsageError: a setting is unknown or out of range, or a prompt is no text.
+        """
+        config = _sample_config(settings)
+        _check_count(count)
+        if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+            kind = type(prompts).__name__
+            raise UsageError(f"prompts is a {kind}; give a list of texts, or what yields them")
+        # Between this line and the one that asks for a text are this expression, and three
+        # functions of many.py.
+        read = ((prompt, self._read(prompt, unknown, callers=4)) for prompt in prompts)
+        return write_many(
+            self.stepper,
+            self.tokenizer,
+            read,
+            config,
+            count,
+            memories=self._memories(memory),
+            copies=self.copies if config.max_copy else None,
+        )
+
+    def _memories(self, mode: str) -> Callable[[int], MemoryReader] | None:
+        """Makes what mixes the counts in, for so many texts; None without counts."""
+        return None if self.memory_reader(mode) is None else partial(self._reader, mode)
 
     def memory_reader(self, mode: str, rows: int = 1) -> MemoryReader | None:
         """What mixes the counts in while `rows` texts are written; None without counts.
@@ -330,6 +383,11 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
 def draw_seed() -> int:
     """A random seed, for whoever gave none."""
     return int.from_bytes(os.urandom(4), "little")
+
+
+def _check_count(count: Any) -> None:
+    if not isinstance(count, numbers.Integral) or count < 1:
+        raise UsageError(f"count {count!r}: must be a whole number, at least 1")
 
 
 def _sample_config(settings: dict[str, Any]) -> SampleConfig:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from chargen.cli.options import F, decorated, write_json
+from chargen.cli.prompts import text_record
 from chargen.cli.written import Request
 from chargen.errors import UsageError
 from chargen.inference.choice import (
@@ -111,7 +112,7 @@ def _write_best(
     if need is not None and getattr(measure, need) is None:
         what = {"usual_nats": "its figures of validation", "copies": "its training text"}[need]
         raise UsageError(f"--by {by}: this model lacks {what} here; use --by likelihood")
-    texts = ranked(whole_texts(request.steps_of_texts(best_of, terminal)), by, measure)
+    texts = ranked(_whole(request, best_of, terminal), by, measure)
     if as_json:
         for text in texts:
             _write_row(request, text, terminal, score=text.score, by=by)
@@ -120,7 +121,7 @@ def _write_best(
             _write_heading(terminal, f"{place} of {best_of}, {by} {text.score:.3f}")
             terminal.write_line(safe(request.echoed + text.text))
     else:
-        terminal.write_bytes(utf8(request.echoed) + texts[0].data)
+        terminal.write_bytes(utf8(request.echoed) + texts[0].written.data)
 
 
 def _write_unique(request: Request, terminal: Terminal, *, as_json: bool) -> None:
@@ -136,7 +137,7 @@ def _write_unique(request: Request, terminal: Terminal, *, as_json: bool) -> Non
         elif terminal.shows_text:
             terminal.write_line(safe(request.echoed + text.text))
         else:
-            terminal.write_bytes(utf8(request.echoed) + text.data + b"\n")
+            terminal.write_bytes(utf8(request.echoed) + text.written.data + b"\n")
         terminal.out.flush()
         kept += 1
     thrown = f"{unseen.thrown_away} thrown away: known lines, repeats or empty"
@@ -147,8 +148,12 @@ def _write_unique(request: Request, terminal: Terminal, *, as_json: bool) -> Non
 
 
 def _new(request: Request, unseen: Unseen, terminal: Terminal) -> Iterator[Candidate]:
-    texts = whole_texts(request.steps_of_texts(tries(request.count), terminal))
+    texts = _whole(request, tries(request.count), terminal)
     return new_texts(texts, request.count, unseen)
+
+
+def _whole(request: Request, count: int, terminal: Terminal) -> Iterator[Candidate]:
+    return whole_texts(request.steps_of_texts(count, terminal), request.prompt)
 
 
 def _write_heading(terminal: Terminal, text: str) -> None:
@@ -156,16 +161,4 @@ def _write_heading(terminal: Terminal, text: str) -> None:
 
 
 def _write_row(request: Request, text: Candidate, terminal: Terminal, **more: Any) -> None:
-    write_json(
-        terminal,
-        {
-            "prompt": utf8(request.prompt).decode("utf-8", "replace"),
-            "text": text.text,
-            "tokens": len(text.tokens),
-            "finish": text.finish,
-            "nats_per_token": text.nats,
-            "seed": request.seed,
-            "number": text.number,
-            **more,
-        },
-    )
+    write_json(terminal, {**text_record(text.written, request.seed), **more})

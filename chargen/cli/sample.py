@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
@@ -19,6 +19,7 @@ from chargen.cli.options import (
     note_unseen,
     terminal_options,
 )
+from chargen.cli.prompts import write_after_prompts
 from chargen.cli.standard_input import (
     UNREAD,
     has_unread_input,
@@ -33,10 +34,6 @@ from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES
 from chargen.terminal.context import Terminal
 from chargen.text.tokenizer import UNKNOWN_POLICIES
 
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
 _SAMPLE_HELP = """Write with a model.
 
 MODEL is a model file, a run folder or a run's name; without MODEL, the newest run. The
@@ -48,11 +45,16 @@ is, white space included, and is part of the output.
   chargen sample
   chargen sample bard -p "ROMEO:" --length 300 --seed 1
   echo -n "To be" | chargen sample bard -p -
+  chargen sample bard --prompts openings.txt --json
   chargen sample bard -n 5 --temperature 0.6 --stop '\\n\\n' > five.txt
   chargen sample bard --acrostic LOVE --ban thee,thou --finish sentence
 
 A pipe or a file gets the text and nothing else. An empty line separates several texts; --json
 keeps them apart even if they contain empty lines.
+
+--prompts FILE writes after each line of a file, or after the "prompt" of each row of a .jsonl file,
+whose other keys come back with --json. Texts come in the order of their prompts, and the file may
+be of any length. The same seed gives each prompt the same text, whatever comes after it.
 """
 
 _MAX_TEXTS = 10_000
@@ -77,7 +79,18 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 )
 @click.option("--prompt-file", metavar="FILE", help="File with the prompt; - is standard input.")
 @click.option(
-    "-n", "--count", type=int, default=1, show_default=True, metavar="N", help="Texts to write."
+    "--prompts",
+    metavar="FILE",
+    help="Many prompts: one a line, or .jsonl; - is standard input, one prompt a line.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Texts to write after each prompt.",
 )
 @_setting("length", "N", "-l")
 @_setting("temperature", "T", "-t")
@@ -122,6 +135,7 @@ def command(
     model: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    prompts: str | None,
     count: int,
     unknown: str,
     echo: bool,
@@ -146,7 +160,7 @@ def command(
     settings.setdefault("seed", draw_seed())
     settings["stop"] = tuple(map(parse_stop, settings["stop"]))
     config = SampleConfig(**settings)  # checks the settings before a model is loaded
-    read_prompt = _read_prompt(prompt, prompt_file, terminal)
+    read_prompt = _read_prompt(prompt, prompt_file, prompts, terminal)
     loaded = load(model)
     if model is None and loaded.path is not None and is_base(loaded.path):
         terminal.note(f"no run yet: {loaded.path.parent.name}, a model in the box, writes")
@@ -165,6 +179,18 @@ def command(
     if memory != "off" and loaded.memory is None and loaded.memory_problem:
         terminal.complain(loaded.memory_problem)
     settings["memory"] = memory
+    if prompts is not None:
+        if choice is not None:
+            raise UsageError("--prompts: --best-of and --unique choose among texts of one prompt")
+        write_after_prompts(
+            *(loaded, prompts, count, terminal),
+            unknown=unknown,
+            encoding=encoding,
+            echo=echo,
+            as_json=as_json,
+            settings=settings,
+        )
+        return
     request = Request(loaded, text, unknown, config.seed, settings, echo, count)
     if choice is not None:
         write_chosen(request, choice, terminal, as_json=as_json)
@@ -176,14 +202,20 @@ def command(
         write_texts(request, count, terminal)
 
 
-def _read_prompt(prompt: str | None, prompt_file: str | None, terminal: Terminal) -> str | bytes:
+def _read_prompt(
+    prompt: str | None, prompt_file: str | None, prompts: str | None, terminal: Terminal
+) -> str | bytes:
     """The prompt: a text, or the bytes of a file or, where one of them is `-`, standard input.
 
     Raises:
-        UsageError: both options are given, or the file cannot be read or is too long.
+        UsageError: several options are given, or the file cannot be read or is too long.
     """
-    if prompt is not None and prompt_file is not None:
-        raise UsageError("--prompt and --prompt-file: give one of them")
+    given = {"--prompt": prompt, "--prompt-file": prompt_file, "--prompts": prompts}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)}: give one of them")
+    if prompts is not None:
+        return ""  # they are read one by one, while texts are written
     if prompt is not None and prompt != "-":
         return prompt
     raw = b""

@@ -59,6 +59,17 @@ def waiting_told(
         waiting.cancel()
 
 
+def standard_input() -> BufferedReader:
+    """Standard input as a stream of bytes.
+
+    Raises:
+        UsageError: it is closed.
+    """
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise UsageError("'-' (standard input): it is closed; give a file or a text instead")
+    return cast(BufferedReader, sys.stdin.buffer)
+
+
 def read_standard_input(
     terminal: Terminal, *, limit: int | None = None, timer: MakeTimer = threading.Timer
 ) -> bytes:
@@ -72,9 +83,7 @@ def read_standard_input(
     Raises:
         UsageError: standard input is closed.
     """
-    if sys.stdin is None or getattr(sys.stdin, "closed", False):
-        raise UsageError("'-' (standard input): it is closed; give a file or a text instead")
-    stream = cast(BufferedReader, sys.stdin.buffer)
+    stream = standard_input()
     blocks: list[bytes] = []
     size, told = 0, threading.Event()
     while limit is None or size <= limit:

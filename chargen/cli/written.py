@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from io import BytesIO, StringIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chargen.cli.options import write_json
+from chargen.cli.prompts import text_record
 from chargen.cli.steering import unkept
 from chargen.errors import ChargenError
+from chargen.inference.many import Draft
 from chargen.terminal.context import Terminal
 from chargen.terminal.progress import reading_line
 from chargen.terminal.safetext import SafeStream, safe
@@ -94,23 +95,6 @@ def stream(request: Request, terminal: Terminal) -> None:
     request.note_unkept(written, terminal)
 
 
-class Draft:
-    """What is written of one text so far. It keeps no step: each has a copy of the state."""
-
-    def __init__(self) -> None:
-        self.text, self.data = StringIO(), BytesIO()
-        self.tokens, self.logprob = 0, 0.0
-        self.finish: str | None = None
-
-    def add(self, step: Step) -> None:
-        """Adds a step at the end."""
-        self.text.write(step.text)
-        self.data.write(step.data)
-        self.tokens += 1
-        self.logprob += step.logprob
-        self.finish = step.finish
-
-
 def _write_in_order(
     request: Request, count: int, terminal: Terminal, write: Callable[[int, Draft], None]
 ) -> None:
@@ -152,16 +136,7 @@ def write_rows(request: Request, count: int, terminal: Terminal) -> None:
     """Write each text as one line of JSON; `finish` is null where the writing was interrupted."""
 
     def write(number: int, draft: Draft) -> None:
-        value = {
-            "prompt": utf8(request.prompt).decode("utf-8", "replace"),
-            "text": draft.text.getvalue(),
-            "tokens": draft.tokens,
-            "finish": draft.finish,
-            "nats_per_token": -draft.logprob / draft.tokens,
-            "seed": request.seed,
-            "number": number,
-        }
-        write_json(terminal, value)
+        write_json(terminal, text_record(draft.written(request.prompt, 0, number), request.seed))
         terminal.out.flush()
 
     _write_in_order(request, count, terminal, write)

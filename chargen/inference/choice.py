@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from chargen.inference.generate import Step
+from chargen.inference.many import Draft, WrittenText
 from chargen.text.overlap import CopyIndex, CopyWatch
 
 _CHUNK_SYMBOLS = 1 << 22
@@ -22,39 +23,36 @@ _TRIES_PER_TEXT = 20
 class Candidate:
     """A text that was written whole."""
 
-    number: int
-    text: str
-    data: bytes
+    written: WrittenText
     tokens: tuple[int, ...]
-    nats: float
-    """Nats per token under the model, before any filter."""
-    finish: str | None
     score: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """What was written."""
+        return self.written.text
 
-def whole_texts(steps: Iterable[tuple[int, Step]]) -> Iterator[Candidate]:
+    @property
+    def nats(self) -> float:
+        """Nats per token under the model, before any filter."""
+        return self.written.nats_per_token
+
+
+def whole_texts(steps: Iterable[tuple[int, Step]], prompt: str = "") -> Iterator[Candidate]:
     """Each text as soon as it is complete.
 
     Args:
         steps: as of `generate_batch`.
+        prompt: what they were written after.
     """
-    drafts: dict[int, list[Step]] = {}
+    drafts: dict[int, tuple[Draft, list[int]]] = {}
     for number, step in steps:
-        drafts.setdefault(number, []).append(step._replace(state=_NO_STATE))
-        if step.finish is None:
-            continue
-        written = drafts.pop(number)
-        yield Candidate(
-            number=number,
-            text="".join(part.text for part in written),
-            data=b"".join(part.data for part in written),
-            tokens=tuple(part.token_id for part in written),
-            nats=-float(np.mean([part.logprob for part in written])),
-            finish=step.finish,
-        )
-
-
-_NO_STATE = np.empty(0, np.float32)
+        draft, tokens = drafts.setdefault(number, (Draft(), []))
+        draft.add(step)
+        tokens.append(step.token_id)
+        if step.finish is not None:
+            del drafts[number]
+            yield Candidate(written=draft.written(prompt, 0, number), tokens=tuple(tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +105,8 @@ WAYS: dict[str, Way] = {
 
 def ranked(texts: Iterable[Candidate], way: str, measure: Measure) -> list[Candidate]:
     """The texts with their scores, the best first; of equals, the one written first."""
-    scored = [_scored(text, WAYS[way].score(text, measure)) for text in texts]
-    return sorted(scored, key=lambda text: (-text.score, text.number))
-
-
-def _scored(text: Candidate, score: float) -> Candidate:
-    return Candidate(**{**text.__dict__, "score": score})
+    scored = [replace(text, score=WAYS[way].score(text, measure)) for text in texts]
+    return sorted(scored, key=lambda text: (-text.score, text.written.number))
 
 
 class Unseen:

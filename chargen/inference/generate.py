@@ -111,6 +111,7 @@ class Writer:
         config: how to draw.
         number: the text draws from (seed, number).
         factory: makes the guides of the text; None: nothing is asked of it.
+        prompt_number: of several prompts; the first draws as the only one does.
     """
 
     def __init__(
@@ -119,10 +120,13 @@ class Writer:
         config: SampleConfig,
         number: int,
         factory: GuideFactory | None = None,
+        prompt_number: int = 0,
     ) -> None:
         self._tokenizer = tokenizer
         self._config = config
-        self._random = np.random.default_rng([config.seed, number])
+        # The first of several prompts draws as the only one does.
+        entropy = [config.seed, number, *([prompt_number] if prompt_number else [])]
+        self._random = np.random.default_rng(entropy)
         self._uniforms: list[float] = []
         self._filters = active_filters(config)
         self._matcher = StopMatcher(encode_stops(config))

@@ -97,7 +97,12 @@ class MemoryReader:
 
     def __init__(self, memory: Memory, rows: int = 1, *, grows: bool) -> None:
         self._gate = memory.gate(grows=grows)
+        self._counts, self._grows = memory.counts, grows
         self._steps = [CountSteps(memory.counts, grows=grows) for _ in range(rows)]
+
+    def restart(self, row: int) -> None:
+        """Begins another text in the place of one; forgets what was read of that one."""
+        self._steps[row] = CountSteps(self._counts, grows=self._grows)
 
     def read(self, tokens: Iterable[int], row: int = 0) -> None:
         """Reads on in one of the texts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from chargen.errors import CorpusError
@@ -30,21 +30,28 @@ def read_json_lines(content: Content, reading: Reading) -> Iterator[Located]:
     is_empty = True
     with content.open(reading) as stream:
         lines = read_table_lines(stream, content.name, reading)
-        for number, line in enumerate(lines, 1):
-            where = f"{content.name}:{number}"
-            if not line.strip():
-                continue
+        for number, row in json_values(lines, content.name):
             is_empty = False
-            row = _parsed(line, where, "jsonl")
             if isinstance(row, str):
                 row = {TEXT_COLUMN: row}
             if not isinstance(row, dict):
                 reason = f"the line holds {type(row).__name__}, not an object"
                 reason += "; name the file .json" if isinstance(row, list) else ""
-                raise unreadable(where, "jsonl", reason)
+                raise unreadable(f"{content.name}:{number}", "jsonl", reason)
             yield Place(name=content.shown, line=number, is_one_line=True), row
     if is_empty:
         raise CorpusError(f"{content.name}: the file is empty")
+
+
+def json_values(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
+    """The number, from 1, and the value of each line that is not empty.
+
+    Raises:
+        CorpusError: a line holds no JSON.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, _parsed(line, f"{name}:{number}", "jsonl")
 
 
 def load_json(content: Content, reading: Reading) -> Any:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -233,7 +233,14 @@ def _line_ends(text: str, data: bytes) -> int:
     return text.count("\n")
 
 
-def read_lines(stream: IO[bytes], name: str, reading: Reading) -> Iterator[str]:
+class LineStream(Protocol):
+    """What `read_lines` needs of a stream of bytes."""
+
+    def readline(self) -> bytes:
+        """The next line with its end; empty at the end of the stream."""
+
+
+def read_lines(stream: LineStream, name: str, reading: Reading) -> Iterator[str]:
     """The lines of a pipe, without their ends, each as soon as it is there.
 
     Args:

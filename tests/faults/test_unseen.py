@@ -96,6 +96,8 @@ def test_the_functions_of_a_model_warn_at_the_line_that_calls_them():
         lambda: model.encode("aé"),
         lambda: next(model.generate("aé", length=1)),
         lambda: next(model.generate_batch("aé", 1, length=1)),
+        lambda: next(model.generate_many(["aé"], length=1)),
+        lambda: list(model.generate_many(["a"] * 70 + ["aé"], length=1)),
         lambda: model.score("aé"),
         lambda: model.score("aé".encode()),
         lambda: model.trace("aé"),

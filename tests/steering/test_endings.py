@@ -18,6 +18,7 @@ from chargen.inference.composer import Composer
 from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate, generate_batch
+from chargen.inference.many import write_many
 from chargen.inference.tree import ROOT, TextTree
 from chargen.steering.endings import ends_sentence
 from chargen.text.char import CharTokenizer
@@ -157,6 +158,9 @@ def test_a_stream_a_batch_and_the_tree_write_the_same(asked):
     for number, step in generate_batch(stepper, TOKENIZER, prompt, config, 2):
         rows[number].append(step.token_id)
     assert rows[0] == stream
+    (many, other) = write_many(stepper, TOKENIZER, [("To be", prompt), ("x", prompt[:1])], config)
+    assert many.text == "".join(step.text for step in generate(stepper, TOKENIZER, prompt, config))
+    assert other.finish is not None
     composer = Composer(stepper, TOKENIZER, TextTree(stepper))
     start = composer.read(ROOT, prompt)
     writing = composer.write(start, config)
@@ -192,8 +196,8 @@ def test_the_best_text_has_the_best_score_by_every_way():
     measure = Measure(usual_nats=texts[5].nats, copies=index)
     by_likelihood = ranked(texts, "likelihood", measure)
     assert [text.nats for text in by_likelihood] == sorted(text.nats for text in texts)
-    assert ranked(texts, "surprise-band", measure)[0].number == 5
-    assert ranked(texts, "novelty", measure)[-1].number == 3
+    assert ranked(texts, "surprise-band", measure)[0].written.number == 5
+    assert ranked(texts, "novelty", measure)[-1].written.number == 3
     assert set(WAYS) == {"likelihood", "surprise-band", "novelty"}
     assert np.isclose(by_likelihood[0].score, -by_likelihood[0].nats)
 
