@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "units": "Find units that follow a property of the text, and name them.",
     "why": "Show which earlier tokens a prediction depends on.",
     "surprise": "Show where a text surprises a model.",
+    "guess": "Guess a text character by character, beside a model.",
     "info": "Show what a model or a run is, or what this machine can train with.",
     "runs": "List the runs in ./checkpoints.",
     "corpora": "List the named corpora.",

@@ -243,8 +243,25 @@ def model_and_text(
         CorpusError: the file cannot be read, or is empty.
         ModelFileError: there is no such model, or it is damaged.
     """
-    from chargen.api import load
     from chargen.own_corpus import validation_text
+
+    model, file = named_model_and_file(names, needs_file=needs_file)
+    if file is not None:
+        return model, read_tokens(model, file, terminal, encoding=encoding), file
+    tokens = validation_text(model)
+    if tokens is None or not len(tokens):
+        raise UsageError(f"name the FILE to read: {NO_VALIDATION_TEXT}")
+    return model, tokens, "its validation text"
+
+
+def named_model_and_file(names: tuple[str, ...], *, needs_file: bool) -> tuple[Model, str | None]:
+    """Load [MODEL], and tell which name is FILE; None where none is.
+
+    Raises:
+        UsageError: there are too many names, or FILE is missing and needed.
+        ModelFileError: there is no such model, or it is damaged.
+    """
+    from chargen.api import load
 
     if len(names) > 2:
         raise UsageError("give one MODEL and one FILE")
@@ -255,13 +272,7 @@ def model_and_text(
         file = names[0] if Path(names[0]).is_file() else None
     if file is None and needs_file:
         raise UsageError(f"{names[0] if names else 'chargen'}: name the FILE to read")
-    model = load(names[0] if len(names) == 2 or (names and file is None) else None)
-    if file is not None:
-        return model, read_tokens(model, file, terminal, encoding=encoding), file
-    tokens = validation_text(model)
-    if tokens is None or not len(tokens):
-        raise UsageError(f"name the FILE to read: {NO_VALIDATION_TEXT}")
-    return model, tokens, "its validation text"
+    return load(names[0] if len(names) == 2 or (names and file is None) else None), file
 
 
 def read_tokens(
