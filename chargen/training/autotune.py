@@ -15,6 +15,7 @@ from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
 from chargen.training.cuda_graphs import MAX_STEPS, GraphedSteps
 from chargen.training.device import begin_training, device_name, prepare_torch
+from chargen.training.distillation import DistillationLoss, make_teacher
 from chargen.training.kernels import Kernel, candidates, native_problem
 from chargen.training.network import NextTokenLoss, RecurrentLM
 from chargen.training.optimizer import FIRST_STEPS, Optimizer
@@ -108,23 +109,28 @@ def seconds_per_step(
     threads: int,
     count: int,
     probe: Probe | None = None,
+    teacher: ModelConfig | None = None,
 ) -> float:
     """The mean time of some real training steps on made-up tokens, after a slower first step.
 
-    Takes fewer steps, but at least one, when the probe's time is over.
+    Takes fewer steps, but at least one, when the probe's time is over. A teacher reads along.
     """
     clock = time.perf_counter if probe is None else probe.clock
     begin_training()
     device = prepare_torch(train)
     torch.set_num_threads(threads)
     network = RecurrentLM(model, dropout=_TYPICAL_DROPOUT, kernel=kernel).to(device)
+    reader = None if teacher is None else make_teacher(teacher, device, kernel)
     if device.type == "cuda":
-        return seconds_per_graphed_step(network, train, count, clock, capture=True)
-    loss, optimizer = NextTokenLoss(network), Optimizer(network, train)
+        return seconds_per_graphed_step(network, train, count, clock, capture=True, teacher=reader)
+    loss = NextTokenLoss(network)
+    if reader is not None:
+        loss = DistillationLoss(network, reader, train.teacher_share)
+    optimizer = Optimizer(network, train)
     optimizer.muon.steps = FIRST_STEPS  # as in the long run: it orthogonalizes at every eighth step
     shape = (train.bptt + 1, train.batch_size)
     tokens = torch.randint(network.config.vocab_size, shape, device=device)
-    state = network.zero_state(train.batch_size)
+    state = loss.zero_state(train.batch_size)
     times: list[float] = []
     for _ in range(_WARM_UP_STEPS + count):
         if times and probe is not None and probe.is_over():
@@ -146,6 +152,7 @@ def seconds_per_graphed_step(
     clock: Callable[[], float],
     *,
     capture: bool,
+    teacher: RecurrentLM | None = None,
 ) -> float:
     """The mean time of steps as a run on a GPU takes them: many between two looks, as graphs.
 
@@ -157,10 +164,12 @@ def seconds_per_graphed_step(
         count: steps between two looks; a few more come first.
         clock: seconds.
         capture: whether the device can capture graphs.
+        teacher: reads along; None where there is none.
     """
     tokens = torch.randint(network.config.vocab_size, (2 * train.batch_size * train.bptt,))
     text = tokens.numpy().astype(np.uint8 if network.config.vocab_size <= 256 else np.int64)
-    training = TrainingState(network, train, BatchStream(text, train.batch_size, train.bptt))
+    batches = BatchStream(text, train.batch_size, train.bptt)
+    training = TrainingState(network, train, batches, teacher=teacher)
     training.optimizer.muon.steps = FIRST_STEPS
     steps = GraphedSteps(training, Recovery(), capture=capture)
     rates = [train.learning_rate] * min(count, MAX_STEPS)

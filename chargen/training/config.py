@@ -16,7 +16,7 @@ OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = ("auto", "fp32", "bf16")
 _FRACTIONS = (
     *("minutes", "learning_rate", "warmup", "beta1", "beta2", "weight_decay", "clip", "dropout"),
-    *("embedding_dropout", "ema", "layer_decay", "l2_to_base", "replay_share"),
+    *("embedding_dropout", "ema", "layer_decay", "l2_to_base", "replay_share", "teacher_share"),
 )
 _WHOLE = {
     "steps": (1, 10**12),
@@ -89,6 +89,8 @@ class TrainConfig:
     """How fast weights are pulled back to the first weights: the decay of the difference."""
     replay_share: float = 0.0
     """Share of the batch rows that read another text, so that it is not forgotten."""
+    teacher_share: float = 0.0
+    """Share of the loss that is a teacher's distribution; no effect where there is no teacher."""
     shuffle: bool = False
     """Whether documents stand in another order in every pass; no effect without an end token."""
     seed: int = 0
@@ -124,6 +126,8 @@ class TrainConfig:
             for name in shares
             if not 0 <= getattr(self, name) < 1
         ]
+        if not 0 <= self.teacher_share <= 1:
+            problems.append(f"teacher-share {self.teacher_share}: must be from 0 to 1")
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < 1e6:
                 problems.append(

@@ -25,6 +25,8 @@ class Planned:
     tokenizer: Tokenizer
     train_tokens: int
     valid_tokens: int
+    teacher: ModelConfig | None = None
+    """The shape of the network that this one learns from; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class StepDone:
     steps: int
     """The run's length as it is planned now."""
     loss: float
-    """Mean nats per token of this window, before the step."""
+    """Mean nats per token of this window, before the step; by the mixture, if a teacher helps."""
     learning_rate: float
     gradient_norm: float
     tokens: int
@@ -107,6 +109,7 @@ def event_record(event: TrainEvent) -> dict[str, Any]:
     if isinstance(event, Planned):
         return {
             "event": "planned",
+            **({} if event.teacher is None else {"teacher": event.teacher.to_json()}),
             "model": event.model.to_json(),
             "train": event.train.to_json(),
             "reasons": list(event.reasons),

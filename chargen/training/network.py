@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -244,6 +244,14 @@ MAX_LOGITS = 1 << 24
 """Numbers (64 MB) up to which the logits of a window are computed at once."""
 
 
+class TargetRows(Protocol):
+    """What a network is to predict: ids (N,), or distributions (N, V); asked for in parts."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+
 class NextTokenLoss(nn.Module):
     """A network and its loss as one module, whose gradients several processes can average.
 
@@ -255,23 +263,32 @@ class NextTokenLoss(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+    def zero_state(self, batch_size: int) -> State:
+        """The state before any text."""
+        return self.network.zero_state(batch_size)
+
+    def forward(
+        self, inputs: Tensor, targets: Tensor | TargetRows, state: State
+    ) -> tuple[Tensor, State]:
         """Mean nats of a window, and the state after it.
 
         Args:
             inputs: (T, B) ids.
-            targets: (T, B) ids that follow them.
+            targets: (T, B) ids that follow them; or the rows of all positions, N = T B.
             state: S tensors (L, B, H).
         """
         hidden, after = self.network.features(inputs, state)
         weight, bias = self.network.head.weight, self.network.head.bias
         groups, linear = self.network.config.groups, self.network.kernel.linear
+        rows: TargetRows = targets.flatten() if isinstance(targets, Tensor) else targets
+        if len(rows) * len(weight) <= MAX_LOGITS:
+            rows = rows[:]  # once for all groups and masks
         losses = []
         for dropped in self.network.dropped_out(hidden):
             # Each group has a loss of its own, so that the groups make different errors.
             inputs_by_group = dropped.flatten(0, 1).chunk(groups, 1)
             losses += [
-                head_loss(group_hidden, head, bias, targets.flatten(), linear)
+                head_loss(group_hidden, head, bias, rows, linear)
                 for group_hidden, head in zip(inputs_by_group, weight.chunk(groups, 1), strict=True)
             ]
         return torch.stack(losses).mean() if len(losses) > 1 else losses[0], after
@@ -281,7 +298,7 @@ def head_loss(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor,
-    targets: Tensor,
+    targets: TargetRows,
     linear: Callable[[Tensor, Tensor, Tensor], Tensor] = functional.linear,
 ) -> Tensor:
     """Mean nats of the targets, from the hidden states before them.
@@ -290,11 +307,11 @@ def head_loss(
         hidden: (N, H).
         weight: of the head (V, H).
         bias: of the head (V,).
-        targets: (N,) ids.
+        targets: (N,) ids, or distributions (N, V).
         linear: computes the logits, unless the vocabulary is too large to do so at once.
     """
     if len(targets) * len(weight) <= MAX_LOGITS:
-        return functional.cross_entropy(linear(hidden, weight, bias), targets)
+        return functional.cross_entropy(linear(hidden, weight, bias), targets[:])
     loss: Tensor = _LossInParts.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
     return loss
 
@@ -303,7 +320,9 @@ class _LossInParts(torch.autograd.Function):
     """Loss and all gradients in one pass over parts of the tokens."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: TargetRows
+    ) -> Tensor:
         count, needed = len(targets), any(ctx.needs_input_grad)
         d_hidden, d_weight, d_bias = (
             torch.zeros_like(tensor) if needed else tensor for tensor in (hidden, weight, bias)
@@ -313,11 +332,19 @@ class _LossInParts(torch.autograd.Function):
         for first in range(0, count, step):
             part = slice(first, first + step)
             logprobs = functional.linear(hidden[part], weight, bias).log_softmax(-1)
-            target = targets[part, None]
-            total -= logprobs.gather(1, target).sum()
+            target = targets[part]
+            is_soft = target.dim() > 1
+            if is_soft:
+                total -= (target * logprobs).sum()
+            else:
+                total -= logprobs.gather(1, target[:, None]).sum()
             if needed:
                 slope = logprobs.exp_()
-                slope.scatter_add_(1, target, slope.new_full(target.shape, -1.0))
+                if is_soft:
+                    slope -= target
+                else:
+                    minus_one = slope.new_full((len(target), 1), -1.0)
+                    slope.scatter_add_(1, target[:, None], minus_one)
                 slope /= count
                 d_hidden[part] = slope @ weight
                 d_weight.addmm_(slope.t(), hidden[part])

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,14 +55,17 @@ class Plan:
     model: ModelConfig
     train: TrainConfig
     reasons: tuple[str, ...]
+    teacher: ModelConfig | None = None
+    """The shape of the network that this one learns from; None: there is none."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {
+        value: dict[str, Any] = {
             "model": self.model.to_json(),
             "train": self.train.to_json(),
             "reasons": list(self.reasons),
         }
+        return value if self.teacher is None else {**value, "teacher": self.teacher.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -78,8 +82,14 @@ class Plan:
             config = TrainConfig(**train)
         except (TypeError, UsageError) as error:
             raise ModelFileError(f"its plan is not one ({error})") from error
+        model, teacher = ModelConfig.from_json(value.get("model")), None
+        if "teacher" in value:
+            teacher = ModelConfig.from_json(value["teacher"])
+            if teacher.vocab_size != model.vocab_size:
+                raise ModelFileError("its teacher has another vocabulary than its model")
         return cls(
-            model=ModelConfig.from_json(value.get("model")),
+            model=model,
+            teacher=teacher,
             train=config,
             reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
         )
@@ -94,6 +104,7 @@ def make_plan(
     processes: int = 1,
     elapsed: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
+    teacher: ModelConfig | None = None,
 ) -> Plan:
     """Fills in what was not given.
 
@@ -105,6 +116,7 @@ def make_plan(
         processes: number of processes that share the batch.
         elapsed: seconds of the minutes that are over; reading the text took them.
         clock: seconds; the speed is measured by it.
+        teacher: the shape of a network that reads along, which takes its time.
 
     Raises:
         UsageError: a value is out of range.
@@ -133,8 +145,11 @@ def make_plan(
         probe = autotune.Probe(minutes * 60 * _PROBE_SHARE, clock)
         began = probe.clock()
         kernel, settings["threads"] = autotune.fastest(_one_group(model), share, probe)
+        measure = autotune.seconds_per_step
+        if teacher is not None:
+            measure = partial(measure, teacher=teacher)
         speed = kernel, settings["threads"], _SPEED_STEPS, probe
-        seconds = autotune.seconds_per_step(model, share, *speed)
+        seconds = measure(model, share, *speed)
         flops = flop_per_token(model) * step_tokens / seconds
         reference_minutes = minutes * flops / _REFERENCE_FLOPS
         size = _size(reference_minutes, train_tokens, settings, device)
@@ -142,7 +157,7 @@ def make_plan(
             # This machine is faster or slower than the reference: another size has another speed.
             model, draft = _draft(settings, vocab_size, size)
             share = _process_share(draft, processes)
-            seconds = autotune.seconds_per_step(model, share, *speed)
+            seconds = measure(model, share, *speed)
         # Where reading and measuring took no longer than usual, the plan depends on the speed only.
         over = max(0.0, elapsed + probe.clock() - began - minutes * 60 * _START_SHARE)
         # A slow start must not leave a plan of no steps: the clock ends the run in time anyway.
@@ -166,8 +181,13 @@ def make_plan(
     for name, value in _scoring(settings["steps"] * step_tokens, valid_tokens).items():
         settings.setdefault(name, value)
     train = TrainConfig(**_fields_of(TrainConfig, settings))
+    if teacher is not None:
+        reasons.append(
+            f"{train.teacher_share:.0%} of the loss is what the teacher predicts "
+            f"({teacher.cell_row.label}, {teacher.units_label})"
+        )
     reasons.append(describe_passes(passes, train.dropout))
-    return Plan(model=model, train=train, reasons=tuple(reasons))
+    return Plan(model=model, train=train, reasons=tuple(reasons), teacher=teacher)
 
 
 def usual_size(train_tokens: int, minutes: float) -> tuple[int, int]:

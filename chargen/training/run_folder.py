@@ -83,7 +83,12 @@ class Recorder:
                 contents are kept for the next time.
         """
         if isinstance(event, Planned):
-            self._plan = Plan(model=event.model, train=event.train, reasons=event.reasons)
+            self._plan = Plan(
+                model=event.model,
+                train=event.train,
+                reasons=event.reasons,
+                teacher=event.teacher,
+            )
         if not isinstance(event, StepDone) or _is_recorded(event):
             self._lines.append(json.dumps(event_record(event)) + "\n")
         if isinstance(event, Finished) or (isinstance(event, Evaluated) and event.best):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from chargen.errors import ChargenError, UsageError
 from chargen.files import make_folder, sweep
 from chargen.hints import any_of
+from chargen.model.checkpoint import ModelFile
 from chargen.model.claims import Claim
 from chargen.model.runs import METRICS, MODEL, RUN, TRAINING
 from chargen.model.stored_weights import Weights
@@ -23,6 +24,7 @@ from chargen.text.store import MIN_VALID
 from chargen.text.tokenizer import Tokenizer, Tokens, token_lengths
 from chargen.training.clock import RunClock
 from chargen.training.device import begin_training, enough_memory, prepare_torch
+from chargen.training.distillation import make_teacher
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.evaluate import evaluate
 from chargen.training.events import (
@@ -33,7 +35,7 @@ from chargen.training.events import (
     StepDone,
     TrainEvent,
 )
-from chargen.training.kernels import Kernel, candidates, native_problem
+from chargen.training.kernels import Kernel, native_problem, planned_or_best
 from chargen.training.network import RecurrentLM
 from chargen.training.planner import Plan, make_plan
 from chargen.training.run_folder import Recorder, Saver, run_lock
@@ -78,6 +80,7 @@ def train_run(
     clock: RunClock,
     ranks: Ranks | None = None,
     claim: Claim | None = None,
+    teacher: ModelFile | None = None,
 ) -> Iterator[TrainEvent]:
     """Plans, trains and records; yields every event after it was recorded.
 
@@ -91,6 +94,7 @@ def train_run(
         clock: made when the run's minutes began.
         ranks: the processes that train together; the first of them records. None is this alone.
         claim: the claim of the folder; None locks it now.
+        teacher: the model to learn from, beside the text; its tokenizer is that of the text.
 
     Raises:
         UsageError: a setting is out of range, or another process has the run.
@@ -109,10 +113,14 @@ def train_run(
                 processes=ranks.count,
                 elapsed=clock() - clock.began,
                 clock=clock,
+                teacher=None if teacher is None else teacher.config,
             ).to_json()
         )
         plan = Plan.from_json(planned)
-        return plan, make_trainer(plan, text, clock, ranks=ranks)
+        trainer = make_trainer(plan, text, clock, ranks=ranks)
+        if teacher is not None and trainer.teacher is not None:
+            trainer.teacher.load_weights(teacher.weights)
+        return plan, trainer
 
     return run_and_record(recorder, text, make, given, should_stop, ranks, claim)
 
@@ -216,19 +224,17 @@ def make_trainer(
 ) -> Trainer:
     """A trainer before its first step: from random weights, or from those of a base.
 
-    `spent` are the seconds of earlier sittings.
+    `spent` are the seconds of earlier sittings. A teacher of the plan still needs its weights.
     """
     begin_training()
     device = prepare_torch(plan.train)
     kernel = _planned_kernel(plan)
-    available = candidates(plan.model.cell, device.type, "auto", "auto")
     network = RecurrentLM(
         plan.model,
         dropout=plan.train.dropout,
         dropout_masks=plan.train.dropout_masks,
         embedding_dropout=plan.train.embedding_dropout,
-        # A run may have been begun on another machine.
-        kernel=kernel if kernel in available else available[0],
+        kernel=planned_or_best(plan.model.cell, device.type, kernel),
     ).to(device)
     if weights is not None:
         network.load_weights(weights)
@@ -243,6 +249,7 @@ def make_trainer(
         replay=None if text.replay is None else text.replay.train,
         ranks=ranks,
         eos_id=text.tokenizer.eos_id,
+        teacher=None if plan.teacher is None else make_teacher(plan.teacher, device, kernel),
     )
 
 
@@ -286,6 +293,7 @@ def run_and_record(
                 tokenizer=text.tokenizer,
                 train_tokens=trainer.batches.length,
                 valid_tokens=len(trainer.valid),
+                teacher=plan.teacher,
             )
             recorder.record(planned)
             yield planned

@@ -1,7 +1,8 @@
 """Everything that a run needs to go on as if it had never stopped, in one file.
 
 `training.safetensors` holds the weights, their EMA, the best weights, the memory of both
-optimizers, the carried state and the random generator. Its header holds the plan, the position in
+optimizers, the carried state and the random generator; for a distilled run also the teacher's
+weights and its state. Its header holds the plan, the position in
 it, the counters of early stopping, and where the text was. The position in the text is the step
 alone (see batches.py). A resumed run takes the very steps that it would have taken: bit for bit on
 the same machine, with the same number of threads.
@@ -131,7 +132,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
 
     The carried states are those of all batch rows: all processes must call it.
     """
-    live = {**trainer.tensors(), **trainer.states_of_all_rows()}
+    live = {**trainer.tensors(), **trainer.fixed_tensors(), **trainer.states_of_all_rows()}
     tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in live.items()}
     tensors[_RANDOM] = torch.get_rng_state().numpy()
     generator = device_generator(trainer.device)
@@ -166,7 +167,7 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     """Puts a trainer that was made for the snapshot's plan where the snapshot was taken."""
     position, tensors = snapshot.position, snapshot.tensors
     with torch.no_grad():
-        for name, target in trainer.tensors().items():
+        for name, target in {**trainer.tensors(), **trainer.fixed_tensors()}.items():
             saved = torch.from_numpy(tensors[name])
             # Of the rows' states, those that this process reads.
             target.copy_(saved[:, trainer.local_rows] if name.startswith("state.") else saved)
@@ -214,10 +215,16 @@ def _check_tensors(handle: Any, plan: Plan, *, has_best: bool) -> list[str]:
     shapes = model.tensor_shapes()
     recurrent = {f"layers.{layer}.weight_hh" for layer in range(model.num_layers)}
     recurrent |= {f"layers.{layer}.weight_ih" for layer in range(1, model.num_layers)}
-    layers, states, size = model.state_shape
+    readers = [model] if plan.teacher is None else [model, plan.teacher]
+    states = [config.state_shape for config in readers for _ in config.cell_row.states]
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
-        f"state.{number}": ("F32", (layers, train.batch_size, size)) for number in range(states)
+        f"state.{number}": ("F32", (layers, train.batch_size, size))
+        for number, (layers, _, size) in enumerate(states)
     }
+    for config in readers[1:]:
+        expected |= {
+            f"teacher.{name}": ("F32", shape) for name, shape in config.tensor_shapes().items()
+        }
     for name, shape in shapes.items():
         copies = ["weights", *(["average"] if train.ema else []), *(["best"] if has_best else [])]
         copies += ["anchor"] if train.l2_to_base else []

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from chargen.training.batches import BatchStream
 from chargen.training.config import TrainConfig
+from chargen.training.distillation import DistillationLoss
 from chargen.training.distributed import ALONE, Ranks
 from chargen.training.kernels.torch_kernels import State
 from chargen.training.network import NextTokenLoss, RecurrentLM, detach
@@ -102,6 +103,7 @@ class TrainingState:
         config: the whole plan.
         batches: the windows of the batch rows that this process reads.
         ranks: the processes that share the batch.
+        teacher: the network that this one learns from; None: it learns from the text alone.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class TrainingState:
         config: TrainConfig,
         batches: BatchStream,
         ranks: Ranks = ALONE,
+        teacher: RecurrentLM | None = None,
     ) -> None:
         self.network, self.config, self.batches, self.ranks = network, config, batches, ranks
         self.step = 0
@@ -119,9 +122,13 @@ class TrainingState:
         leaves half a step behind."""
         self.local_rows = ranks.local_rows(config.batch_size)
         """Which rows of the batch this process reads."""
-        self.state = network.zero_state(self.local_rows.stop - self.local_rows.start)
-        """The recurrent state after the last window: S tensors (L, B, H)."""
-        self.loss: LossFunction = ranks.parallel(NextTokenLoss(network))
+        self.teacher = teacher
+        loss = NextTokenLoss(network)
+        if teacher is not None:
+            loss = DistillationLoss(network, teacher, config.teacher_share)
+        self.state = loss.zero_state(self.local_rows.stop - self.local_rows.start)
+        """The recurrent state after the last window: S tensors (L, B, H); then the teacher's."""
+        self.loss: LossFunction = ranks.parallel(loss)
         if ranks.count > 1:
             network.batch_rows, network.local_rows = config.batch_size, self.local_rows
         self.optimizer = Optimizer(network, config, ranks)
@@ -144,6 +151,12 @@ class TrainingState:
             tensors |= {f"average.{name}": average for name, average in averages}
         tensors |= self.optimizer.tensors({tensor: name for name, tensor in parameters.items()})
         return tensors | {f"state.{number}": part for number, part in enumerate(self.state)}
+
+    def fixed_tensors(self) -> dict[str, Tensor]:
+        """Every tensor that steps read and never change, by the name of a saved state."""
+        if self.teacher is None:
+            return {}
+        return {f"teacher.{name}": tensor for name, tensor in self.teacher.named_parameters()}
 
     def states_of_all_rows(self) -> dict[str, Tensor]:
         """The carried states (L, B, H) of every process; all processes must call it."""

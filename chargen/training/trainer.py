@@ -98,6 +98,7 @@ class Trainer(TrainingState):
         replay: tokens that `config.replay_share` of the batch rows read instead.
         ranks: the processes that share the batch.
         eos_id: the end-of-document token; needed if `config.shuffle` is set.
+        teacher: a network whose distributions are a share of the loss; scores are without it.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Trainer(TrainingState):
         replay: Tokens | None = None,
         ranks: Ranks = ALONE,
         eos_id: int | None = None,
+        teacher: RecurrentLM | None = None,
     ) -> None:
         replay_rows = 0 if replay is None else round(config.replay_share * config.batch_size)
         rows = ranks.local_rows(config.batch_size)
@@ -121,7 +123,7 @@ class Trainer(TrainingState):
         batches = BatchStream(
             train, config.batch_size, config.bptt, replay, replay_rows, rows, shuffled
         )
-        super().__init__(network, config, batches, ranks)
+        super().__init__(network, config, batches, ranks, teacher)
         self.valid = valid
         self.lengths = lengths
         self.stop_requested = False

@@ -168,6 +168,18 @@ def candidates(cell: str, device: str, kernel: str, precision: str) -> list[Kern
     return chosen
 
 
+def planned_or_best(cell: str, device: str, planned: Kernel) -> Kernel:
+    """The planned kernel, or the usually fastest one where this machine lacks it for the cell.
+
+    Args:
+        cell: a row of the table of cells.
+        device: torch's name.
+        planned: a run may have been begun on another machine, or for another cell.
+    """
+    available = candidates(cell, device, "auto", "auto")
+    return planned if planned in available else available[0]
+
+
 def native_problem(device: str, kernel: str) -> str | None:
     """Why the kernel in C is not used, although it may be wanted; None when it can be.
 
