@@ -28,6 +28,7 @@ from chargen.errors import (
 
 if TYPE_CHECKING:
     from chargen.api import Model, load
+    from chargen.distil_api import distil
     from chargen.finetune_api import finetune
     from chargen.inference.filters import SampleConfig
     from chargen.inference.generate import Step
@@ -72,6 +73,7 @@ __all__ = [
     "UsageError",
     "WrittenText",
     "__version__",
+    "distil",
     "finetune",
     "load",
     "resume",
@@ -85,6 +87,7 @@ _HOMES = {
     "insight.trace": ("Trace",),
     "model.config": ("ModelConfig",),
     "model.score": ("Score",),
+    "distil_api": ("distil",),
     "finetune_api": ("finetune",),
     "iterator": ("TrainEvents",),
     "train_api": ("resume", "train"),

@@ -19,7 +19,7 @@ from chargen.model.extend_weights import extend_weights, lineage, shape_differen
 from chargen.model.runs import run_name
 from chargen.text.corpus import Watcher, unwatched
 from chargen.text.corpus_tokenizer import form_of
-from chargen.text.finetune_dataset import open_finetune_dataset, open_replay_dataset
+from chargen.text.finetune_dataset import open_finetune_dataset, open_known_dataset
 from chargen.text.text_options import (
     BASE_PATH,
     REPLAY,
@@ -138,7 +138,7 @@ def finetune(
         source, replayed = options_to_json(options), None
         if replay is not None:
             replay_options = replace(options, corpus=(os.fspath(replay),), valid=None)
-            replayed = open_replay_dataset(replay_options, dataset.tokenizer, on_reading)
+            replayed = open_known_dataset(replay_options, dataset.tokenizer, on_reading)
             source[REPLAY] = {"options": options_to_json(replay_options), "card": replayed.card}
             notes += [type(note)(f"replay: {note}") for note in replayed.notes]
             replayed.keep_for(folder)

@@ -1,4 +1,4 @@
-"""`TrainEvents`: what `train`, `resume` and `finetune` return."""
+"""`TrainEvents`: what `train`, `resume`, `finetune` and `distil` return."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,7 +60,7 @@ def place_of(model: Trained, passage: str, *, before: str = "", after: str = "")
         before: the text before it, which tells equal passages apart.
         after: the text after it.
     """
-    options = _options_of(model)
+    options = options_of(model)
     if options is None:
         return None
     names = [name for name in options.corpus if is_on_this_machine(name)]
@@ -67,34 +69,47 @@ def place_of(model: Trained, passage: str, *, before: str = "", after: str = "")
 
 def _corpus_of(model: Trained) -> tuple[TokenStore, Tokens] | None:
     """The two parts of a model's corpus, found by what its run, or its card, says of it."""
-    options = _options_of(model)
+    options = options_of(model)
     if options is None:
         return None
     # That of the file has no label of its own: the corpus says how its documents begin.
     return reopen_store(options, model.file.build_tokenizer(), model.card)
 
 
-def _options_of(model: Trained) -> TextOptions | None:
+def options_of(model: Trained) -> TextOptions | None:
     """How a model's corpus was read, by its run or else by its card."""
-    card = model.card
-    try:
-        text = read_run(model.path.parent).get("text") if model.path else None
-        if isinstance(text, dict):
-            return options_from_json(text)
-    except CorpusError:
-        pass
+    options = options_of_run(model)
+    if options is not None:
+        return options
     # A model file without its run: assume the usual options.
+    card = model.card
     split = card.get("split")
     fraction = split.get("valid_fraction") if isinstance(split, dict) else None
     if card.get("documents") not in DOCUMENT_MODES or not isinstance(fraction, float):
         return None
+    spread = split is not None and split.get("valid_part") == "spread"
+    return replace(
+        options_by_card(model),
+        valid_fraction=fraction,
+        valid_part="spread" if spread else "tail",
+    )
+
+
+def options_of_run(model: Trained) -> TextOptions | None:
+    """How a model's corpus was read, by the run in its folder; None where there is none."""
+    text = read_run(model.path.parent).get("text") if model.path else None
+    with suppress(CorpusError):
+        return options_from_json(text) if isinstance(text, dict) else None
+    return None
+
+
+def options_by_card(model: Trained) -> TextOptions:
+    """How a model's corpus was read, as far as its card tells; the usual options otherwise."""
     tokenizer = model.file.tokenizer
     return TextOptions(
         tokenizer=tokenizer.kind,
         pattern=tokenizer.settings.get("pattern"),
-        valid_fraction=fraction,
-        valid_part="spread" if split and split.get("valid_part") == "spread" else "tail",
         normalize=form_of(model.tokenizer),
-        **documents_of(card),
-        **letters_of(card),
+        **documents_of(model.card),
+        **letters_of(model.card),
     )

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from chargen.training.distributed import Ranks
 
 FINETUNES_ALONE = "fine-tuning runs in one process; start it without torchrun"
-_KEPT_CARD_KEYS = {"base", "before", "old_text", "memory"}
-"""What fine-tuning adds to a card, and whether a run goes without a memory."""
+DISTILS_ALONE = "distilling runs in one process; start it without torchrun"
+_KEPT_CARD_KEYS = {"base", "before", "old_text", "teacher", "memory"}
+"""What fine-tuning and distilling add to a card, and whether a run goes without a memory."""
 _RESUME_OPTIONS = (
     *("--allow-changed-corpus", "--corpus", "--valid"),
     *("--minutes", "--epochs", "--steps"),
@@ -219,6 +220,8 @@ def resume(
         if ranks is not None:
             if REPLAY in snapshot.text:
                 raise UsageError(f"{folder}: {FINETUNES_ALONE}")
+            if snapshot.plan.teacher is not None:
+                raise UsageError(f"{folder}: {DISTILS_ALONE}")
             ranks.barrier()  # nobody saves before all have read the state
         tokenizer = snapshot.build_tokenizer()
         reopen = partial(reopen_dataset, allow_changed=allow_changed_corpus, watcher=on_reading)

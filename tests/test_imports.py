@@ -28,7 +28,7 @@ FLOORS = (
     ("api",),
     ("iterator", "remember", "choose_base", "trained_text"),
     ("train_api",),
-    ("finetune_api",),
+    ("finetune_api", "distil_api"),
     ("compare",),
     ("repl",),
     ("cli",),
@@ -43,7 +43,15 @@ BELOW = {
 BELOW["insight"] -= {"training"}
 BELOW["terminal"] -= {"training"}
 BELOW["api"] -= {"terminal", "training"}
-LIBRARY = ("scoring", "own_corpus", *FLOORS[12], "train_api", "finetune_api", "compare")
+LIBRARY = (
+    "scoring",
+    "own_corpus",
+    *FLOORS[12],
+    "train_api",
+    "finetune_api",
+    "distil_api",
+    "compare",
+)
 for name in LIBRARY:
     BELOW[name] -= {"terminal"}
 BELOW["repl"] -= {"compare", "training"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ import click
 
 from chargen._version import __version__
 from chargen.cli.options import MODEL, json_option, terminal_options, write_json
-from chargen.errors import ModelFileError
+from chargen.errors import ModelFileError, UsageError
 from chargen.files import is_plain_number
+from chargen.model.config import ModelConfig
+from chargen.model.extend_weights import ANCESTORS
 from chargen.terminal.context import Terminal
 from chargen.terminal.safetext import safe_line
 
@@ -157,7 +160,7 @@ def _card_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _finetuning_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Of a fine-tuned model: the scores before and after, and the models that it came from."""
+    """Scores before and after fine-tuning, and the models that this one came or learned from."""
     rows: list[tuple[str, Any]] = []
     score_before = _bits(card.get("before"))
     if score_before:
@@ -166,20 +169,30 @@ def _finetuning_rows(card: dict[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(old_text, dict):
         before, after = (_bits(old_text.get(key)) or "?" for key in ("before", "after"))
         rows.append(("old text", f"{before} before, {after} after"))
-    base = card.get("base")
     for _ in range(_MAX_ANCESTORS):
-        if not isinstance(base, dict):
+        label = next((key for key in ANCESTORS if isinstance(card.get(key), dict)), None)
+        if label is None:
             break
-        base_card = base.get("card")
-        base_card = base_card if isinstance(base_card, dict) else {}
-        names = [str(corpus.get("name")) for corpus in _dicts(base_card.get("corpus"))]
+        ancestor = card[label]
+        card = ancestor["card"] if isinstance(ancestor.get("card"), dict) else {}
+        names = [str(corpus.get("name")) for corpus in _dicts(card.get("corpus"))]
         listed = ", ".join(names[:_MAX_CORPORA_OF_ANCESTOR])
         if len(names) > _MAX_CORPORA_OF_ANCESTOR:
             listed += f" and {len(names) - _MAX_CORPORA_OF_ANCESTOR} more"
-        score = _bits(base_card.get("validation"))
-        rows.append(("base", f"{base.get('name')}: {listed}" + (f"; {score}" if score else "")))
-        base = base_card.get("base")
+        score = _bits(card.get("validation"))
+        told = [f"{ancestor.get('name')}: {listed}", *([score] if score else [])]
+        rows.append((label, "; ".join([*told, *_teacher_file(ancestor)])))
     return rows
+
+
+def _teacher_file(teacher: dict[str, Any]) -> list[str]:
+    """Size and hash of a teacher's file; nothing of a base, whose entry has none."""
+    told = []
+    with suppress(UsageError):
+        told.append(ModelConfig.from_json(teacher.get("config")).units_label)
+    if isinstance(teacher.get("sha256"), str):
+        told.append(f"SHA-256 {teacher['sha256'][:12]}…")
+    return told
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "look": "Show what would be read of a text, without training.",
     "train": "Train a model on your text.",
     "finetune": "Continue training a model on your own text.",
+    "distil": "Make one network that predicts as a larger model does.",
     "resume": "Continue a run exactly where it stopped.",
     "repl": "Write with a model, and watch its memory while it writes.",
     "sample": "Write with a model.",

@@ -68,6 +68,7 @@ def claim_folder(
     corpus: Sequence[str],
     *,
     base: Path | None = None,
+    stem: str | None = None,
     run: str | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -79,7 +80,8 @@ def claim_folder(
 
     Args:
         corpus: CORPUS arguments.
-        base: the model file that is fine-tuned.
+        base: the model file that is fine-tuned, or learned from.
+        stem: what the run is named after instead of its corpus.
         run: the name of the run below `checkpoints`, or below `out`.
         out: a folder instead of `checkpoints`; without `run`, it is the run's own folder.
         overwrite: whether the folder may hold a run already.
@@ -96,7 +98,7 @@ def claim_folder(
         if is_reserved_name(Path(out).name) and Path(out).name != "..":
             raise UsageError(f"--out {out}: Windows keeps that name for itself; choose another")
         return _claim(Path(out), overwrite=overwrite)
-    stem = run_stem(corpus)
+    stem = stem or run_stem(corpus)
     stem = clean_name(stem if base is None else f"{run_name(base)}-{stem}")
     return claim_first(numbered(stem))
 

@@ -20,6 +20,8 @@ from chargen.text.extend_vocab import VocabExtension
 
 _MAX_BIAS_CHANGE = 3.0
 """A new token is at first at most exp(3) times as likely as its donors."""
+ANCESTORS = ("base", "teacher")
+"""Keys of a card under which it tells of a model that this one came from; at most one is there."""
 _MAX_ANCESTORS = 20
 
 
@@ -65,25 +67,26 @@ def _extend_rows(
 
 
 def lineage(card: Mapping[str, object], name: str) -> dict[str, object]:
-    """The entry of a fine-tuned model's card about its base: the name and the card of the base.
+    """The entry of a model's card about its base or its teacher: name and card of that model.
 
-    That card may have a base in turn. A chain of bases ends after twenty, because cards are read
-    into memory whole.
+    That card may have a base or a teacher in turn. A chain of them ends after twenty, because cards
+    are read into memory whole.
 
     Args:
-        card: the card of the base.
-        name: the name of the base.
+        card: the card of the model that it came from.
+        name: the name of that model.
     """
     return {"name": name, "card": _cut_ancestors(card, _MAX_ANCESTORS)}
 
 
 def _cut_ancestors(card: Mapping[str, object], depth: int) -> dict[str, object]:
-    cut = {key: value for key, value in card.items() if key != "base"}
-    base = card.get("base")
-    if isinstance(base, dict) and depth > 1:
-        inner = base.get("card")
-        inner_card = inner if isinstance(inner, dict) else {}
-        cut["base"] = {**base, "card": _cut_ancestors(inner_card, depth - 1)}
+    cut = {key: value for key, value in card.items() if key not in ANCESTORS}
+    for key in ANCESTORS:
+        ancestor = card.get(key)
+        if isinstance(ancestor, dict) and depth > 1:
+            inner = ancestor.get("card")
+            inner_card = inner if isinstance(inner, dict) else {}
+            cut[key] = {**ancestor, "card": _cut_ancestors(inner_card, depth - 1)}
     return cut
 
 

@@ -101,7 +101,7 @@ def open_finetune_dataset(
     return FinetuneDataset(dataset=dataset, extension=extension, counts=token_counts)
 
 
-def open_replay_dataset(
+def open_known_dataset(
     options: TextOptions, tokenizer: Tokenizer, watcher: Watcher = unwatched
 ) -> Dataset:
     """Reads another text with a tokenizer that stays as it is.

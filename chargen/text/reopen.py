@@ -75,7 +75,9 @@ def reopen_dataset(
 
 def _way_to_resume(number: int, *, movable: bool, changed: bool) -> str:
     """How a run goes on whose text was not found as it was: the first, or that to validate on."""
-    where = option("--valid", "FILE") if number else option("--corpus", "FILE")
+    where = option("--text", "FILE") or option("--corpus", "FILE")
+    if number:
+        where = option("--valid", "FILE")
     if movable and not number and where is None:
         where = "chargen resume RUN CORPUS"
     named = f"name where the text lies now ({where})" if movable and where else "put it back"

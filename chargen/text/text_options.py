@@ -19,6 +19,8 @@ REPLAY = "replay"
 """The key under which a fine-tuning run keeps the options of its replay text."""
 BASE_PATH = "base_path"
 """The key under which a fine-tuning run keeps where its base lay; only people read it."""
+TEACHER_PATH = "teacher_path"
+"""The key under which a distilled run keeps where its teacher lay; only people read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,8 @@ def options_from_json(value: Mapping[str, Any]) -> TextOptions:
     Raises:
         CorpusError: the value does not hold options.
     """
-    value = {key: setting for key, setting in value.items() if key not in (REPLAY, BASE_PATH)}
+    others = (REPLAY, BASE_PATH, TEACHER_PATH)
+    value = {key: setting for key, setting in value.items() if key not in others}
     value.setdefault("valid_part", "tail")  # as runs of version 0.1 were divided
     value.setdefault("leave_out_copies", False)
     value.setdefault("normalize", "none")
