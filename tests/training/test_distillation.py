@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,12 +15,15 @@ from chargen.errors import ModelFileError, UsageError
 from chargen.model.config import ModelConfig
 from chargen.training import network as module
 from chargen.training.config import TrainConfig
+from chargen.training.cuda_graphs import GraphedSteps
 from chargen.training.distillation import DistillationLoss, SoftTargets, make_teacher
+from chargen.training.events import StepDone
 from chargen.training.kernels import STOCK, Kernel, candidates
 from chargen.training.network import NextTokenLoss, RecurrentLM, head_loss
 from chargen.training.optimizer import Optimizer
 from chargen.training.planner import Plan
 from chargen.training.step import take_step
+from chargen.training.trainer import Trainer
 from tests.conftest import CELLS, make_model
 
 SHARES = st.floats(0, 1)
@@ -155,6 +159,23 @@ def test_a_batch_in_parts_is_the_same_step():
         results.append([nats, norm, *state, *student.parameters()])
     for value, same in zip(*results, strict=True):
         torch.testing.assert_close(value, same, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_several_steps_between_two_looks_are_the_same_steps(seed):
+    """As on a GPU, whose steps copy the states of both networks."""
+    text = np.random.default_rng(seed).integers(10, size=2_000).astype(np.uint8)
+    lengths, results = np.ones((2, 10), np.int64), []
+    for graphed in (False, True):
+        student, teacher = networks(seed=seed)
+        config = TrainConfig(steps=40, batch_size=3, bptt=10, teacher_share=0.6)
+        trainer = Trainer(student, config, text, text[:0], lengths, teacher=teacher)
+        if graphed:
+            trainer._fast = GraphedSteps(trainer, trainer.recovery, capture=False)
+        losses = [event.loss for event in trainer.run() if isinstance(event, StepDone)]
+        results.append([torch.tensor(losses), *trainer.tensors().values()])
+    for value, same in zip(*results, strict=True):
+        torch.testing.assert_close(value, same, rtol=1e-3, atol=1e-5)
 
 
 def test_a_teacher_whose_cell_lacks_the_planned_kernel_gets_another():
