@@ -26,9 +26,9 @@ from chargen.training.snapshot import KEY, _header_digest, load_snapshot
 from tests.conftest import make_model
 from tests.training.test_snapshot import assert_same
 
-TEACHER = {"hidden_size": 48, "groups": 3, "steps": 200, "batch_size": 6, "bptt": 20, "threads": 1}
-STUDENT = {"hidden_size": 32, "steps": 60, "batch_size": 5, "bptt": 20, "dropout": 0.2,
-           "evaluations": 6, "seed": 7, "threads": 1, "memory": False}  # fmt: skip
+TEACHER = {"hidden_size": 48, "groups": 3, "steps": 120, "batch_size": 6, "bptt": 20, "threads": 1}
+STUDENT = {"hidden_size": 32, "steps": 12, "batch_size": 5, "bptt": 20, "dropout": 0.2,
+           "evaluations": 2, "seed": 7, "threads": 1, "memory": False}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_the_larger_the_teachers_share_the_more_a_student_predicts_like_it(teach
     _, logprobs = nats_of(wise, np.zeros((1, wise.vocab_size)), tokens)
     divergences = []
     for share in (0.0, 1.0):
-        distilled(teacher_share=share, steps=200, dropout=0.0, overwrite=True, run="s")
+        distilled(teacher_share=share, steps=150, dropout=0.0, overwrite=True, run="s")
         nats, _ = nats_of(chargen.load("s"), np.exp(logprobs), tokens)
         divergences.append(nats + (np.exp(logprobs) * logprobs).sum(-1).mean())
     assert 0 < divergences[1] < 0.8 * divergences[0]
@@ -115,13 +115,14 @@ def test_the_larger_the_teachers_share_the_more_a_student_predicts_like_it(teach
     ids=str,
 )
 def test_resuming_is_exact_although_the_teacher_is_gone(teacher, tmp_path, more):
-    distilled(out=tmp_path / "straight", **more)
+    plan = {**STUDENT, "steps": 36, "evaluations": 4, **more}
+    list(chargen.distil("big", out=tmp_path / "straight", **plan))
     done = itertools.count(1)
-    stop = {"should_stop": lambda: next(done) >= 23}
-    list(chargen.distil("big", out=tmp_path / "resumed", **STUDENT, **more, **stop))
+    stop = {"should_stop": lambda: next(done) >= 14}
+    list(chargen.distil("big", out=tmp_path / "resumed", **plan, **stop))
     shutil.rmtree(teacher)
     done = itertools.count(1)
-    list(chargen.resume(tmp_path / "resumed", should_stop=lambda: next(done) >= 18))
+    list(chargen.resume(tmp_path / "resumed", should_stop=lambda: next(done) >= 11))
     last = list(chargen.resume(tmp_path / "resumed"))[-1]
     assert isinstance(last, Finished)
     assert last.reason == "done"
@@ -188,7 +189,7 @@ def test_another_text_is_read_by_the_teachers_vocabulary(teacher, prose):
     model = chargen.load("big-distilled")
     assert model.vocab_size == chargen.load("big").vocab_size
     assert model.card["corpus"][0]["name"] == "other.txt"
-    assert list(chargen.resume("big-distilled", steps=2))[-1].step == 62
+    assert list(chargen.resume("big-distilled", steps=2))[-1].step == 14
 
 
 def test_a_card_without_a_corpus_asks_for_the_text(tmp_path, prose):
