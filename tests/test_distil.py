@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +260,26 @@ def test_the_command_distils_and_info_shows_the_teacher(teacher, capfd):
     (row,) = (line for line in capfd.readouterr().out.splitlines() if line.startswith("teacher"))
     assert row.startswith("teacher      big: text.txt; ")
     assert row.endswith(f"; 3 groups of 16 units; SHA-256 {digest[:12]}…")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        7,
+        {},
+        {"name": "a\x1b[2J", "sha256": "\x1b]0;x\x07", "card": []},
+        {"sha256": 5, "config": {"vocab_size": "many", "cell": ["lstm"]}},
+        {"config": {"vocab_size": 9, "colour": "red"}, "card": {"teacher": {"card": None}}},
+        {"config": [1], "card": {"corpus": [{"name": "\x1b"}], "base": {"card": {"base": 3}}}},
+    ],
+    ids=str,
+)
+def test_info_survives_strange_teachers(tmp_path, entry, capfd):
+    save_model(tmp_path / "m.safetensors", replace(make_model(), card={"teacher": entry}))
+    assert run(["info", "m.safetensors"]) == 0
+    out, err = capfd.readouterr()
+    assert ("\x1b" in out, "\x07" in out, err) == (False, False, "")
+    assert ("teacher" in out) == isinstance(entry, dict)
 
 
 @pytest.mark.parametrize(
