@@ -218,6 +218,11 @@ def test_the_plan_counts_the_time_of_the_teacher(monkeypatch):
     assert (alone.teacher, taught.teacher) == (None, model)
 
 
+def test_a_share_without_a_teacher_is_refused(teacher):
+    with pytest.raises(UsageError, match=r"teacher-share 0.5: there is no teacher; chargen distil"):
+        list(chargen.train("text.txt", run="r", steps=1, teacher_share=0.5))
+
+
 def test_a_teacher_reads_along_when_speed_is_measured(monkeypatch):
     model = ModelConfig(vocab_size=9, hidden_size=8)
     train = planner.TrainConfig(steps=1, batch_size=2, bptt=4, device="cpu", teacher_share=0.5)

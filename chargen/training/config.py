@@ -90,7 +90,7 @@ class TrainConfig:
     replay_share: float = 0.0
     """Share of the batch rows that read another text, so that it is not forgotten."""
     teacher_share: float = 0.0
-    """Share of the loss that is a teacher's distribution; no effect where there is no teacher."""
+    """Share of the loss that is a teacher's distribution; 0 where there is no teacher."""
     shuffle: bool = False
     """Whether documents stand in another order in every pass; no effect without an end token."""
     seed: int = 0

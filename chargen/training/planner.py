@@ -119,9 +119,12 @@ def make_plan(
         teacher: the shape of a network that reads along, which takes its time.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or is for a teacher that there is not.
     """
     settings = dict(given)
+    if teacher is None and settings.get("teacher_share"):
+        share = settings["teacher_share"]
+        raise UsageError(f"teacher-share {share}: there is no teacher; chargen distil has one")
     epochs = settings.pop("epochs", None)
     if epochs is None and "steps" not in settings:
         settings.setdefault("minutes", DEFAULT_MINUTES)
