@@ -218,6 +218,21 @@ def test_the_plan_counts_the_time_of_the_teacher(monkeypatch):
     assert (alone.teacher, taught.teacher) == (None, model)
 
 
+def test_a_student_of_a_teacher_gets_less_dropout():
+    sizes = {"vocab_size": 9, "train_tokens": 20_000, "valid_tokens": 2_000}
+    model = ModelConfig(vocab_size=9, hidden_size=64, groups=4)
+    given = {"steps": 500, "hidden_size": 128, "device": "cpu"}
+    usual = make_plan(given, **sizes).train.dropout
+    assert usual > 0.2
+    taught = [
+        make_plan({**given, "teacher_share": share}, **sizes, teacher=model).train.dropout
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert taught == [usual, pytest.approx(usual / 4, abs=0.01), 0.0]
+    asked = {**given, "teacher_share": 0.5, "dropout": 0.3}
+    assert make_plan(asked, **sizes, teacher=model).train.dropout == 0.3
+
+
 def test_a_share_without_a_teacher_is_refused(teacher):
     with pytest.raises(UsageError, match=r"teacher-share 0.5: there is no teacher; chargen distil"):
         list(chargen.train("text.txt", run="r", steps=1, teacher_share=0.5))

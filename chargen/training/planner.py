@@ -178,7 +178,8 @@ def make_plan(
         reasons.append(f"the faster kernel in C is not used: {problem}")
     settings["kernel"], settings["precision"] = kernel.name, "bf16" if kernel.bf16 else "fp32"
     passes = settings["steps"] * step_tokens / train_tokens
-    settings.setdefault("dropout", _dropout(passes, model.group_size))
+    truth_share = 1 - settings.get("teacher_share", 0.0)
+    settings.setdefault("dropout", _dropout(passes, model.group_size, truth_share))
     settings.setdefault("dropout_masks", _masks(settings["dropout"], model))
     settings.setdefault("learning_rate", draft.learning_rate)
     for name, value in _scoring(settings["steps"] * step_tokens, valid_tokens).items():
@@ -307,9 +308,14 @@ def _rate(settings: Mapping[str, Any]) -> float:
     return float(f"{rate / math.sqrt(settings.get('num_layers', 1)):.2g}")
 
 
-def _dropout(passes: float, width: int) -> float:
-    """No dropout while the text is new; more with every pass, and for a wider model."""
-    return round(min(0.6, max(0.0, 0.1 * math.log2(max(passes * width / 128, 1e-9)))), 2)
+def _dropout(passes: float, width: int, truth_share: float = 1.0) -> float:
+    """No dropout while the text is new; more with every pass, and for a wider model.
+
+    Less where a teacher's distribution is a part of the loss: only the true tokens, the rest of it,
+    can be learned by heart. The square fits benchmarks/LOG.md.
+    """
+    usual = min(0.6, max(0.0, 0.1 * math.log2(max(passes * width / 128, 1e-9))))
+    return round(usual * truth_share**2, 2)
 
 
 def _masks(dropout: float, model: ModelConfig) -> int:
