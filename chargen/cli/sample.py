@@ -97,6 +97,9 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 @_setting("top_k", "K")
 @_setting("top_p", "P")
 @_setting("min_p", "P")
+@_setting("typical_p", "P")
+@_setting("eta", "P")
+@_setting("adaptive", "S")
 @_setting("repetition_penalty", "R")
 @click.option(
     "--stop",

@@ -105,15 +105,13 @@ class LoopGuide(Guide):
         self._tokens: list[int] = []
         self._runs = np.zeros(_MAX_LOOP + 1, np.int64)
         """For each distance: how many of the last tokens equal those at that distance before."""
+        self._limits = most * np.maximum(np.arange(_MAX_LOOP + 1), _MIN_LOOP) - 1
 
     def weigh(self, moment: Moment) -> Array | None:
         """Forbids the tokens that would complete a stretch once too often."""
-        distances = np.arange(_MAX_LOOP + 1)
-        full = self._runs + 1 >= self._most * np.maximum(distances, _MIN_LOOP)
-        found = np.flatnonzero(full[1:]) + 1
-        found = found[found <= len(self._tokens)]
-        if not len(found):
+        if not (self._runs >= self._limits).any():
             return None
+        found = np.flatnonzero(self._runs >= self._limits)
         weights = np.zeros(len(moment.relative), np.float32)
         weights[[self._tokens[-distance] for distance in found]] = FORBIDDEN
         return weights if np.isfinite(moment.relative[weights == 0]).any() else None

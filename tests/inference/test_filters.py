@@ -53,6 +53,47 @@ def test_min_p_keeps_tokens_with_a_share_of_the_highest_probability(logprobs, sh
             assert (token in remaining(result)) == (ratio > share)
 
 
+def probabilities_of(logprobs):
+    weights = [math.exp(float(value)) for value in logprobs]
+    return [weight / sum(weights) for weight in weights]
+
+
+def entropy_of(logprobs):
+    return -sum(p * math.log(p) for p in probabilities_of(logprobs) if p > 0)
+
+
+@given(distributions, st.floats(0.01, 0.99))
+def test_typical_keeps_the_tokens_nearest_to_the_expected_surprise(logprobs, p):
+    """A token that is kept is no farther from the entropy than one that is not; together p."""
+    probabilities, entropy = probabilities_of(logprobs), entropy_of(logprobs)
+    kept = remaining(filters.typical_p(logprobs, p))
+    far = [abs(-math.log(q) - entropy) if q > 0 else math.inf for q in probabilities]
+    removed = set(range(len(far))) - kept
+    if removed:
+        assert max(far[token] for token in kept) <= min(far[token] for token in removed) + 1e-4
+    assert sum(probabilities[token] for token in kept) >= p - 1e-5
+    farthest = max(kept, key=lambda token: far[token])
+    assert sum(probabilities[token] for token in kept - {farthest}) < p + 1e-4
+
+
+@given(distributions, st.floats(0.001, 0.5))
+def test_eta_drops_tokens_below_its_limit(logprobs, epsilon):
+    probabilities = probabilities_of(logprobs)
+    limit = min(epsilon, math.sqrt(epsilon) * math.exp(-entropy_of(logprobs)))
+    kept = remaining(filters.eta(logprobs, epsilon))
+    for token, probability in enumerate(probabilities):
+        if abs(probability - limit) > 1e-5 and probability < max(probabilities):
+            assert (token in kept) == (probability > limit)
+    assert int(np.argmax(logprobs)) in kept
+
+
+@given(distributions, st.floats(0.1, 5))
+def test_adaptive_cools_by_the_share_of_the_largest_entropy(logprobs, strength):
+    factor = math.exp(strength * entropy_of(logprobs) / math.log(len(logprobs)))
+    result = filters.adaptive(logprobs, strength)
+    assert np.allclose(result, logprobs.astype(np.float64) * factor, rtol=1e-3, atol=1e-3)
+
+
 @given(distributions, st.floats(0.05, 20))
 def test_temperature_scales_ratios(logprobs, value):
     result = filters.temperature(logprobs, value)
@@ -122,6 +163,9 @@ def test_filters_apply_in_the_order_of_the_table_without_those_that_are_off():
         ("top_k", "3"),
         ("top_k", -(10**400)),
         ("top_p", 0.0),
+        ("typical_p", 0.0),
+        ("eta", 1.5),
+        ("adaptive", -1),
         ("top_p", 1.1),
         ("min_p", 2.0),
         ("repetition_penalty", 0.0),
