@@ -302,9 +302,10 @@ def run_and_record(
             yield from saver.save()
         for event in trainer.run():
             if isinstance(event, Finished):
+                before = recorder.card.get("before")
                 if text.replay is not None:
                     _score_replay(recorder, trainer, text.replay, event.weights)
-                event = replace(event, verdict=_verdict(event, trainer, text, given))
+                event = replace(event, verdict=_verdict(event, trainer, text, given, before))
             problem = None
             if ranks.is_first:
                 if not isinstance(event, StepDone):
@@ -352,9 +353,21 @@ def _rescued(recorder: Recorder, event: Finished, error: ChargenError) -> Charge
 
 
 def _verdict(
-    event: Finished, trainer: Trainer, text: RunText, given: Mapping[str, Any]
+    event: Finished,
+    trainer: Trainer,
+    text: RunText,
+    given: Mapping[str, Any],
+    before: Mapping[str, float] | None,
 ) -> str | None:
-    """Why a run that came to its end learned next to nothing; None if it learned something."""
+    """Why a run that came to its end learned next to nothing; None if it learned something.
+
+    Args:
+        event: the end.
+        trainer: what ran.
+        text: what was read.
+        given: what a person asked for.
+        before: what the model scored that the run began with; None for a run from nothing.
+    """
     if event.reason == "interrupted" or not trainer.ranks.is_first:
         return None
     unigram = None
@@ -366,6 +379,7 @@ def _verdict(
         unigram,
         steps=event.step - trainer.stretch_start,
         minutes=trainer.config.minutes,
+        nats_before=None if before is None else before["nats_per_token"],
         steps_before=trainer.stretch_start,
         asked=lengths or {"steps": trainer.config.steps},
         stopped_early=event.reason == "early stop",

@@ -73,6 +73,7 @@ def describe_failure(
     *,
     steps: int,
     minutes: float | None,
+    nats_before: float | None = None,
     steps_before: int = 0,
     asked: Mapping[str, float] | None = None,
     stopped_early: bool = False,
@@ -85,16 +86,20 @@ def describe_failure(
         unigram: nats per token by counting single tokens (`unigram_nats`).
         steps: that were taken in the present stretch.
         minutes: of the same stretch; None if steps or epochs decided.
+        nats_before: per token of the model that was fine-tuned; None for a run from nothing.
         steps_before: that were taken in earlier stretches.
         asked: what a person said of the length: `minutes`, `epochs` or `steps`, and how many.
         stopped_early: whether the run ended because its score no longer improved.
         text: the training part's size; None if nobody knows it.
     """
+    if nats_before is not None and score is not None and score.nats_per_token < nats_before:
+        return None  # a few steps are enough for a model that begins with another's weights
     asked = {"minutes": minutes} if minutes is not None else asked or {"steps": max(1, steps)}
     if minutes is not None and steps < _FEW_STEPS and not stopped_early:
         times = max(_LONGER, math.ceil(2 * _FEW_STEPS / max(1, steps)))
         return (
-            f"only {steps} step{'' if steps == 1 else 's'} in {minutes:g} minutes: too few to "
+            f"only {steps} step{'' if steps == 1 else 's'} in {minutes:g} "
+            f"minute{'' if minutes == 1 else 's'}: too few to "
             "learn from; other programs keep this machine busy, or the model is too large for "
             f"it{ways(_longer(asked, times))}"
         )

@@ -70,6 +70,14 @@ def test_as_many_minutes_as_are_advised_are_enough_at_the_same_speed(steps):
     assert describe_failure(None, None, steps=int(max(1, steps) * longer / 0.5), minutes=1) is None
 
 
+def test_a_few_steps_are_enough_where_a_model_became_better():
+    """Fine-tuning begins with what its base knows; 13 steps can teach it much."""
+    few = {"steps": 13, "minutes": 1.0}
+    assert told(**few).startswith("only 13 steps in 1 minute: ")
+    assert told(**few, nats_before=3.5) is None
+    assert told(**few, nats_before=2.5).startswith("only 13 steps in 1 minute: ")
+
+
 def test_a_run_that_stopped_early_is_not_told_to_train_longer():
     for minutes, steps in ((None, 500), (0.5, 500), (0.5, 10)):
         line = told(minutes=minutes, steps=steps, stopped_early=True)
