@@ -136,9 +136,10 @@ class TokenAutomaton:
         if mask is None:
             if len(self._masks) >= _MAX_MASKS:
                 self._masks.clear()
-            mask = self._masks[key] = np.zeros(self._vocab_size, bool)
+            mask = np.zeros(self._vocab_size, bool)
             for effect in self._effects_after(reached.pending):
                 mask[effect.tokens] = self._cost_after(reached.states, effect) <= remaining - 1
+            self._masks[key] = mask  # only now: another thread may read it
         return mask
 
     def _cost_after(self, states: frozenset[int], effect: _Effect) -> float:
@@ -223,17 +224,29 @@ def _any_bytes(*, documents: bool) -> TokenAutomaton:
     return TokenAutomaton(Pattern("(?s:.*)"), ByteTokenizer(documents=documents))
 
 
-def automaton_of(pattern: Pattern, tokenizer: Tokenizer, option: str) -> TokenAutomaton:
-    """The automaton of a pattern.
+_RECENT: dict[tuple[str, int], tuple[Tokenizer, TokenAutomaton]] = {}
+_MAX_RECENT = 8
+
+
+def automaton_of(source: str, tokenizer: Tokenizer, option: str) -> TokenAutomaton:
+    """The automaton of a regular expression; those of the last few are kept.
 
     Raises:
-        UsageError: no text that the model can write matches.
+        UsageError: it is wrong or too large, or no text that the model can write matches.
     """
+    key = source, id(tokenizer)
+    kept = _RECENT.get(key)
+    if kept is not None and kept[0] is tokenizer:
+        return kept[1]
+    pattern = Pattern(source, option)
     automaton = TokenAutomaton(pattern, tokenizer)
     if not automaton.start.states:
         unseen = sorted(character for character in pattern.literals if tokenizer.unseen(character))
         told = f"; it never saw {', '.join(map(repr, unseen[:_MAX_LISTED]))}" if unseen else ""
         raise UsageError(f"{option}: no text that this model can write matches{told}")
+    while len(_RECENT) >= _MAX_RECENT:
+        _RECENT.pop(next(iter(_RECENT)), None)
+    _RECENT[key] = tokenizer, automaton
     return automaton
 
 

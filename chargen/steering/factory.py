@@ -10,7 +10,6 @@ from chargen.steering.config import Steering
 from chargen.steering.endings import CopyGuide, FinishGuide, LoopGuide, MinLengthGuide
 from chargen.steering.forms import WrapGuide, form_pattern, line_lengths
 from chargen.steering.guides import AutomatonGuide, Guide, Guides, Reader
-from chargen.steering.pattern import Pattern
 from chargen.steering.phrases import Phrases
 from chargen.steering.rhyme import RhymeGuide
 from chargen.steering.syllables import SyllableGuide
@@ -131,8 +130,7 @@ class GuideFactory:
             broken = self._tokenizer.kind in _BYTES and not self._steering.raw_bytes
             return any_text(self._tokenizer) if broken else None
         option = "match" if self._steering.match else "the form of the lines"
-        pattern = Pattern(form, option)
-        automaton = automaton_of(pattern, self._tokenizer, option)
+        automaton = automaton_of(form, self._tokenizer, option)
         least = automaton.least(automaton.start)
         if least > self.length:
             raise UsageError(
