@@ -16,6 +16,7 @@ beginning of a text and press Enter: the model continues it. An empty line lets 
 \b
   chargen repl
   chargen repl bard --seed 1
+  chargen repl --continue               goes on with the last session, and its model
   echo "ROMEO:" | chargen repl bard     without a terminal: reads lines, writes plain text
 """
 
@@ -28,15 +29,24 @@ beginning of a text and press Enter: the model continues it. An empty line lets 
 @click.option(
     "-l", "--length", type=int, metavar="N", help="Tokens to write at a time; default 400."
 )
+@click.option(
+    "--continue",
+    "continues",
+    is_flag=True,
+    help="Go on with the last session; /sessions lists all.",
+)
 @terminal_options
-def command(model: str | None, seed: int | None, length: int | None, terminal: Terminal) -> int:
+def command(
+    model: str | None, seed: int | None, length: int | None, continues: bool, terminal: Terminal
+) -> int:
     """Open the REPL; see _REPL_HELP."""
     from chargen.api import load
     from chargen.repl.app import run_repl
+    from chargen.repl.kept import continued
     from chargen.repl.session import Session
     from chargen.repl.settings import set_value
 
-    session = Session(load(model), seed)
+    session = continued(model, seed) if continues else Session(load(model), seed)
     if length is not None:
         set_value(session.settings, "length", str(length))
     return run_repl(session, terminal)

@@ -17,6 +17,7 @@ from typing import IO, Any
 from chargen import hints
 from chargen.errors import ChargenError, ExitCode
 from chargen.repl.commands import Context
+from chargen.repl.commands.compose import take_turn
 from chargen.repl.commands.table import run_command
 from chargen.repl.commands.write import more, read_and_write
 from chargen.repl.kept import keep, kept_paths
@@ -87,6 +88,8 @@ def _do(context: Context, line: str, *, quoted: bool) -> None:
         run_command(context, line)
     elif not line:
         more(context, "")
+    elif context.session.chat is not None:
+        take_turn(context, line)
     else:
         read_and_write(context, line)
 
@@ -118,7 +121,7 @@ def _run_at_terminal(session: Session, terminal: Terminal) -> int:
         "/help lists the commands, Ctrl-D leaves."
     )
     if kept_paths():
-        screen.line("/kept lists the texts of earlier sessions", "dim")
+        screen.line("/sessions lists the texts of earlier sessions", "dim")
     with _resets_terminal(terminal), _keeps_text(session, terminal):
         while True:
             try:
@@ -128,6 +131,8 @@ def _run_at_terminal(session: Session, terminal: Terminal) -> int:
                     screen.line(f"{mark} {line}", "dim")
                 with _interruptible():
                     handle(context, unquoted(line), quoted=line.startswith(QUOTES))
+                with suppress(ChargenError):  # told once, when the session ends
+                    keep(session)
             except KeyboardInterrupt:
                 continue  # Ctrl-C at the prompt drops the line
             except EOFError:
@@ -186,7 +191,7 @@ def _keeps_text(session: Session, terminal: Terminal) -> Iterator[None]:
         else:
             with suppress(OSError, ValueError):  # the window may be closed
                 if kept:
-                    terminal.note("the text is kept; /kept 1 brings it back in the next session")
+                    terminal.note("the text is kept; chargen repl --continue goes on with it")
 
 
 def _terminal_modes() -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""The texts of earlier sessions: kept when the session ends, however it ends.
+"""The texts of earlier sessions: kept while a session runs, so that nothing can lose them.
 
 They are session files in the state folder, which only its user can read. The number of files and
 their size are bounded; the newest one is always kept.
@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from chargen.errors import ChargenError, reason_of
+from chargen.api import load
+from chargen.errors import ChargenError, ModelFileError, UsageError, reason_of
 from chargen.files import (
     atomic_writer,
     cache_folder,
@@ -22,7 +23,7 @@ from chargen.files import (
     parse_json,
     state_folder,
 )
-from chargen.repl.record import KIND, session_record
+from chargen.repl.record import KIND, read_session, session_record
 from chargen.repl.session import Session
 
 MAX_FILES = 20
@@ -45,7 +46,10 @@ class Kept:
 
 
 def keep(session: Session, *, spare: Path | None = None) -> Path | None:
-    """Keeps the texts of a session; returns None when it has none.
+    """Keeps the texts of a session, in one file from its first text to its end.
+
+    Returns:
+        The file; None when the session has no text.
 
     Args:
         session: the session.
@@ -69,11 +73,48 @@ def keep(session: Session, *, spare: Path | None = None) -> Path | None:
     newest = next(iter(kept_paths()), None)
     if newest is not None and _holds(newest, data):  # brought back, and left as it was
         return newest
-    path = folder / f"{time.time_ns():020d}.json"
+    path = session.kept_as or folder / f"{time.time_ns():020d}.json"
     with atomic_writer(path, private=True) as handle:
         handle.write(data)
+    session.kept_as = path
     _prune({path, spare})
     return path
+
+
+def continued(model: str | None, seed: int | None) -> Session:
+    """The session that was kept last, ready to go on.
+
+    Args:
+        model: what writes from here on; None is the session's own model.
+        seed: of the draws; None goes on with the session's own.
+
+    Raises:
+        UsageError: none is kept, or it is damaged.
+        ModelFileError: its model is not here any more.
+    """
+    path = next(iter(kept_paths()), None)
+    if path is None:
+        raise UsageError("--continue: no session is kept yet; leave it out to begin one")
+    try:
+        value = parse_json(path.read_text(encoding="ascii"))
+        place, name = value["path"], str(value["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--continue: {path} is damaged; /sessions in the REPL lists the others"
+        ) from error
+    try:
+        session = Session(load(place if isinstance(place, str) else name), seed)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"--continue: the model of the last session is not here: {error}; without --continue, "
+            "another model writes"
+        ) from error
+    read_session(path, session, own=True)
+    if model is not None:
+        session.change_model(load(model))
+    if seed is not None:
+        session.reseed(seed)
+    return session
 
 
 def kept_paths() -> list[Path]:

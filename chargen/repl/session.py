@@ -7,7 +7,7 @@ keys. Shape letters: T tokens, L layers, S states, H hidden_size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,16 @@ _LARGE_TEXT_TOKENS = 50_000_000
 """A larger training text takes long to index, so a note says that."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chat:
+    """Who speaks in a chat."""
+
+    me: str
+    """The person's name in it."""
+    other: str
+    """Who answers; empty: whoever the model chooses."""
+
+
 class Session:
     """A model, its texts and the settings, from the first prompt to the last.
 
@@ -70,6 +80,10 @@ class Session:
         """The nodes after which texts were added, and whether the model wrote them: for undo."""
         self.learner: Learner | None = None
         """Trains a copy of the weights for `/learn`; the model file does not change."""
+        self.chat: Chat | None = None
+        """The chat in which what is typed is a turn; None outside of one."""
+        self.kept_as: Path | None = None
+        """The file in which this session keeps itself; see kept.py."""
         self.opened: dict[str, Path] = {}
         """Where the models that were opened in this session lie, by their names."""
         self.model = model

@@ -84,7 +84,7 @@ def test_the_text_is_kept_however_the_session_ends(way, monkeypatch):
     if way in ("end", "quit"):
         code, err = sit(monkeypatch, lines, leave)
         assert code == 0
-        assert "/kept 1 brings it back" in err
+        assert "/sessions 1 brings it back" in err
     else:
         kind = {"closed": OSError, "fault": RuntimeError}.get(way, SystemExit)
         with pytest.raises(kind) as raised:
@@ -96,8 +96,8 @@ def test_the_text_is_kept_however_the_session_ends(way, monkeypatch):
     assert mode_of(path) == 0o600
     assert mode_of(path.parent) == mode_of(state_folder()) == 0o700
     later = Talk(Model(make_cycle_model(), Path("cycle.safetensors")))
-    assert "abcdefghijklm" in later("/kept")
-    later("/kept 1")
+    assert "abcdefghijklm" in later("/sessions")
+    later("/sessions 1")
     assert later.session.text() == "abcdefghijklm"
 
 
@@ -123,14 +123,14 @@ def test_kept_texts_are_bounded_and_a_repeated_one_is_kept_once(talk, monkeypatc
     talk("abc")
     first = keep(talk.session)
     assert keep(talk.session) == first
-    talk("/kept 1")
+    talk("/sessions 1")
     assert kept_paths() == [first]
     monkeypatch.setattr(kept, "MAX_FILES", 3)
     for text in "defgh":
         talk(text)
         keep(talk.session)
     assert len(kept_paths()) == 3
-    talk("/kept 3")  # is read, although keeping the present text makes it the fourth
+    talk("/sessions 3")  # is read, although keeping the present text makes it the fourth
     assert talk.session.text().startswith("abc")
     monkeypatch.setattr(kept, "MAX_BYTES", 10)
     talk("xyz")
@@ -142,9 +142,9 @@ def test_kept_texts_are_forgotten_when_asked(talk):  # noqa: F811
     for text in ("abc", "xyz"):
         talk(text)
         keep(talk.session)
-    assert talk("/kept forget") == "removed 2 texts of earlier sessions"
+    assert talk("/sessions forget") == "removed 2 texts of earlier sessions"
     assert kept_paths() == []
-    assert talk("/kept forget") == "removed 0 texts of earlier sessions"
+    assert talk("/sessions forget") == "removed 0 texts of earlier sessions"
 
 
 @posix
@@ -162,17 +162,17 @@ def test_a_window_that_closes_in_mid_text_loses_nothing(monkeypatch):
     (path,) = kept_paths()
     assert json.loads(path.read_text())["model"] == "cycle"
     later = Talk(Model(make_cycle_model(), Path("cycle.safetensors")))
-    later("/kept 1")
+    later("/sessions 1")
     assert later.session.text().startswith("abcd")
 
 
 @pytest.mark.parametrize("argument", ["0", "2", "x", "-1", "99999999999999999999", "²"])
 def test_a_wrong_number_is_refused(talk, argument):  # noqa: F811
-    assert talk("/kept").startswith("kept: there is nothing yet")
+    assert talk("/sessions").startswith("kept: there is nothing yet")
     talk("abc")
     keep(talk.session)
-    assert talk(f"/kept {argument}") == (
-        f"kept {argument}: give a number from 1 to 1; /kept lists them"
+    assert talk(f"/sessions {argument}") == (
+        f"kept {argument}: give a number from 1 to 1; /sessions lists them"
     )
 
 
@@ -182,8 +182,8 @@ def test_damaged_files_are_listed_and_refused(talk):  # noqa: F811
     empty = Talk(talk.session.model)
     for content in ("", "[]", '{"kind": 3}', '{"kind": "chargen session", "ending": "\\u001b[2J"}'):
         path.write_text(content)
-        assert "\x1b" not in empty("/kept")
-        assert "is not a session file" in empty("/kept 1")
+        assert "\x1b" not in empty("/sessions")
+        assert "is not a session file" in empty("/sessions 1")
     assert empty.session.text() == ""
 
 
@@ -195,7 +195,7 @@ def test_the_model_of_a_kept_text_is_found_by_its_path(talk, tmp_path):  # noqa:
     os.chdir(away)
     save_model(Path("other.safetensors"), make_model())
     other = Talk(Model(make_model(), Path("other.safetensors")))
-    other("/kept 1")
+    other("/sessions 1")
     assert other.session.name == "cycle"
     assert other.session.text() == "abcdefghijklm"
 
@@ -205,8 +205,8 @@ def test_the_text_that_a_session_replaced_is_kept(talk):  # noqa: F811
     talk("/save a")
     talk("xyz")
     text = talk.session.text()
-    assert "the text from before is kept; /kept lists it" in talk("/load a")
-    talk("/kept 1")
+    assert "the text from before is kept; /sessions lists it" in talk("/load a")
+    talk("/sessions 1")
     assert talk.session.text() == text
 
 
@@ -216,7 +216,7 @@ def test_the_session_in_the_old_cache_is_taken_over(talk):  # noqa: F811
     old = cache_folder() / "before-load.json"
     old.write_bytes(Path("old.json").read_bytes())
     talk("/clear")
-    talk("/kept 1")
+    talk("/sessions 1")
     assert talk.session.text() == "abcdefghijklm"
     assert not old.exists()
 

@@ -378,7 +378,7 @@ def test_a_session_is_saved_and_brought_back(talk):
     talk("/pin off")
     talk("/set top-k 0")
     lines = talk("/load s.json").split("\n")
-    assert lines[0] == "the text from before is kept; /kept lists it"
+    assert lines[0] == "the text from before is kept; /sessions lists it"
     assert "loaded 2 branches; writing with cycle" in lines
     assert talk.session.text() == text
     assert talk.session.seed == seed

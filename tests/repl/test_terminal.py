@@ -156,7 +156,7 @@ LINES = [
     "/why 3", "/why 3 magic", "/units", "/unit nothing",
     "/watch L1:4", "/pin L1:4=0.5", "/ablate L1:5", "/pin off", "/source", "/ab",
     "/ab cycle.safetensors", "/learn", "/set", "/set top-p 0.5", "/set top-p 7", "/show",
-    "/save s.json", "/load s.json", "/kept", "/models", "/export a.svg", "/export a.txt", "/copy",
+    "/save s.json", "/load s.json", "/sessions", "/models", "/export a.svg", "/export a.txt", "/copy",
     "/help pin", "/bogus", "/clear", "é", "/watch off", "/history", "/help", "//x",
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ What a session file contains is in repl/record.py; where models lie is in model/
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 from chargen.api import load as load_model
@@ -15,11 +16,13 @@ from chargen.model.bases import BASES, base_path
 from chargen.model.run_states import describe_run
 from chargen.model.runs import CHECKPOINTS, list_runs, size_label
 from chargen.own_files import OVERWRITE, is_noted, note_text, write_own
+from chargen.repl import story
 from chargen.repl.commands import Context
 from chargen.repl.commands.inspect import view_grid
 from chargen.repl.commands.write import show_position
 from chargen.repl.kept import describe_kept, forget_kept, keep, kept_paths
 from chargen.repl.record import read_session, write_session
+from chargen.repl.session import Session
 from chargen.terminal.export import EXPORTS
 from chargen.terminal.export import export as export_picture
 from chargen.terminal.progress import plural
@@ -27,6 +30,14 @@ from chargen.text.tokenizer import utf8
 
 _MAX_CLIPBOARD_BYTES = 70_000
 """Most terminals accept a clipboard text of this size."""
+
+
+_TEXTS: dict[str, Callable[[Session], str]] = {
+    ".txt": Session.text,
+    ".md": story.markdown,
+    ".html": story.page,
+}
+"""What `/export` makes of the text, by the ending of the file's name."""
 
 
 def save(context: Context, argument: str) -> None:
@@ -67,9 +78,10 @@ def _replace_session(context: Context, path: Path, *, own: bool) -> None:
         before = keep(session, spare=path)
     except ChargenError:  # the state folder cannot be written to: the person asked to replace it
         before = None
+    session.kept_as = None  # what replaces it is another session
     read_session(path, session, own=own)
     if before is not None:
-        screen.line("the text from before is kept; /kept lists it", "dim")
+        screen.line("the text from before is kept; /sessions lists it", "dim")
     screen.set_background(session.settings.background)
     count = len(session.tree.branches)
     branches = f"{count} branch{'' if count == 1 else 'es'}"
@@ -91,7 +103,7 @@ def _load_model(context: Context, name: str) -> None:
         context.screen.line(line, "dim")
 
 
-def kept(context: Context, argument: str) -> None:
+def sessions(context: Context, argument: str) -> None:
     """Lists the texts of earlier sessions, brings one of them back, or removes them all."""
     paths = kept_paths()
     if argument == "forget":
@@ -99,7 +111,9 @@ def kept(context: Context, argument: str) -> None:
         context.screen.line(f"removed {plural(count, 'text')} of earlier sessions", "dim")
         return
     if not paths:
-        raise UsageError("kept: there is nothing yet; a text is kept when its session ends")
+        raise UsageError(
+            "sessions: there is none yet; a session keeps itself as soon as it has a text"
+        )
     if not argument:
         rows = [
             (str(number), one.model, one.ending) for number, one in enumerate(describe_kept(), 1)
@@ -107,7 +121,9 @@ def kept(context: Context, argument: str) -> None:
         context.screen.table(("", "model", "end of the text"), rows)
         return
     if not argument.isdecimal() or not 1 <= int(argument) <= len(paths):
-        raise UsageError(f"kept {argument}: give a number from 1 to {len(paths)}; /kept lists them")
+        raise UsageError(
+            f"sessions {argument}: give a number from 1 to {len(paths)}; /sessions lists them"
+        )
     _replace_session(context, paths[int(argument) - 1], own=True)
 
 
@@ -140,12 +156,12 @@ def models(context: Context, argument: str) -> None:
 
 def export(context: Context, argument: str) -> None:
     """Writes the text or a view of it to a file; the ending of the name chooses the format."""
-    endings = (".txt", *EXPORTS)
+    endings = (".txt", ".md", *EXPORTS)
     argument, overwrite = _split_overwrite(argument)
     name, view = _split_at_ending(argument, endings)
     path = _named_file("export", name)
-    if path.suffix == ".txt":
-        data = utf8(context.session.text())
+    if path.suffix in _TEXTS and not view:
+        data = utf8(_TEXTS[path.suffix](context.session))
         write_own(path, data, is_noted, overwrite=overwrite)
         note_text(data)
     elif path.suffix in EXPORTS:

@@ -12,7 +12,16 @@ from difflib import get_close_matches
 from chargen.errors import UsageError
 from chargen.inference.generate import impossible_stops
 from chargen.insight.why import CAUSES
-from chargen.repl.commands import Command, Context, files, inspect, learn, memory, write
+from chargen.repl.commands import (
+    Command,
+    Context,
+    compose,
+    files,
+    inspect,
+    learn,
+    memory,
+    write,
+)
 from chargen.repl.settings import TABLE, find_setting, set_value, setting_name
 from chargen.terminal.progress import plural
 
@@ -137,6 +146,14 @@ COMMANDS: dict[str, Command] = {
     "branches": Command("", "draw the tree of branches", write.branches),
     "diff": Command("A [B]", "show two branches side by side", write.diff,
         complete=_branch_names, more=("without B, this branch and A",)),
+    "edit": Command("", "change the text in your editor", compose.edit,
+        more=("EDITOR or VISUAL names it; the model goes on from the first change",
+              "the old text stays as a branch")),
+    "between": Command("TEXT", "write a passage that leads to TEXT", compose.between,
+        more=("it writes several and keeps the one after which TEXT is likeliest",)),
+    "chat": Command("ME [OTHER]|off", "talk: you are ME, the model answers as OTHER", compose.chat,
+        complete=lambda context: ("off",),
+        more=("for models of chats and plays, whose turns begin with a name",)),
     "text": Command("[N]", "show the text, or its last N tokens", write.text),
     "clear": Command("", "begin a new text, keep the old as a branch", write.clear),
     "heat": Command("[on|off] [VIEW] [LN] [ORDER]", "show the units as a heatmap", inspect.heat,
@@ -173,14 +190,15 @@ COMMANDS: dict[str, Command] = {
     "load": Command("MODEL|FILE.json", "load a session or another model", files.load,
         complete=files.model_names,
         more=("another model reads the text of every branch; a session replaces the present one",)),
-    "kept": Command("[N|forget]", "list texts of earlier sessions, or load one", files.kept,
+    "sessions": Command("[N|forget]", "list earlier sessions, or load one", files.sessions,
         complete=lambda context: ("forget",),
-        more=("a text is kept when its session ends, also by a closed window",
-              "/kept 1 brings back the last one; it replaces the present text",
-              "/kept forget removes them all")),
+        more=("a session keeps itself, whatever happens to its window; the last 20 stay",
+              "/sessions 1 brings back the last one; it replaces the present text",
+              "/sessions forget removes them all")),
     "models": Command("", "list the runs that you can load", files.models),
     "export": Command("FILE [VIEW]", "write the text or a view to a file", files.export,
-        more=("FILE ends in .txt for the text, in .svg, .html or .png for a view",
+        more=("FILE ends in .txt for the text, in .md or .html for the text with its branches",
+              "/export FILE.svg VIEW, .html or .png draws a view",
               "a file that chargen did not write stays, unless --overwrite stands at the end")),
     "copy": Command("", "copy the text to the clipboard (OSC 52)", files.copy),
     "history": Command("", "list what you typed in this session", history_command),
