@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -195,6 +195,7 @@ def _check_other_folder(path: Path, run: str | None, out: str | os.PathLike[str]
     if run is None and out is None:
         return
     folder = Path(out or CHECKPOINTS) / (run or "")
-    if (folder / MODEL).resolve() == path.resolve():
-        way = ways(("choose another", option("--run", "NAME")))
-        raise UsageError(f"{folder}: a student cannot replace its teacher{way}")
+    with suppress(OSError, ValueError):  # whatever is wrong with the name is told later
+        if (folder / MODEL).samefile(path):
+            way = ways(("choose another", option("--run", "NAME")))
+            raise UsageError(f"{folder}: a student cannot replace its teacher{way}")

@@ -10,7 +10,7 @@ Shape letters: K candidates, T tokens of the known text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,7 +90,8 @@ def bridge(
             if costs[row] < best.nats:
                 passage = tuple(map(int, written[row, : lengths[row]]))
                 best = Bridge(tokens=passage, nats=float(costs[row]), direct_nats=float(direct))
-    return best
+    # Where no candidate ended a word, nothing stands between the two texts.
+    return best if best.tokens else replace(best, nats=best.direct_nats)
 
 
 def _costs(batched: Stepper, states: Array, logits: Array, target: Sequence[int]) -> Array:

@@ -23,6 +23,7 @@ from prompt_toolkit.utils import suspend_to_background_supported
 
 from chargen.repl.commands import Context
 from chargen.repl.commands.table import COMMANDS
+from chargen.repl.ghost import Ghost
 from chargen.repl.history import LineHistory
 from chargen.repl.settings import TABLE
 from chargen.terminal.context import Terminal
@@ -122,6 +123,7 @@ class LineReader:
             completer=Completions(context),
             complete_while_typing=Condition(self._is_command),
             history=LineHistory(),
+            auto_suggest=Ghost(context) if context.screen.palette.depth else None,
             key_bindings=self._bindings(),
             input_processors=[SafeTyping()],
             bottom_toolbar=self._toolbar,
@@ -192,11 +194,23 @@ class LineReader:
         def _(event: KeyPressEvent) -> None:
             event.app.suspend_to_background()
 
+        @bindings.add("end", filter=Condition(self._has_ghost))
+        def _(event: KeyPressEvent) -> None:
+            suggestion = event.current_buffer.suggestion
+            assert suggestion is not None
+            event.current_buffer.insert_text(suggestion.text)
+
         @bindings.add("c-g")
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.open_in_editor()
 
         return bindings
+
+    def _has_ghost(self) -> bool:
+        """Whether the rest of a word stands behind the cursor."""
+        buffer = self._session.default_buffer
+        at_end = buffer.document.is_cursor_at_the_end
+        return at_end and buffer.suggestion is not None and bool(buffer.suggestion.text)
 
     def _is_open(self) -> bool:
         """Whether Enter begins a new line, because three quotes are open."""

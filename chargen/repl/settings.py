@@ -43,6 +43,8 @@ class Settings:
     """The longest copy from the training text that stays, in characters; 0 is any length."""
     copies: bool = True
     """Whether copies from the training text are searched and underlined."""
+    ghost: bool = True
+    """Whether the likeliest rest of a word is shown while a person types."""
     whitespace: bool = False
     """Whether spaces and line ends are shown as marks."""
     background: str = "auto"
@@ -245,6 +247,7 @@ TABLE: dict[str, Setting] = {
         "memory", MEMORY_MODES, "Counts that help to write: none, of the training text, or growing"
     ),
     "copies": _switch("copies", "Find copies from the training text and underline them"),
+    "ghost": _switch("ghost", "Show the likeliest rest of a word while you type; → takes it"),
     "whitespace": _switch("whitespace", "Show spaces as · and line ends as ⏎"),
     "background": _choice("background", BACKGROUNDS, "Choose colours for this background"),
     "unknown": _choice("unknown", UNKNOWN_POLICIES, "What to do with unseen characters"),

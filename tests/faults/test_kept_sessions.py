@@ -84,7 +84,7 @@ def test_the_text_is_kept_however_the_session_ends(way, monkeypatch):
     if way in ("end", "quit"):
         code, err = sit(monkeypatch, lines, leave)
         assert code == 0
-        assert "/sessions 1 brings it back" in err
+        assert "chargen repl --continue goes on with it" in err
     else:
         kind = {"closed": OSError, "fault": RuntimeError}.get(way, SystemExit)
         with pytest.raises(kind) as raised:
@@ -119,6 +119,12 @@ def test_a_state_folder_that_cannot_be_used_is_told_and_ends_nothing(monkeypatch
     assert history.get_strings() == ["abc"]
 
 
+def keep_anew(session):
+    """Keeps a session as another one would be kept."""
+    session.kept_as = None
+    return keep(session)
+
+
 def test_kept_texts_are_bounded_and_a_repeated_one_is_kept_once(talk, monkeypatch):  # noqa: F811
     talk("abc")
     first = keep(talk.session)
@@ -128,20 +134,20 @@ def test_kept_texts_are_bounded_and_a_repeated_one_is_kept_once(talk, monkeypatc
     monkeypatch.setattr(kept, "MAX_FILES", 3)
     for text in "defgh":
         talk(text)
-        keep(talk.session)
+        keep_anew(talk.session)
     assert len(kept_paths()) == 3
     talk("/sessions 3")  # is read, although keeping the present text makes it the fourth
     assert talk.session.text().startswith("abc")
     monkeypatch.setattr(kept, "MAX_BYTES", 10)
     talk("xyz")
-    newest = keep(talk.session)
+    newest = keep_anew(talk.session)
     assert kept_paths() == [newest]
 
 
 def test_kept_texts_are_forgotten_when_asked(talk):  # noqa: F811
     for text in ("abc", "xyz"):
         talk(text)
-        keep(talk.session)
+        keep_anew(talk.session)
     assert talk("/sessions forget") == "removed 2 texts of earlier sessions"
     assert kept_paths() == []
     assert talk("/sessions forget") == "removed 0 texts of earlier sessions"
@@ -168,11 +174,11 @@ def test_a_window_that_closes_in_mid_text_loses_nothing(monkeypatch):
 
 @pytest.mark.parametrize("argument", ["0", "2", "x", "-1", "99999999999999999999", "²"])
 def test_a_wrong_number_is_refused(talk, argument):  # noqa: F811
-    assert talk("/sessions").startswith("kept: there is nothing yet")
+    assert talk("/sessions").startswith("sessions: there is none yet")
     talk("abc")
     keep(talk.session)
     assert talk(f"/sessions {argument}") == (
-        f"kept {argument}: give a number from 1 to 1; /sessions lists them"
+        f"sessions {argument}: give a number from 1 to 1; /sessions lists them"
     )
 
 

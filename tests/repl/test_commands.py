@@ -206,7 +206,7 @@ def test_every_setting_reads_back_what_was_written():
               "whitespace": "on", "background": "light", "unknown": "skip", "length": "7",
               "memory": "session",
               "temperature": "0.5", "top-k": "3", "top-p": "0.5", "min-p": "0.25",
-              "typical-p": "0.9", "eta": "0.01", "adaptive": "2",
+              "typical-p": "0.9", "ghost": "off", "eta": "0.01", "adaptive": "2",
               "repetition-penalty": "1.5",
               "match": "[a-z]+\\n", "acrostic": "LOVE", "lines": "4", "line-length": "40..60",
               "syllables": "5,7,5,7", "rhyme": "AABB", "ban": "sea,gold", "bias": "sun:+2,rain:-1",
@@ -292,7 +292,7 @@ def test_views_of_the_text(talk):
         ("/load nothing.json", "nothing.json: cannot be read"),
         ("/load englsih", "englsih: no such model file"),
         ("/export", "export: name a file"),
-        ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .svg"),
+        ("/export a.gif", "export a.gif: the file's name must end with one of .txt, .md"),
         ("/export a.svg nonsense", "unknown view 'nonsense'"),
         ("/save", "save: name a file"),
         ("/save no/where.json", "cannot be written"),
@@ -301,7 +301,8 @@ def test_views_of_the_text(talk):
         ("/tekst", "unknown command /tekst: did you mean /text? /help lists all"),
         (
             "/s",
-            "command /s: could be /set, /show, /seed, /step, /surprise, /source, /save; type",
+            "command /s: could be /set, /show, /seed, /step, /surprise, /source, /save, "
+            "/sessions; type",
         ),
         ("/", "unknown command /"),
         ("/diff a b c", "name two branches"),

@@ -39,6 +39,8 @@ class Seat:
     def __init__(self, *arguments: str, columns: int = 80, **environ: str) -> None:
         environment = {
             **os.environ,
+            "EDITOR": "true",  # leaves the file as it is
+            "VISUAL": "",
             "TERM": "xterm-256color",
             "COLORTERM": "",
             "CHARGEN_CACHE": "c",
@@ -156,7 +158,8 @@ LINES = [
     "/why 3", "/why 3 magic", "/units", "/unit nothing",
     "/watch L1:4", "/pin L1:4=0.5", "/ablate L1:5", "/pin off", "/source", "/ab",
     "/ab cycle.safetensors", "/learn", "/set", "/set top-p 0.5", "/set top-p 7", "/show",
-    "/save s.json", "/load s.json", "/sessions", "/models", "/export a.svg", "/export a.txt", "/copy",
+    "/save s.json", "/load s.json", "/sessions", "/models", "/export a.svg", "/export a.txt",
+    "/export a.md", "/copy", "/edit", "/between xyz", "/chat a b", "/chat off",
     "/help pin", "/bogus", "/clear", "é", "/watch off", "/history", "/help", "//x",
 ]  # fmt: skip
 

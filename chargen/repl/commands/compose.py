@@ -143,6 +143,9 @@ def between(context: Context, argument: str) -> None:
     tree.branches[tree.branch] = composer.read(passage, target)
     shown = screen.styled(safe(argument), "bold")
     screen.write(SafeText(f"{safe(tokenizer.decode(found.tokens))}{shown}\n"))
+    if not found.tokens:
+        screen.line("no word ended within the length, so nothing stands between", "dim")
+        return
     screen.line(
         f"a token of the text to arrive at costs {found.nats:.2f} nats after this passage, "
         f"{found.direct_nats:.2f} without one",

@@ -7,6 +7,7 @@ contains, and how to add one, is explained at `Command`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 
 from chargen.errors import UsageError
@@ -22,7 +23,8 @@ from chargen.repl.commands import (
     memory,
     write,
 )
-from chargen.repl.settings import TABLE, find_setting, set_value, setting_name
+from chargen.repl.settings import TABLE, Settings, find_setting, set_value, setting_name
+from chargen.steering.config import ASKED
 from chargen.terminal.progress import plural
 
 _INTRODUCTION = """Type a text and press Enter: the model reads it and writes on.
@@ -86,12 +88,20 @@ def show_command(context: Context, argument: str) -> None:
         ("text", f"{length}; branch {tree.branch}, one of {len(tree.branches)}"),
         ("seed", f"{session.seed}; {plural(session.drawn, 'text')} written with it"),
         ("clamped", session.spell_clamped() or "no unit"),
-        *((name, row.read(settings)) for name, row in TABLE.items()),
+        *_shown_settings(settings),
     ]
     score = card.get("validation")
     if isinstance(score, dict) and isinstance(score.get("bits_per_byte"), float):
         rows.insert(2, ("validation", f"{score['bits_per_byte']:.4f} bits per byte"))
     context.screen.table(("", ""), rows)
+
+
+def _shown_settings(settings: Settings) -> Iterator[tuple[str, object]]:
+    """The settings and their values; of what may be asked of a text, only what is asked."""
+    for name, row in TABLE.items():
+        value = row.read(settings)
+        if value != "off" or name.replace("-", "_") not in ASKED:
+            yield name, value
 
 
 def history_command(context: Context, argument: str) -> None:
