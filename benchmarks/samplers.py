@@ -21,7 +21,7 @@ import report
 import chargen
 from chargen.inference.choice import whole_texts
 
-TEXTS, LENGTH = 64, 800
+TEXTS, LENGTH = 32, 500
 PLAIN = tuple({"temperature": t} for t in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0))
 SAMPLERS: tuple[dict[str, Any], ...] = (
     {"temperature": 1.0, "top_p": 0.8},
@@ -32,15 +32,10 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
     {"temperature": 0.8, "typical_p": 0.8},
     {"temperature": 1.0, "eta": 0.02},
     {"temperature": 0.8, "eta": 0.02},
-    {"temperature": 1.0, "adaptive": 1.0},
-    {"temperature": 1.0, "adaptive": 2.0},
-    {"temperature": 1.2, "adaptive": 2.0},
-)
-PARTICLES, HORIZON = 8, 12
-LOOKAHEAD = (
-    {"temperature": 1.0, "power": 0.5},
-    {"temperature": 0.8, "power": 0.5},
-    {"temperature": 1.0, "power": 1.0},
+    {"temperature": 1.2, "lookahead": 8},
+    {"temperature": 1.0, "lookahead": 4},
+    {"temperature": 1.0, "lookahead": 8},
+    {"temperature": 0.8, "lookahead": 8},
 )
 
 
@@ -48,33 +43,6 @@ def texts_of(model: chargen.Model, settings: dict[str, Any]) -> list[str]:
     """Texts of one sampler."""
     steps = model.generate_batch("\n", TEXTS, seed=1, length=LENGTH, memory="off", **settings)
     return [text.text for text in whole_texts(steps)]
-
-
-def looked_ahead(model: chargen.Model, temperature: float, power: float) -> list[str]:
-    """Texts of particles: of several continuations one is kept, by its smoothed likelihood."""
-    random = np.random.default_rng(1)
-    stepper, size = model.stepper, TEXTS * PARTICLES
-    batched = stepper.batched(size)
-    state = batched.zero_state()
-    newline = int(model.encode("\n")[0])
-    logits = batched.step(np.full(size, newline), state, state)
-    written = np.empty((size, 0), np.int64)
-    for _ in range(LENGTH // HORIZON):
-        scores, block = np.zeros(size), []
-        for _ in range(HORIZON):
-            logprobs = logits - logits.max(1, keepdims=True)
-            logprobs -= np.log(np.exp(logprobs).sum(1, keepdims=True))
-            gumbel = -np.log(-np.log(random.random(logprobs.shape)))
-            tokens = (logprobs / temperature + gumbel).argmax(1)
-            scores += logprobs[np.arange(size), tokens]
-            block.append(tokens)
-            logits = batched.step(tokens, state, state)
-        written = np.concatenate([written, np.stack(block, 1)], 1)
-        groups = power * scores.reshape(TEXTS, PARTICLES)
-        chosen = (groups - np.log(-np.log(random.random(groups.shape)))).argmax(1)
-        rows = np.repeat(np.arange(TEXTS) * PARTICLES + chosen, PARTICLES)
-        written, state, logits = written[rows], state[:, :, rows].copy(), logits[rows].copy()
-    return [model.tokenizer.decode(row.tolist()) for row in written[::PARTICLES]]
 
 
 def judged(judge: chargen.Model, texts: list[str]) -> float:
@@ -108,12 +76,6 @@ def main() -> None:
     for settings in (*PLAIN, *SAMPLERS):
         texts = texts_of(writer, settings)
         measured.append((settings, judged(judge, texts), variety(texts)))
-        print(measured[-1], flush=True)
-    for settings in LOOKAHEAD:
-        texts = looked_ahead(writer, **settings)
-        measured.append(
-            ({"particles": PARTICLES, **settings}, judged(judge, texts), variety(texts))
-        )
         print(measured[-1], flush=True)
     plain = sorted((spread, bits) for _, bits, spread in measured[: len(PLAIN)])
     spreads, line = zip(*plain, strict=True)

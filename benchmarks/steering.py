@@ -24,12 +24,14 @@ import report
 
 import chargen
 from chargen.inference.choice import whole_texts
+from chargen.steering.verse import english
 
 TEXTS = 1_000
 FREE_TEXTS = 6_000
 MIN_ACCEPTED = 30
 LENGTH = 160
 SPEED_ROUNDS = 7
+RHYMED_TEXTS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,26 @@ def row(model: chargen.Model, free: list[Any], name: str, constraint: Constraint
     ]
 
 
+def rhyming(model: chargen.Model) -> list[str]:
+    """How many pairs of lines rhyme by the dictionary, in texts that were completed."""
+    words, pairs, complete = english(), [], 0
+    for seed in range(RHYMED_TEXTS):
+        steps = list(
+            model.generate(
+                "The night.\n", seed=seed, rhyme="AABB", temperature=0.7, length=500, memory="off"
+            )
+        )
+        if steps[-1].finish != "form":
+            continue
+        complete += 1
+        lines = "".join(step.text for step in steps).split("\n")
+        ends = [re.findall(r"[A-Za-z']+", line)[-1] for line in lines]
+        pairs += [words.do_rhyme(ends[0], ends[1]), words.do_rhyme(ends[2], ends[3])]
+    share = f"{100 * sum(pairs) / len(pairs):.1f}%"
+    told = f"{complete} of {RHYMED_TEXTS} texts complete"
+    return ["english: rhyme AABB, by pairs", share, "-", "-", "-", told, "-", "-"]
+
+
 def main() -> None:
     """Writes the table."""
     rows = []
@@ -154,6 +176,7 @@ def main() -> None:
         for label, constraint in ASKED[kind].items():
             rows.append(row(model, free, f"{kind}: {label}", constraint))
             print(rows[-1], flush=True)
+    rows.append(rhyming(chargen.load("english")))
     header = (
         "asked", "kept", "bits", "by rejection", "difference", "kept by chance",
         "characters a second, free", "constrained / free",

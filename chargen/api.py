@@ -29,6 +29,7 @@ from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import Step, generate, generate_batch
 from chargen.inference.many import WrittenText, write_many
 from chargen.inference.memory_file import Memory, load_memory, memory_path
+from chargen.inference.particles import check_alone, write_looking_ahead
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryReader
 from chargen.insight.trace import Trace, record
 from chargen.model.bases import is_base
@@ -202,6 +203,9 @@ class Model:
         """
         config = _sample_config(settings)
         ids = self._read(prompt, unknown)
+        if config.lookahead:
+            texts = self._look_ahead(ids, config, 1, memory, progress)
+            return (step for _, step in texts)
         return generate(
             self.stepper,
             self.tokenizer,
@@ -230,6 +234,8 @@ class Model:
         config = _sample_config(settings)
         _check_count(count)
         ids = self._read(prompt, unknown)
+        if config.lookahead:
+            return self._look_ahead(ids, config, count, memory, progress)
         return generate_batch(
             self.stepper,
             self.tokenizer,
@@ -290,6 +296,28 @@ class Model:
     def _memories(self, mode: str) -> Callable[[int], MemoryReader] | None:
         """Makes what mixes the counts in, for so many texts; None without counts."""
         return None if self.memory_reader(mode) is None else partial(self._reader, mode)
+
+    def _look_ahead(
+        self,
+        ids: TokenIds,
+        config: SampleConfig,
+        count: int,
+        memory: str,
+        progress: ProgressCallback,
+    ) -> Iterator[tuple[int, Step]]:
+        """The steps of texts that are written one after the other, each looking ahead."""
+        check_alone(config)
+        if memory == "session":
+            raise UsageError("lookahead cannot be combined with memory 'session'; use text")
+        self.memory_reader(memory)  # refuses an unknown mode before anything is written
+
+        def steps(number: int) -> Iterator[Step]:
+            reader = self.memory_reader(memory, config.lookahead)
+            return write_looking_ahead(
+                self.stepper, self.tokenizer, ids, config, number, reader, progress
+            )
+
+        return ((number, step) for number in range(count) for step in steps(number))
 
     def memory_reader(self, mode: str, rows: int = 1) -> MemoryReader | None:
         """What mixes the counts in while `rows` texts are written; None without counts.

@@ -99,7 +99,7 @@ def _setting(name: str, metavar: str, *flags: str) -> Callable[[F], F]:
 @_setting("min_p", "P")
 @_setting("typical_p", "P")
 @_setting("eta", "P")
-@_setting("adaptive", "S")
+@_setting("lookahead", "N")
 @_setting("repetition_penalty", "R")
 @click.option(
     "--stop",
@@ -183,6 +183,8 @@ def command(
         terminal.complain(loaded.memory_problem)
     settings["memory"] = memory
     if prompts is not None:
+        if config.lookahead:
+            raise UsageError("--prompts: cannot be combined with --lookahead; leave one out")
         if choice is not None:
             raise UsageError("--prompts: --best-of and --unique choose among texts of one prompt")
         write_after_prompts(

@@ -93,11 +93,11 @@ SETTINGS: dict[str, SettingRange] = {
         off=0,
         help="Drop tokens below this probability, or below less where much is open; 0: none",
     ),
-    "adaptive": SettingRange(
+    "lookahead": SettingRange(
         low=0,
-        high=10,
-        off=0,
-        help="Cool the temperature where the model is unsure, by so much; 0: not at all",
+        high=64,
+        integer=True,
+        help="Write N continuations of 12 tokens each and go on with a likely one; 0: with one",
     ),
     "repetition_penalty": SettingRange(
         low=0,
@@ -131,8 +131,8 @@ class SampleConfig(Steering):
     """Only tokens whose surprise is nearest to the expected one, up to this probability."""
     eta: float = 0.0
     """Only tokens above this probability, or above a lower one where the entropy is high."""
-    adaptive: float = 0.0
-    """The temperature falls with the entropy of the prediction, by so much; 0 is constant."""
+    lookahead: int = 0
+    """How many continuations are written side by side, of which one is kept; 0 is one."""
     repetition_penalty: float = 1.0
     """Log-probabilities of recent tokens are multiplied by it."""
     stop: tuple[str, ...] = ()
@@ -252,26 +252,12 @@ def eta(relative: Array, epsilon: float) -> Array:
     return np.where(kept, relative, np.float32(-np.inf))
 
 
-def adaptive(relative: Array, strength: float) -> Array:
-    """Divide by exp(-strength * entropy / log V): greedy where much is open.
-
-    After the entropy-based dynamic temperature of Zhang et al. (2024), with the entropy as a share
-    of the largest that V tokens can have.
-    """
-    logprobs = relative - np.log(np.exp(relative).sum())
-    likelihoods = np.exp(logprobs)
-    entropy = -float(likelihoods.dot(np.where(likelihoods > 0, logprobs, 0)))
-    share = entropy / math.log(max(2, len(relative)))
-    return np.multiply(relative, np.float32(math.exp(strength * share)))
-
-
 Filter = Callable[[Array, Sequence[int], SampleConfig], Array]
 """From log-likelihoods (V,), ids of the last tokens and the settings to log-likelihoods (V,)."""
 
 FILTERS: dict[str, Filter] = {
     "repetition_penalty": lambda x, recent, c: repetition(x, recent, c.repetition_penalty),
     "temperature": lambda x, _, c: temperature(x, c.temperature),
-    "adaptive": lambda x, _, c: adaptive(x, c.adaptive),
     "typical_p": lambda x, _, c: typical_p(x, c.typical_p),
     "eta": lambda x, _, c: eta(x, c.eta),
     "top_k": lambda x, _, c: top_k(x, c.top_k),

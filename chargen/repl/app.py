@@ -19,7 +19,7 @@ from chargen.errors import ChargenError, ExitCode
 from chargen.repl.commands import Context
 from chargen.repl.commands.compose import take_turn
 from chargen.repl.commands.table import run_command
-from chargen.repl.commands.write import more, read_and_write
+from chargen.repl.commands.write import more, read_and_write, show_position
 from chargen.repl.kept import keep, kept_paths
 from chargen.repl.prompt import QUOTES, LineReader, is_open, open_output, unquoted
 from chargen.repl.screen import Screen
@@ -122,6 +122,8 @@ def _run_at_terminal(session: Session, terminal: Terminal) -> int:
     )
     if kept_paths():
         screen.line("/sessions lists the texts of earlier sessions", "dim")
+    if session.position:  # the session goes on
+        show_position(context)
     with _resets_terminal(terminal), _keeps_text(session, terminal):
         while True:
             try:

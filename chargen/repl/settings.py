@@ -221,7 +221,8 @@ def _choice(name: str, choices: tuple[str, ...], help: str) -> Setting:
 
 
 TABLE: dict[str, Setting] = {
-    **{setting_name(name): _sample_row(name) for name in SETTINGS},
+    # The tree of texts grows by single tokens, so it does not look ahead.
+    **{setting_name(name): _sample_row(name) for name in SETTINGS if name != "lookahead"},
     "stop": Setting(
         help=r"Texts that end the writing, with | between them; \n is a line end; off: none",
         read=lambda settings: "|".join(map(show_stop, settings.sample.stop)) or "off",

@@ -152,7 +152,7 @@ def test_a_long_prompt_tells_how_far_it_is(model_path, monkeypatch, capfd):
         def __exit__(self, *error):
             reported.append("closed")
 
-    monkeypatch.setattr("chargen.cli.sample.reading_line", Line)
+    monkeypatch.setattr("chargen.cli.written.reading_line", Line)
     prompt = "abcdefgh\n" * 800
     for options in ((), ("-n", "2"), ("--json",)):
         reported.clear()

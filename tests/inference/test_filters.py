@@ -87,13 +87,6 @@ def test_eta_drops_tokens_below_its_limit(logprobs, epsilon):
     assert int(np.argmax(logprobs)) in kept
 
 
-@given(distributions, st.floats(0.1, 5))
-def test_adaptive_cools_by_the_share_of_the_largest_entropy(logprobs, strength):
-    factor = math.exp(strength * entropy_of(logprobs) / math.log(len(logprobs)))
-    result = filters.adaptive(logprobs, strength)
-    assert np.allclose(result, logprobs.astype(np.float64) * factor, rtol=1e-3, atol=1e-3)
-
-
 @given(distributions, st.floats(0.05, 20))
 def test_temperature_scales_ratios(logprobs, value):
     result = filters.temperature(logprobs, value)
@@ -143,7 +136,7 @@ def test_draws_follow_the_distribution():
 
 def test_filters_apply_in_the_order_of_the_table_without_those_that_are_off():
     assert list(filters.FILTERS) == [
-        "repetition_penalty", "temperature", "adaptive", "typical_p", "eta", "top_k", "top_p",
+        "repetition_penalty", "temperature", "typical_p", "eta", "top_k", "top_p",
         "min_p",
     ]  # fmt: skip
     assert set(filters.FILTERS) == {name for name, row in SETTINGS.items() if row.off is not None}
@@ -165,7 +158,7 @@ def test_filters_apply_in_the_order_of_the_table_without_those_that_are_off():
         ("top_p", 0.0),
         ("typical_p", 0.0),
         ("eta", 1.5),
-        ("adaptive", -1),
+        ("lookahead", -1),
         ("top_p", 1.1),
         ("min_p", 2.0),
         ("repetition_penalty", 0.0),

@@ -206,7 +206,7 @@ def test_every_setting_reads_back_what_was_written():
               "whitespace": "on", "background": "light", "unknown": "skip", "length": "7",
               "memory": "session",
               "temperature": "0.5", "top-k": "3", "top-p": "0.5", "min-p": "0.25",
-              "typical-p": "0.9", "ghost": "off", "eta": "0.01", "adaptive": "2",
+              "typical-p": "0.9", "ghost": "off", "eta": "0.01",
               "repetition-penalty": "1.5",
               "match": "[a-z]+\\n", "acrostic": "LOVE", "lines": "4", "line-length": "40..60",
               "syllables": "5,7,5,7", "rhyme": "AABB", "ban": "sea,gold", "bias": "sun:+2,rain:-1",
