@@ -212,7 +212,7 @@ class Model:
             ids,
             config,
             memory=self.memory_reader(memory),
-            copies=self.copies if config.max_copy else None,
+            copies=self._copies_for(config),
             progress=progress,
         )
 
@@ -243,7 +243,7 @@ class Model:
             config,
             count,
             memories=self._memories(memory),
-            copies=self.copies if config.max_copy else None,
+            copies=self._copies_for(config),
             progress=progress,
         )
 
@@ -290,12 +290,17 @@ class Model:
             config,
             count,
             memories=self._memories(memory),
-            copies=self.copies if config.max_copy else None,
+            copies=self._copies_for(config),
         )
 
     def _memories(self, mode: str) -> Callable[[int], MemoryReader] | None:
         """Makes what mixes the counts in, for so many texts; None without counts."""
         return None if self.memory_reader(mode) is None else partial(self._reader, mode)
+
+    def _copies_for(self, config: SampleConfig) -> CopyIndex | None:
+        """The index of the training text, where something that is asked for needs it."""
+        needed = config.max_copy or config.rhyme or config.syllables
+        return self.copies if needed else None
 
     def _look_ahead(
         self,

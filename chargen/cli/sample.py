@@ -26,7 +26,7 @@ from chargen.cli.standard_input import (
     read_standard_input,
     waiting_told,
 )
-from chargen.cli.steering import steering_options, take_steering
+from chargen.cli.steering import spelling_note, steering_options, take_steering
 from chargen.cli.written import Request, stream, write_rows, write_texts
 from chargen.errors import UsageError, reason_of
 from chargen.inference.filters import SETTINGS, SampleConfig, parse_stop
@@ -181,6 +181,8 @@ def command(
         terminal.note(line)
     if memory != "off" and loaded.memory is None and loaded.memory_problem:
         terminal.complain(loaded.memory_problem)
+    if note := spelling_note(loaded, settings):
+        terminal.note(note)
     settings["memory"] = memory
     if prompts is not None:
         if config.lookahead:

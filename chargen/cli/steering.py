@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from chargen.cli.options import F, decorated
 from chargen.errors import UsageError, reason_of
 from chargen.steering.config import ASKED, Steering, parse
+
+if TYPE_CHECKING:
+    from chargen.api import Model
 
 _MAX_FILE_BYTES = 10_000_000
 _WORDS = ("ban", "must")
@@ -73,6 +76,17 @@ def _words_of(name: str) -> tuple[str, ...]:
     if len(data) > _MAX_FILE_BYTES or not words:
         raise UsageError(f"{name}: a list of words has one word a line, at least one")
     return words
+
+
+def spelling_note(model: Model, settings: dict[str, Any]) -> str | None:
+    """A line that tells that rhymes follow the spelling; None where the sounds are known."""
+    from chargen.steering.spelled import is_english, words_of
+
+    if not settings.get("rhyme") or model.copies is None:
+        return None
+    if is_english(words_of(model.copies)):
+        return None
+    return "rhymes by spelling: the sounds are known of English words only"
 
 
 def unkept(settings: dict[str, Any], text: str, finish: str | None) -> list[str]:

