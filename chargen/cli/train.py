@@ -200,6 +200,8 @@ def show_events(
 ) -> int:
     """Show a run until it ends or is interrupted; return the exit code.
 
+    A run goes on where its events cannot be written; the exit code tells it.
+
     Args:
         begin: makes the run's events, given `should_stop` and `on_reading`.
         terminal: where the run is shown.
@@ -209,7 +211,7 @@ def show_events(
     from chargen.terminal.progress import reading_line
     from chargen.training.events import event_record
 
-    view = TrainingView(terminal)
+    view, code = TrainingView(terminal), ExitCode.DONE
     with (
         Interrupts(view.notice) as interrupts,
         closing(view),
@@ -229,6 +231,8 @@ def show_events(
                     as_json = False
                     silence(terminal.out)
                     if not isinstance(error, BrokenPipeError):
-                        view.notice(f"stdout: {reason_of(error)}; training goes on without --json")
+                        code = ExitCode.FAILURE
+                        told = f"stdout: {reason_of(error)}; training goes on without --json"
+                        (terminal.complain if terminal.quiet else view.notice)(told)
     view.summarise()
-    return interrupts.exit_code if interrupts.stop_requested() else ExitCode.DONE
+    return interrupts.exit_code if interrupts.stop_requested() else code

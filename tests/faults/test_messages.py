@@ -81,13 +81,13 @@ def test_a_pipe_without_a_reader_ends_no_training(closed):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
-def test_a_full_disk_ends_no_training():
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_a_full_disk_ends_no_training_and_is_told(quiet):
     with open("/dev/full", "wb") as full:
-        result = subprocess.run(
-            [*TRAIN, "--steps", "30", "--json"], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        command = [*TRAIN, "--steps", "30", "--json", *quiet]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
         assert "stdout: No space left on device" in result.stderr
-        assert (result.returncode, run_status()) == (0, "done")
+        assert (result.returncode, run_status()) == (1, "done")
         code = subprocess.run([*TRAIN, "--steps", "30", "--overwrite"], stderr=full).returncode
         assert (code, run_status()) == (0, "done")
 
