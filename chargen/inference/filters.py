@@ -91,7 +91,7 @@ SETTINGS: dict[str, SettingRange] = {
         low=0,
         high=1,
         off=0,
-        help="Drop tokens below this probability, or below less where much is open; 0: none",
+        help="Drop tokens below this probability, fewer where many are likely; 0: none",
     ),
     "lookahead": SettingRange(
         low=0,

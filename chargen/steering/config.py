@@ -137,7 +137,13 @@ def parse(name: str, typed: str) -> Any:
 
 def _wrong(name: str, value: Any, row: Asked) -> str | None:
     problem = row.check(value)
-    return None if problem is None else f"{name.replace('_', '-')} {value!r}: must be {problem}"
+    if problem is None:
+        return None
+    try:
+        shown = row.show(value) if row.show is not str else repr(value)
+    except (TypeError, ValueError, IndexError, AttributeError):
+        shown = repr(value)
+    return f"{name.replace('_', '-')} {shown}: must be {problem}"
 
 
 def _number(low: int, high: float, also: str = "") -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from chargen.errors import UsageError
 from chargen.steering.automaton import TokenAutomaton, any_text, automaton_of
@@ -10,7 +13,7 @@ from chargen.steering.config import Steering
 from chargen.steering.endings import CopyGuide, FinishGuide, LoopGuide, MinLengthGuide
 from chargen.steering.forms import WrapGuide, form_pattern, line_lengths
 from chargen.steering.guides import AutomatonGuide, Guide, Guides, Reader
-from chargen.steering.phrases import Phrases
+from chargen.steering.phrases import START, Phrases
 from chargen.steering.rhyme import RhymeGuide, Rhymes
 from chargen.steering.spelled import SpelledRhymes, is_english, words_of
 from chargen.steering.syllables import SyllableGuide
@@ -21,6 +24,8 @@ from chargen.text.tokenizer import Tokenizer
 
 _BYTES = ("byte", "subword")
 """Tokenizers whose tokens may be parts of characters."""
+_MAX_SEARCHED = 2_000
+"""Places that are looked at to tell whether a form and banned words exclude each other."""
 _LONGEST_FINISH = 2
 """A text may become so many times as long as it was asked to, to end well."""
 
@@ -96,6 +101,11 @@ class GuideFactory:
             yield lambda: RhymeGuide(steering.rhyme, rhymes, tokenizer, reader, prompt)
         if steering.ban:
             banned = Phrases(steering.ban, tokenizer)
+            if automaton is not None and self._form() and _excludes(banned, automaton):
+                raise UsageError(
+                    "ban: every text of the form that is asked for holds a banned word; ban less, "
+                    "or ask for another form"
+                )
             yield lambda: BanGuide(banned, tokenizer, reader, prompt)
         if steering.bias:
             numbers = [number for _, number in steering.bias]
@@ -155,9 +165,33 @@ class GuideFactory:
             return any_text(self._tokenizer) if broken else None
         option = "match" if self._steering.match else "the form of the lines"
         automaton = automaton_of(form, self._tokenizer, option)
+        if not automaton.allowed(automaton.start, math.inf).any():
+            raise UsageError(f"{option}: only the empty text matches; ask for at least a character")
         least = automaton.least(automaton.start)
         if least > self.length:
             raise UsageError(
                 f"length {self.length}: {option} needs at least {least:.0f} tokens; write more"
             )
         return automaton
+
+
+def _excludes(banned: Phrases, automaton: TokenAutomaton) -> bool:
+    """Whether no text matches without a banned word; False where that takes too long to tell."""
+    waiting = [(automaton.start, START)]
+    seen = set(waiting)
+    while waiting:
+        reached, place = waiting.pop()
+        if automaton.is_complete(reached) and not place.whole:
+            return False
+        moves = banned.moves(place)
+        for token in map(int, np.flatnonzero(automaton.allowed(reached, math.inf))):
+            _, completed = moves.get(token, (place, frozenset()))
+            if completed:
+                continue
+            pair = automaton.after(reached, token), banned.after(place, banned.texts[token])[0]
+            if pair not in seen:
+                if len(seen) >= _MAX_SEARCHED:
+                    return False
+                seen.add(pair)
+                waiting.append(pair)
+    return True
