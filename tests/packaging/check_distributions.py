@@ -109,7 +109,7 @@ def test_the_metadata_name_the_project():
     assert metadata["Version"] == version()
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_all("Provides-Extra") == ["documents", "plot"]
+    assert metadata.get_all("Provides-Extra") == ["documents", "plot", "verse"]
     labels = {line.partition(", ")[0] for line in metadata.get_all("Project-URL")}
     assert labels == {"Homepage", "Documentation", "Changelog", "Issues"}
     assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
