@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from chargen.distil_api import distil
     from chargen.finetune_api import finetune
     from chargen.inference.filters import SampleConfig
-    from chargen.inference.generate import Step
     from chargen.inference.many import WrittenText
+    from chargen.inference.writer import Step
     from chargen.insight.trace import Trace
     from chargen.iterator import TrainEvents
     from chargen.model.config import ModelConfig

@@ -26,11 +26,12 @@ from chargen.errors import (
 from chargen.inference.batched_read import ProgressCallback, ignore_progress
 from chargen.inference.engine import Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
-from chargen.inference.generate import Step, generate, generate_batch
+from chargen.inference.generate import generate, generate_batch
 from chargen.inference.many import WrittenText, write_many
 from chargen.inference.memory_file import Memory, load_memory, memory_path
 from chargen.inference.particles import check_alone, write_looking_ahead
 from chargen.inference.remembering import DEFAULT_MEMORY, MEMORY_MODES, MemoryReader
+from chargen.inference.writer import Step
 from chargen.insight.trace import Trace, record
 from chargen.model.bases import is_base
 from chargen.model.checkpoint import ModelFile, load_model

@@ -152,7 +152,7 @@ def command(
     """Write; see _SAMPLE_HELP."""
     from chargen.api import draw_seed, load
     from chargen.inference.batched_read import tokens_before_end
-    from chargen.inference.generate import impossible_stops
+    from chargen.inference.writer import impossible_stops
     from chargen.model.bases import is_base
 
     if not 1 <= count <= _MAX_TEXTS:

@@ -18,7 +18,7 @@ from chargen.text.tokenizer import utf8
 
 if TYPE_CHECKING:
     from chargen.api import Model
-    from chargen.inference.generate import Step
+    from chargen.inference.writer import Step
 
 T = TypeVar("T")
 

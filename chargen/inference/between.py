@@ -16,7 +16,7 @@ import numpy as np
 
 from chargen.inference.engine import Array, Stepper, log_softmax
 from chargen.inference.filters import SampleConfig
-from chargen.inference.generate import Writer, forbid_unknown, recent_tokens
+from chargen.inference.writer import Writer, forbid_unknown, recent_tokens
 from chargen.text.tokenizer import Tokenizer
 
 CANDIDATES = 16

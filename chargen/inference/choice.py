@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chargen.inference.generate import Step
 from chargen.inference.many import Draft, WrittenText
+from chargen.inference.writer import Step
 from chargen.text.overlap import CopyIndex, CopyWatch
 
 _CHUNK_SYMBOLS = 1 << 22

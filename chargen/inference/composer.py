@@ -20,18 +20,10 @@ from chargen.inference.batched_read import (
 )
 from chargen.inference.engine import Array, Clamps, Stepper, TokenIds, check_finite, log_softmax
 from chargen.inference.filters import RECENT_TOKENS, SampleConfig
-from chargen.inference.generate import (
-    IMPOSSIBLE,
-    PROMPT_TAIL,
-    Writer,
-    beginning,
-    encode_stops,
-    factory_for,
-    forbid_unknown,
-    recent_tokens,
-)
+from chargen.inference.generate import PROMPT_TAIL, beginning, factory_for
 from chargen.inference.remembering import MemoryReader
 from chargen.inference.tree import ROOT, TextTree
+from chargen.inference.writer import IMPOSSIBLE, Writer, encode_stops, forbid_unknown, recent_tokens
 from chargen.model.unit_names import Unit
 from chargen.text.corpus_tokenizer import first_label
 from chargen.text.overlap import CopyIndex

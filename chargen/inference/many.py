@@ -20,15 +20,9 @@ from chargen.inference import generate
 from chargen.inference.batched_read import read_to_end
 from chargen.inference.engine import Array, Stepper, TokenIds
 from chargen.inference.filters import SampleConfig
-from chargen.inference.generate import (
-    Step,
-    Writer,
-    beginning,
-    factory_for,
-    forbid_unknown,
-    recent_tokens,
-)
+from chargen.inference.generate import beginning, factory_for
 from chargen.inference.remembering import MemoryReader
+from chargen.inference.writer import Step, Writer, forbid_unknown, recent_tokens
 from chargen.text.overlap import CopyIndex
 from chargen.text.tokenizer import Tokenizer
 

@@ -19,15 +19,9 @@ from chargen.errors import UsageError
 from chargen.inference.batched_read import ProgressCallback, read_to_end
 from chargen.inference.engine import Array, Stepper, TokenIds, log_softmax
 from chargen.inference.filters import SampleConfig, active_filters, draw
-from chargen.inference.generate import (
-    Draw,
-    Step,
-    Writer,
-    beginning,
-    forbid_unknown,
-    recent_tokens,
-)
+from chargen.inference.generate import beginning
 from chargen.inference.remembering import MemoryReader
+from chargen.inference.writer import Draw, Step, Writer, forbid_unknown, recent_tokens
 from chargen.steering.automaton import any_text
 from chargen.steering.config import Steering
 from chargen.steering.guides import FORBIDDEN

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chargen.inference.engine import Stepper, check_finite
-from chargen.inference.generate import beginning, forbid_unknown
+from chargen.inference.generate import beginning
+from chargen.inference.writer import forbid_unknown
 from chargen.insight.views import token_labels
 from chargen.text.tokenizer import Tokenizer
 

@@ -15,8 +15,8 @@ from chargen.inference import batched_read, generate
 from chargen.inference.batched_read import read_to_end
 from chargen.inference.composer import Composer
 from chargen.inference.engine import Stepper
-from chargen.inference.generate import Step
 from chargen.inference.tree import ROOT, TextTree
+from chargen.inference.writer import Step
 from chargen.model.unit_names import Unit
 from tests.conftest import CELLS, make_model
 from tests.repl.conftest import talk  # noqa: F401 - a fixture

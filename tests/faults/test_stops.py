@@ -7,7 +7,7 @@ import pytest
 from chargen.api import Model
 from chargen.cli.main import run
 from chargen.inference.filters import SampleConfig, parse_stop, show_stop
-from chargen.inference.generate import encode_stops, impossible_stops
+from chargen.inference.writer import encode_stops, impossible_stops
 from chargen.repl.settings import TABLE, Settings, set_value
 from chargen.text.char import CharTokenizer
 from chargen.text.tokenizer import ByteTokenizer

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from chargen.inference.engine import Stepper, log_softmax
 from chargen.inference.filters import SampleConfig
-from chargen.inference.generate import StopMatcher, beginning, generate, generate_batch
+from chargen.inference.generate import beginning, generate, generate_batch
+from chargen.inference.writer import StopMatcher
 from chargen.model.config import ModelConfig
 from chargen.text.char import CharTokenizer
 from chargen.text.tokenizer import ByteTokenizer

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from chargen.errors import UsageError
-from chargen.inference.generate import impossible_stops
+from chargen.inference.writer import impossible_stops
 from chargen.insight.why import CAUSES
 from chargen.repl.commands import (
     Command,
