@@ -15,7 +15,7 @@ from chargen import hints
 from chargen.api import Model, load
 from chargen.errors import CorpusError, UsageError
 from chargen.hints import option, ways
-from chargen.iterator import TrainEvents
+from chargen.iterator import TrainEvents, check_arguments
 from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import lineage
 from chargen.model.runs import CHECKPOINTS, MODEL, run_name
@@ -87,6 +87,7 @@ def distil(
         CorpusError: the teacher's text is gone or has changed, or `text` cannot be read.
         ChargenError: training or writing failed.
     """
+    check_arguments(run, out, on_note=on_note, on_reading=on_reading, should_stop=should_stop)
 
     def prepare(cleanup: ExitStack) -> Training:
         clock = cleanup.enter_context(RunClock())

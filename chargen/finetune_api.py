@@ -13,7 +13,7 @@ from chargen import hints
 from chargen.api import load
 from chargen.choose_base import starting_model
 from chargen.errors import UsageError
-from chargen.iterator import TrainEvents
+from chargen.iterator import TrainEvents, check_arguments
 from chargen.model.claims import claim_folder
 from chargen.model.extend_weights import extend_weights, lineage, shape_difference
 from chargen.model.runs import run_name
@@ -90,6 +90,7 @@ def finetune(
         CorpusError: the corpus cannot be read, is too short, or has nothing that the model knows.
         ChargenError: training or writing failed.
     """
+    check_arguments(run, out, on_note=on_note, on_reading=on_reading, should_stop=should_stop)
 
     def prepare(cleanup: ExitStack) -> Training:
         clock = cleanup.enter_context(RunClock())

@@ -1,11 +1,32 @@
-"""`TrainEvents`: what `train`, `resume`, `finetune` and `distil` return."""
+"""`TrainEvents`: what `train`, `resume`, `finetune` and `distil` return; what they are given."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
+from chargen.errors import UsageError
 from chargen.training.events import StepDone, TrainEvent
+
+
+def check_arguments(run: object, out: object, **functions: object) -> None:
+    """Refuses arguments of the wrong kind before anything is read or written.
+
+    Args:
+        run: the name of a run.
+        out: a folder.
+        functions: what is called while a run goes on, by the names of the arguments.
+
+    Raises:
+        UsageError: naming the argument and its value.
+    """
+    for name, value in (("run", run), ("out", out)):
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{name} {value!r}: must be a text or a path")
+    for name, function in functions.items():
+        if not callable(function):
+            raise UsageError(f"{name} {function!r}: must be a function; leave it out for none")
 
 
 class TrainEvents(Iterator[TrainEvent]):

@@ -22,7 +22,7 @@ from chargen.api import load
 from chargen.choose_base import advice
 from chargen.errors import ChargenError, CorpusError, UsageError
 from chargen.inference.memory_file import memory_path
-from chargen.iterator import TrainEvents
+from chargen.iterator import TrainEvents, check_arguments
 from chargen.model.claims import claim_folder
 from chargen.model.runs import MODEL, TRAINING, locate_run
 from chargen.text.corpus import Watcher, unwatched
@@ -117,6 +117,7 @@ def train(
         CorpusError: the corpus cannot be read, or is too short.
         ChargenError: training or writing failed.
     """
+    check_arguments(run, out, on_note=on_note, on_reading=on_reading, should_stop=should_stop)
 
     def prepare(cleanup: ExitStack) -> Training:
         clock = cleanup.enter_context(RunClock())
@@ -206,6 +207,7 @@ def resume(
         UsageError: the run is over and no length was given; or another process has it.
         ChargenError: training or writing failed.
     """
+    check_arguments(run, None, on_note=on_note, on_reading=on_reading, should_stop=should_stop)
 
     def prepare(cleanup: ExitStack) -> Training:
         clock = cleanup.enter_context(RunClock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +173,26 @@ def test_a_finished_run_without_its_model_can_write_it_again(text):
     Path("empty").mkdir()
     with pytest.raises(ModelFileError, match="a folder without a run"):
         chargen.load("empty")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"should_stop": None}, "should_stop None: must be a function"),
+        ({"on_note": 3}, "on_note 3: must be a function"),
+        ({"on_reading": "x"}, "on_reading 'x': must be a function"),
+        ({"run": 5}, "run 5: must be a text or a path"),
+        ({"out": b"x"}, "out b'x': must be a text or a path"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named_before_anything_is_made(given, told):
+    Path("text.txt").write_text("abc " * 100, encoding="utf-8")
+    for begin in (
+        partial(chargen.train, "text.txt"),
+        partial(chargen.finetune, "tiny", "text.txt"),
+        partial(chargen.distil, "tiny"),
+        *([partial(chargen.resume)] if "out" not in given else []),
+    ):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            begin(**given)
+    assert not Path("checkpoints").exists()
